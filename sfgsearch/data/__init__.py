@@ -1,0 +1,7 @@
+"""Data sets: real images with targets for several tasks, split into training, validation and test."""
+
+from sfgsearch.data._digit_pairs import digit_pairs
+from sfgsearch.data._registry import data_sets
+from sfgsearch.data._splits import InMemory, MultiTaskData, batches
+
+__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs"]

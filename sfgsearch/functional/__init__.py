@@ -1,0 +1,23 @@
+"""The mathematics of Stochastic Filter Groups as pure functions on tensors and floats."""
+
+from sfgsearch.functional._categorical import categorical_entropy, categorical_kl
+from sfgsearch.functional._initial import InitialFamily, initial_probs
+from sfgsearch.functional._objective import variational_objective
+from sfgsearch.functional._priors import linear_depth_prior, simplex, uniform_prior
+from sfgsearch.functional._relaxation import gumbel_softmax
+from sfgsearch.functional._schedules import ScheduleFamily, TemperatureSchedule, temperature
+
+__all__ = [
+    "InitialFamily",
+    "ScheduleFamily",
+    "TemperatureSchedule",
+    "categorical_entropy",
+    "categorical_kl",
+    "gumbel_softmax",
+    "initial_probs",
+    "linear_depth_prior",
+    "simplex",
+    "temperature",
+    "uniform_prior",
+    "variational_objective",
+]

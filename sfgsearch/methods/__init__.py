@@ -1,0 +1,20 @@
+"""Methods: the ways in which an allocation comes about, and how a network is trained under each."""
+
+from sfgsearch.methods._constant import ConstantProbabilities
+from sfgsearch.methods._fixed import FixedAllocation
+from sfgsearch.methods._manual import manual_methods
+from sfgsearch.methods._method import Method, System
+from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
+from sfgsearch.methods._sfg import StochasticFilterGroups
+
+__all__ = [
+    "ConstantProbabilities",
+    "FixedAllocation",
+    "InitialSettings",
+    "Method",
+    "PriorSettings",
+    "SFGSettings",
+    "StochasticFilterGroups",
+    "System",
+    "manual_methods",
+]

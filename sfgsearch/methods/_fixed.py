@@ -1,0 +1,60 @@
+"""Training under a fixed allocation: searched, manual and retrained learned architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.nn import AllocatedBuilder, Complexity, MultiTaskNetwork, NetworkSpec, complexity, initialise
+
+
+@dataclass(frozen=True)
+class FixedAllocation(Method):
+    """Train the compact network of an allocation from scratch.
+
+    Args:
+        allocation: The allocation.
+        repair: Whether to repair filters that would read nothing instead of refusing them.
+    """
+
+    allocation: Allocation
+    repair: bool = False
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
+        """Build the compact network."""
+        self.allocation.check_fits(spec.filters, spec.task_names)
+        builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
+        network = spec.build(builder)
+        initialise(network, randomness.weights)
+        return FixedSystem(network.to(device), spec, builder.allocation(spec.task_names))
+
+
+class FixedSystem(System):
+    """A plain network: it predicts as it trains.
+
+    Args:
+        network: The compact network.
+        spec: What built it.
+        allocation: The allocation as built.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec, allocation: Allocation) -> None:
+        super().__init__(network, spec)
+        self._allocation = allocation
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the network itself, whose running statistics fit it."""
+        del calibration
+        return self.network
+
+    def allocation(self) -> Allocation:
+        """Return the allocation as built."""
+        return self._allocation
+
+    def complexity(self) -> Complexity:
+        """Return the network's own."""
+        return complexity(self.network, self.spec.image_shape)

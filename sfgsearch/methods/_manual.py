@@ -1,0 +1,52 @@
+"""The table of manual methods that study files can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sfgsearch._registry import Registry
+from sfgsearch.allocation import Allocation
+from sfgsearch.methods._constant import ConstantProbabilities
+from sfgsearch.methods._fixed import FixedAllocation
+from sfgsearch.methods._method import Method
+from sfgsearch.nn import NetworkSpec
+
+manual_methods: Registry[Callable[..., Method]] = Registry(
+    "manual method", "@sfgsearch.methods.manual_methods.register('my_method')"
+)
+"""Functions of ``(spec, *, options...)``; the keyword options are what a study file may set."""
+
+
+@manual_methods.register("single_task")
+def single_task(spec: NetworkSpec) -> Method:
+    """Train one full-width network per task; nothing is shared."""
+    return FixedAllocation(Allocation.single_task(spec.filters, spec.task_names))
+
+
+@manual_methods.register("hard_sharing")
+def hard_sharing(spec: NetworkSpec) -> Method:
+    """Share every filter among all tasks (Caruana, 1997); only heads differ."""
+    return FixedAllocation(Allocation.hard_sharing(spec.filters, spec.task_names))
+
+
+@manual_methods.register("equal")
+def equal(spec: NetworkSpec) -> Method:
+    """Give every group an equal part of each layer: thirds for two tasks."""
+    return FixedAllocation(Allocation.equal(spec.filters, spec.task_names))
+
+
+@manual_methods.register("constant_probabilities")
+def constant_probabilities(spec: NetworkSpec, *, samples: int = 8) -> Method:
+    """Sample groups with constant equal probabilities.
+
+    Args:
+        spec: The network.
+        samples: Assignments that prediction averages over.
+
+    Raises:
+        ValueError: If there are no samples.
+    """
+    del spec
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return ConstantProbabilities(samples)

@@ -1,0 +1,103 @@
+"""The interface between methods and the one trainer that serves them all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.nn import Complexity, MultiTaskNetwork, NetworkSpec
+
+Calibration = Callable[[], Iterable[Tensor]]
+"""Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
+
+
+@dataclass
+class Randomness:
+    """The sources of randomness of one training, derived from its seed.
+
+    Args:
+        weights: Draws initial weights and probabilities, on the CPU.
+        order: Shuffles the training data, on the CPU.
+        gates: Draws gates, on the training device.
+    """
+
+    weights: torch.Generator
+    order: torch.Generator
+    gates: torch.Generator
+
+    @classmethod
+    def from_seed(cls, seed: int, device: torch.device) -> Randomness:
+        """Return three independent generators that the seed fixes."""
+        root = torch.Generator().manual_seed(seed)
+        seeds = torch.randint(2**62, (3,), generator=root).tolist()
+        places = (torch.device("cpu"), torch.device("cpu"), device)
+        return cls(*(torch.Generator(place).manual_seed(value) for place, value in zip(places, seeds, strict=True)))
+
+
+class System(ABC):
+    """A network in training, and how its method trains and reads it.
+
+    The defaults are those of a plain network.
+
+    Args:
+        network: The network that is trained, on its device.
+        spec: What built it.
+    """
+
+    kl_weight: float = 1.0
+
+    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec) -> None:
+        self.network, self.spec = network, spec
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Return the optimiser's parameter groups; ``lr`` is the learning rate of weights.
+
+        A group with ``"scheduled": False`` keeps its learning rate where that of the weights decays.
+        """
+        return [{"params": list(self.network.parameters()), "lr": lr, "scheduled": True}]
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Prepare for optimiser step ``step`` (from zero) of ``steps``."""
+
+    def kl(self) -> Tensor:
+        """Return the divergence of the allocation's posterior from its prior, a scalar in nats."""
+        return torch.zeros((), device=next(self.network.parameters()).device)
+
+    @abstractmethod
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the network that predicts as of now: images in, predictions by task name out.
+
+        Args:
+            calibration: Training images, for methods that re-estimate statistics.
+        """
+
+    @abstractmethod
+    def allocation(self) -> Allocation:
+        """Return the allocation as of now."""
+
+    @abstractmethod
+    def complexity(self) -> Complexity:
+        """Return parameters and multiply-adds of the network that predicts."""
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Return every layer's group probabilities (K, T+1); empty for methods without any."""
+        return {}
+
+
+class Method(ABC):
+    """A way to find or fix an allocation."""
+
+    @abstractmethod
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> System:
+        """Build a freshly initialised system.
+
+        Raises:
+            AllocationError: If the method's allocation does not fit the network.
+            ValueError: If its settings do not fit the tasks.
+        """

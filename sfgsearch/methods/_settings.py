@@ -1,0 +1,102 @@
+"""The settings of Stochastic Filter Groups; the search tunes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sfgsearch.functional import (
+    InitialFamily,
+    TemperatureSchedule,
+    initial_probs,
+    linear_depth_prior,
+    simplex,
+    uniform_prior,
+)
+
+PriorFamily = Literal["uniform", "fixed", "linear", "learned"]
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """The group prior.
+
+    Args:
+        family: ``"uniform"``; ``"fixed"``, the point ``probs``; ``"linear"``, shared mass going from ``first`` to
+            ``last`` over depth; ``"learned"`` by empirical Bayes, one prior per layer, starting uniform.
+        probs: One probability per task, then shared; for ``"fixed"``.
+        first: Shared probability of the first layer, for ``"linear"``.
+        last: Shared probability of the last layer, for ``"linear"``.
+        task_ratio: How tasks split the rest, for ``"linear"``; equally if None.
+    """
+
+    family: PriorFamily = "uniform"
+    probs: tuple[float, ...] | None = None
+    first: float = 0.8
+    last: float = 0.2
+    task_ratio: tuple[float, ...] | None = None
+
+    def per_layer(self, num_layers: int, num_tasks: int) -> Tensor:
+        """Return the priors, float64 of shape (L, T+1).
+
+        Raises:
+            ValueError: If the values do not fit the tasks.
+        """
+        if self.family == "linear":
+            return linear_depth_prior(num_layers, num_tasks, self.first, self.last, self.task_ratio)
+        if self.family == "fixed":
+            if self.probs is None:
+                raise ValueError(f"a fixed prior needs probs: {num_tasks + 1} numbers that sum to one")
+            return simplex(self.probs, num_tasks + 1, "probs").expand(num_layers, -1)
+        return uniform_prior(num_tasks).expand(num_layers, -1)
+
+
+@dataclass(frozen=True)
+class InitialSettings:
+    """Where the probabilities start.
+
+    Args:
+        family: See :func:`sfgsearch.functional.initial_probs`.
+        probs: The centre for families other than ``"prior"``: one probability per task, then shared; uniform if None.
+        concentration: Concentration of Dirichlet draws.
+    """
+
+    family: InitialFamily = "prior"
+    probs: tuple[float, ...] | None = None
+    concentration: float = 1.0
+
+    def draw(self, num_filters: int, prior: Tensor, generator: torch.Generator) -> Tensor:
+        """Return initial probabilities of a layer, float64 of shape (K, T+1).
+
+        Raises:
+            ValueError: If the values do not fit the tasks.
+        """
+        centre = prior
+        if self.family != "prior":
+            num_groups = len(prior)
+            centre = uniform_prior(num_groups - 1) if self.probs is None else simplex(self.probs, num_groups, "probs")
+        return initial_probs(self.family, num_filters, centre, generator, self.concentration)
+
+
+@dataclass(frozen=True)
+class SFGSettings:
+    """What Stochastic Filter Groups need besides the training that all methods share.
+
+    Args:
+        lr: Learning rate of the group logits (Adam), constant over training.
+        kl_weight: Weight of the variational terms; 1 is the ELBO.
+        hard: Straight-through gates instead of relaxed ones.
+        temperature: The schedule, per step.
+        prior: The group prior.
+        initial: Where the probabilities start.
+    """
+
+    lr: float = 0.02
+    kl_weight: float = 1.0
+    hard: bool = False
+    temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    initial: InitialSettings = field(default_factory=InitialSettings)

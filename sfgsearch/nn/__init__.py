@@ -1,0 +1,42 @@
+"""Networks of filter groups: layers, builders, derivation and prediction. Knows torch, and nothing of Optuna."""
+
+from sfgsearch.nn._allocated import AllocatedConv
+from sfgsearch.nn._builder import AllocatedBuilder, ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
+from sfgsearch.nn._complexity import Complexity, complexity
+from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._derive import Derived, derive
+from sfgsearch.nn._groups import FilterGroups, GateSampling
+from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
+from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._statistics import reestimate_statistics
+from sfgsearch.nn._streams import EachStream, StreamLayout, Streams, map_streams
+
+__all__ = [
+    "AllocatedBuilder",
+    "AllocatedConv",
+    "Backbone",
+    "Complexity",
+    "ConvRequest",
+    "Derived",
+    "EachStream",
+    "FilterGroups",
+    "GateSampling",
+    "Head",
+    "LayerBuilder",
+    "MonteCarloEnsemble",
+    "MultiTaskNetwork",
+    "NetworkSpec",
+    "SFGBuilder",
+    "SFGConv",
+    "SFGConv2d",
+    "SFGConv3d",
+    "StreamLayout",
+    "Streams",
+    "SurveyBuilder",
+    "complexity",
+    "derive",
+    "initialise",
+    "map_streams",
+    "reestimate_statistics",
+    "sfg_layers",
+]

@@ -1,0 +1,137 @@
+"""Convolutions whose filters are stochastically assigned to groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _ntuple
+
+from sfgsearch.nn._groups import FilterGroups
+from sfgsearch.nn._norms import norm_factory
+from sfgsearch.nn._streams import Streams, as_streams, distinct
+
+Size = int | Sequence[int]
+
+
+class SFGConv(nn.Module):
+    r"""A layer of filter groups: convolution, norm, activation, gates and routing.
+
+    .. math::
+        a_g = \phi(\mathrm{norm}_g(W * x_g + b)), \qquad F_g = z_{:,g}\, a_g, \qquad
+        x'_t = F_t + F_s, \quad x'_s = F_s
+
+    (Bragman et al., ICCV 2019.) The gates come after norm and activation: before them, batch norm would rescale
+    the gates away and filters outside a group would emit the norm's offset instead of zero. Use the subclasses
+    :class:`SFGConv2d` and :class:`SFGConv3d`.
+
+    Args:
+        in_channels: C.
+        out_channels: K, the number of filters.
+        kernel_size: One size or one per spatial dimension.
+        num_tasks: T >= 1.
+        stride: As in torch's convolutions.
+        padding: Pixels, one number or one per dimension, or ``"same"`` / ``"valid"``.
+        dilation: As in torch's convolutions.
+        bias: Whether to learn b; None means only if there is no norm, which would cancel it.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``; one norm per group, with statistics and affine of its own.
+        activation: Builds the activation phi; None for the identity.
+        prior: Group prior of the layer's :class:`FilterGroups`, shape (T+1,); uniform if None.
+        groups: The layer's groups, instead of new ones with ``prior``.
+        name: The layer's name in allocations, where it is part of a backbone.
+
+    Raises:
+        ValueError: If groups do not have K filters and T tasks, or an option is unknown.
+    """
+
+    dimensions: ClassVar[int]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        num_tasks: int,
+        *,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        bias: bool | None = None,
+        norm: str = "batch",
+        activation: Callable[[], nn.Module] | None = nn.ReLU,
+        prior: Sequence[float] | Tensor | None = None,
+        groups: FilterGroups | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        per_dimension = _ntuple(self.dimensions)
+        self.in_channels, self.out_channels, self.num_tasks = in_channels, out_channels, num_tasks
+        self.kernel_size = per_dimension(kernel_size)
+        self.stride, self.dilation = per_dimension(stride), per_dimension(dilation)
+        self.padding = padding if isinstance(padding, str) else per_dimension(padding)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self.kernel_size))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        has_bias = norm == "none" if bias is None else bias
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if has_bias else None
+        self.groups = groups or FilterGroups(out_channels, num_tasks, prior)
+        if (self.groups.num_filters, self.groups.num_tasks) != (out_channels, num_tasks):
+            raise ValueError(
+                f"groups are for {self.groups.num_filters} filters and {self.groups.num_tasks} tasks, "
+                f"the layer has {out_channels} and {num_tasks}"
+            )
+        new_norm = norm_factory(norm, self.dimensions)
+        self.norms = nn.ModuleList(new_norm(out_channels) for _ in range(num_tasks + 1))
+        self.activation = activation() if activation else nn.Identity()
+
+    def forward(self, inputs: Tensor | Streams, gates: Tensor | None = None) -> Streams:
+        """Return the streams x'_1 .. x'_T, x'_s, each of shape (B, K, *space).
+
+        Args:
+            inputs: An image (B, C, *space) that every group reads, or T+1 streams of that shape.
+            gates: z of shape (K, T+1); those of ``groups()`` if None.
+
+        Raises:
+            ValueError: If there are not T+1 streams.
+        """
+        gates = self.groups() if gates is None else gates
+        tensors, positions = distinct(as_streams(inputs, self.num_tasks))
+        responses = self._convolve(torch.cat(tensors)).chunk(len(tensors))
+        channelwise = (1, -1, *[1] * self.dimensions)
+        features = [
+            self.activation(norm(responses[position])) * gate.view(channelwise)
+            for norm, position, gate in zip(self.norms, positions, gates.unbind(1), strict=True)
+            if position is not None
+        ]
+        shared = features[-1]
+        return (*(feature + shared for feature in features[:-1]), shared)
+
+    def _convolve(self, stacked: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(network)``."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, num_tasks={self.num_tasks}, "
+            f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}"
+        )
+
+
+class SFGConv2d(SFGConv):
+    """:class:`SFGConv` over images; weight of shape (K, C, height, width)."""
+
+    dimensions = 2
+
+    def _convolve(self, stacked: Tensor) -> Tensor:
+        return nn.functional.conv2d(stacked, self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+class SFGConv3d(SFGConv):
+    """:class:`SFGConv` over volumes; weight of shape (K, C, depth, height, width)."""
+
+    dimensions = 3
+
+    def _convolve(self, stacked: Tensor) -> Tensor:
+        return nn.functional.conv3d(stacked, self.weight, self.bias, self.stride, self.padding, self.dilation)

@@ -1,0 +1,103 @@
+"""From a trained SFG network to the compact network of one assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.nn._allocated import AllocatedConv
+from sfgsearch.nn._builder import AllocatedBuilder
+from sfgsearch.nn._conv import SFGConv
+from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec, sfg_layers
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A compact network and where each of its filters came from.
+
+    Args:
+        network: The compact network with the weights of the trained one.
+        assignments: Group of every filter in every layer, int64 of shape (K,), as built.
+        allocation: The counts of these, with the trained layers' mean probabilities and entropies.
+        repairs: One sentence for every filter group that could not be built as assigned.
+    """
+
+    network: MultiTaskNetwork
+    assignments: dict[str, Tensor]
+    allocation: Allocation
+    repairs: tuple[str, ...]
+
+
+@torch.no_grad()
+def derive(trained: MultiTaskNetwork, spec: NetworkSpec, assignments: Mapping[str, Tensor] | None = None) -> Derived:
+    """Build the compact network of an assignment, with the trained network's weights.
+
+    It computes what the trained network computes with the one-hot gates of that assignment. Its batch-norm
+    statistics are the running ones, which average over gates and fit no single assignment: re-estimate them with
+    :func:`~sfgsearch.nn.reestimate_statistics` before predicting.
+
+    Args:
+        trained: A network that ``spec`` built with an SFG builder.
+        spec: What built it.
+        assignments: Group of every filter in every layer; the most probable ones if None. Filters that would read
+            nothing are repaired: they go to their most probable task.
+
+    Returns:
+        The compact network, on the device of the trained one and in its mode, and what it was built from.
+    """
+    layers = sfg_layers(trained)
+    if assignments is None:
+        assignments = {name: layer.groups.assignment() for name, layer in layers.items()}
+    builder = AllocatedBuilder(
+        {name: assignment.cpu() for name, assignment in assignments.items()},
+        len(spec.tasks),
+        spec.dimensions,
+        spec.norm,
+        repair=True,
+        preferences={name: layer.groups.log_probs for name, layer in layers.items()},
+    )
+    device = next(trained.parameters()).device
+    compact = spec.build(builder).to(device)
+    _copy_weights(compact, trained)
+    compact.train(trained.training)
+    counted = builder.allocation(spec.task_names)
+    allocation = Allocation(group_names(spec.task_names), tuple(_describe(layers[la.name], la) for la in counted.layers))
+    return Derived(compact, builder.assignments, allocation, tuple(builder.repairs))
+
+
+def _describe(layer: SFGConv, counted: LayerAllocation) -> LayerAllocation:
+    return LayerAllocation(
+        counted.name,
+        counted.counts,
+        tuple(layer.groups.probs.double().mean(0).tolist()),
+        float(layer.groups.entropy().double().mean()),
+    )
+
+
+def _copy_weights(compact: MultiTaskNetwork, trained: MultiTaskNetwork) -> None:
+    _copy_module(compact.backbone, trained.backbone)
+    for task, (name, head) in enumerate(compact.heads.items()):
+        source = trained.heads[name]
+        channels = torch.tensor(compact.backbone.layout.members[task], device=source.reader.weight.device)  # type: ignore[union-attr]
+        head.reader.weight.copy_(source.reader.weight[:, channels])  # type: ignore[union-attr,operator]
+        if head.reader.bias is not None:  # type: ignore[union-attr]
+            head.reader.bias.copy_(source.reader.bias)  # type: ignore[union-attr,operator]
+        for part in ("before", "after"):
+            getattr(head, part).load_state_dict(getattr(source, part).state_dict())
+
+
+def _copy_module(target: nn.Module, source: nn.Module) -> None:
+    """Copy state from a module tree into its compact twin; the two differ only in their allocatable layers."""
+    if isinstance(target, AllocatedConv) and isinstance(source, SFGConv):
+        target.load_filters(source)
+        return
+    for own, theirs in zip(target.parameters(recurse=False), source.parameters(recurse=False), strict=True):
+        own.copy_(theirs)
+    for own, theirs in zip(target.buffers(recurse=False), source.buffers(recurse=False), strict=True):
+        own.copy_(theirs)
+    for name, child in target.named_children():
+        _copy_module(child, source.get_submodule(name))

@@ -1,0 +1,155 @@
+"""The learned categorical over groups of every filter in a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.functional import categorical_entropy, categorical_kl, gumbel_softmax, simplex, uniform_prior
+
+
+@dataclass
+class GateSampling:
+    """How gates are drawn in training; the layers of one network share one object.
+
+    Args:
+        temperature: tau of the Gumbel-Softmax relaxation.
+        hard: One-hot forward and relaxed gradient (straight-through) instead of relaxed in both.
+        generator: Source of randomness, on the device of the network; torch's default if None.
+    """
+
+    temperature: float = 1.0
+    hard: bool = False
+    generator: torch.Generator | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> GateSampling:
+        """Copy the settings and share the generator, which torch cannot copy."""
+        return GateSampling(self.temperature, self.hard, self.generator)
+
+
+class FilterGroups(nn.Module):
+    r"""Probabilities with which each filter of a layer serves each group.
+
+    Filter k has :math:`p_k = \mathrm{softmax}(\text{logits}_k)` over the T tasks in order, then shared.
+
+    Args:
+        num_filters: K.
+        num_tasks: T >= 1.
+        prior: A point of the simplex, shape (T+1,); uniform if None.
+        initial: Probabilities to start from, shape (T+1,) or (K, T+1); the prior if None.
+        learn: Whether the probabilities are parameters; otherwise they stay what they are.
+        learn_prior: Whether the prior is a parameter too (empirical Bayes).
+        sampling: How :meth:`forward` draws gates; an object of its own if None.
+
+    Raises:
+        ValueError: If a number is not positive, or a prior or initial value is off the simplex.
+    """
+
+    logits: Tensor
+    prior_logits: Tensor
+
+    def __init__(
+        self,
+        num_filters: int,
+        num_tasks: int,
+        prior: Sequence[float] | Tensor | None = None,
+        *,
+        initial: Tensor | None = None,
+        learn: bool = True,
+        learn_prior: bool = False,
+        sampling: GateSampling | None = None,
+    ) -> None:
+        super().__init__()
+        if num_filters < 1 or num_tasks < 1:
+            raise ValueError(f"num_filters and num_tasks must be at least 1, got {num_filters} and {num_tasks}")
+        self.num_filters, self.num_tasks = num_filters, num_tasks
+        self.sampling = sampling or GateSampling()
+        self._fixed: Tensor | None = None
+        centre = uniform_prior(num_tasks) if prior is None else simplex(prior, num_tasks + 1, "prior")
+        start = centre if initial is None else torch.as_tensor(initial, dtype=torch.float64)
+        shape = (num_filters, num_tasks + 1)
+        if start.shape not in (shape, shape[1:]) or bool((start < 0).any()):
+            raise ValueError(f"initial must be probabilities of shape {shape} or {shape[1:]}, got {tuple(start.shape)}")
+        if not torch.allclose(start.sum(-1), torch.ones((), dtype=torch.float64), atol=1e-4):
+            raise ValueError("initial probabilities must sum to one for every filter")
+        self._register("logits", start.expand(shape), learn)
+        self._register("prior_logits", centre, learn_prior)
+
+    def _register(self, name: str, probs: Tensor, learn: bool) -> None:
+        dtype = torch.get_default_dtype()
+        logits = probs.clamp_min(torch.finfo(dtype).tiny).log().to(dtype).clone()
+        if learn:
+            self.register_parameter(name, nn.Parameter(logits))
+        else:
+            self.register_buffer(name, logits)
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Log probabilities in nats, shape (K, T+1)."""
+        return self.logits.log_softmax(-1)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities, shape (K, T+1): tasks in order, then shared."""
+        return self.logits.softmax(-1)
+
+    @property
+    def log_prior(self) -> Tensor:
+        """Log prior in nats, shape (T+1,)."""
+        return self.prior_logits.log_softmax(-1)
+
+    def sample(self, temperature: float, hard: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one gate per filter and group, shape (K, T+1); see :func:`~sfgsearch.functional.gumbel_softmax`.
+
+        Raises:
+            ValueError: If the temperature is not positive.
+        """
+        return gumbel_softmax(self.log_probs, temperature, hard, generator)
+
+    def kl(self) -> Tensor:
+        """Return KL(Cat(p_k) || Cat(prior)) summed over filters, a scalar in nats."""
+        return categorical_kl(self.log_probs, self.log_prior).sum()
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of every filter in nats, shape (K,)."""
+        return categorical_entropy(self.log_probs)
+
+    def assignment(self) -> Tensor:
+        """Return the most probable group of every filter, int64 of shape (K,)."""
+        return self.logits.argmax(-1)
+
+    def fix(self, assignment: Tensor | None) -> None:
+        """Make :meth:`forward` return the one-hot gates of an assignment until this is called with None.
+
+        Args:
+            assignment: Group of every filter, int64 of shape (K,), or None.
+
+        Raises:
+            ValueError: If the shape or a group index is off.
+        """
+        if assignment is not None:
+            groups = torch.as_tensor(assignment, dtype=torch.int64)
+            if groups.shape != (self.num_filters,) or not bool(((groups >= 0) & (groups <= self.num_tasks)).all()):
+                raise ValueError(
+                    f"an assignment must give each of {self.num_filters} filters a group 0..{self.num_tasks}"
+                )
+            assignment = groups
+        self._fixed = assignment
+
+    def forward(self) -> Tensor:
+        """Return the gates of this pass, shape (K, T+1).
+
+        Fixed gates if :meth:`fix` was called; else in training a fresh sample as ``sampling`` says, and in
+        evaluation the one-hot gates of the most probable assignment.
+        """
+        if self._fixed is None and self.training:
+            return self.sample(self.sampling.temperature, self.sampling.hard, self.sampling.generator)
+        groups = self.assignment() if self._fixed is None else self._fixed.to(self.logits.device)
+        return torch.nn.functional.one_hot(groups, self.num_tasks + 1).to(self.logits.dtype)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(network)``."""
+        return f"num_filters={self.num_filters}, num_tasks={self.num_tasks}"

@@ -1,0 +1,38 @@
+"""Re-estimation of batch-norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@torch.no_grad()
+def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics of all batch norms by averages over batches of images.
+
+    Training with sampled gates leaves running statistics that fit no single assignment. The averages weigh every
+    batch equally. Networks without batch norm stay as they are, and no batch is read for them.
+
+    Args:
+        network: The network; its mode is restored.
+        batches: Images of shape (B, C, *space) on the network's device, at least one batch.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta, training = [norm.momentum for norm in norms], network.training
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        for images in batches:
+            network(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.train(training)

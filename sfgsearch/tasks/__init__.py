@@ -1,0 +1,7 @@
+"""Tasks: what a head predicts, how it is trained and measured."""
+
+from sfgsearch.tasks._classification import Classification
+from sfgsearch.tasks._regression import Regression
+from sfgsearch.tasks._task import Task
+
+__all__ = ["Classification", "Regression", "Task"]

@@ -1,0 +1,71 @@
+"""Regression of one number per image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torchmetrics import MeanAbsoluteError, MetricCollection
+
+from sfgsearch.nn import Head
+from sfgsearch.tasks._task import Task
+
+
+class _ScaledMeanAbsoluteError(MeanAbsoluteError):
+    """Mean absolute error in the unit that users read, from predictions in the scale of training."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds * self.scale, target * self.scale)
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """One real number; targets and predictions are float of shape (B,), scaled to about [-1, 1].
+
+    Args:
+        scale: What a target of 1 stands for, in ``unit``.
+        unit: The unit that errors are reported in.
+    """
+
+    scale: float = 1.0
+    unit: str = ""
+
+    @property
+    def outputs(self) -> int:
+        """One number."""
+        return 1
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The mean absolute error has the target's unit."""
+        return {"mae": self.unit}
+
+    def head(self, in_channels: int, dimensions: int) -> Head:
+        """Build the common head, its single output flattened to shape (B,)."""
+        head = super().head(in_channels, dimensions)
+        head.after = nn.Sequential(head.after, nn.Flatten(0))
+        return head
+
+    def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return half the mean squared error: a Gaussian likelihood of unit variance."""
+        return 0.5 * (prediction - target).square().mean()
+
+    def metrics(self) -> MetricCollection:
+        """Return the mean absolute error, in ``unit``."""
+        return MetricCollection({"mae": _ScaledMeanAbsoluteError(self.scale)})
+
+    def error(self, metrics: dict[str, float]) -> float:
+        """Return the mean absolute error."""
+        return metrics["mae"]
+
+    def trivial_error(self, train_target: Tensor, target: Tensor) -> float:
+        """Return the mean absolute error of always answering the median of the training data."""
+        return float((target - train_target.median()).abs().double().mean()) * self.scale
+
+    def average(self, predictions: Tensor) -> Tensor:
+        """Return the mean."""
+        return predictions.mean(0)

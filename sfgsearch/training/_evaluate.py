@@ -1,0 +1,82 @@
+"""Metrics of a network on a split, and one scale-free number from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.data import MultiTaskData
+from sfgsearch.errors import DataError
+from sfgsearch.tasks import Task
+
+Metrics = dict[str, float]
+"""Values by ``"<task>/<metric>"``."""
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    tasks: Sequence[Task],
+    batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
+    device: torch.device,
+) -> Metrics:
+    """Return the metrics of all tasks; the network's mode is restored.
+
+    Args:
+        network: Images in, predictions by task name out.
+        tasks: The tasks.
+        batches: Images and targets on the device.
+        device: Where metrics accumulate.
+    """
+    collections = {task.name: task.metrics().to(device) for task in tasks}
+    training = network.training
+    network.eval()
+    for images, targets in batches:
+        for name, prediction in network(images).items():
+            collections[name].update(prediction, targets[name])
+    network.train(training)
+    return {
+        f"{name}/{metric}": float(value)
+        for name, collection in collections.items()
+        for metric, value in collection.compute().items()
+    }
+
+
+class RelativeError:
+    """The error of each task relative to that of the best constant prediction: 0 is perfect, 1 has learned nothing.
+
+    Dividing by the trivial error frees tasks of their units and scales, so that a mean over tasks means something.
+
+    Args:
+        data: The data set; trivial predictions come from its training split.
+        split: Which split is measured, ``"validation"`` or ``"test"``.
+
+    Raises:
+        DataError: If a constant prediction has no error, as when a split has a single class.
+    """
+
+    def __init__(self, data: MultiTaskData, split: str) -> None:
+        targets = getattr(data, split).targets
+        self._tasks = data.tasks
+        self._trivial = {
+            task.name: task.trivial_error(data.train.targets[task.name], targets[task.name]) for task in data.tasks
+        }
+        for name, error in self._trivial.items():
+            if not error > 0:
+                raise DataError(f"task {name!r} is trivial on the {split} split: a constant prediction has no error")
+
+    def per_task(self, metrics: Metrics) -> dict[str, float]:
+        """Return the relative error of every task from its metrics."""
+        errors = {}
+        for task in self._tasks:
+            prefix = f"{task.name}/"
+            own = {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+            errors[task.name] = task.error(own) / self._trivial[task.name]
+        return errors
+
+    def mean(self, metrics: Metrics) -> float:
+        """Return the mean over tasks."""
+        errors = self.per_task(metrics)
+        return sum(errors.values()) / len(errors)

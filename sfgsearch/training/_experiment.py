@@ -1,0 +1,130 @@
+"""An experiment: the data, network and settings that all methods of a study have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.data import MultiTaskData, batches
+from sfgsearch.methods import Method, System
+from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import NetworkSpec
+from sfgsearch.training._evaluate import Metrics, RelativeError, evaluate
+from sfgsearch.training._settings import TrainingSettings, resolve_device
+from sfgsearch.training._trainer import EpochReport, StepLosses, train
+
+OnEpoch = Callable[[EpochReport], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind.
+
+    Args:
+        system: The trained system.
+        predictor: The network that predicts.
+        seed: The seed that it all came from.
+        metrics: Metrics of the predictor by split, then by ``"<task>/<metric>"``.
+        scores: Mean relative error over tasks, by split.
+        history: One report per epoch.
+        seconds: Wall-clock time of training and evaluation.
+    """
+
+    system: System
+    predictor: nn.Module
+    seed: int
+    metrics: dict[str, Metrics]
+    scores: dict[str, float]
+    history: list[EpochReport]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Trains any method on the same data with the same network and settings.
+
+    Args:
+        data: The data set.
+        spec: The network.
+        settings: The training settings.
+    """
+
+    data: MultiTaskData
+    spec: NetworkSpec
+    settings: TrainingSettings
+    _errors: dict[str, RelativeError] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks are trained."""
+        return resolve_device(self.settings.device)
+
+    def relative_error(self, split: str) -> RelativeError:
+        """Return what turns the metrics of a split into scale-free errors."""
+        if split not in self._errors:
+            self._errors[split] = RelativeError(self.data, split)
+        return self._errors[split]
+
+    def evaluate(self, predictor: nn.Module, split: str) -> Metrics:
+        """Return the metrics of a predictor on a split."""
+        examples = batches(getattr(self.data, split), self.settings.batch_size, self.device)
+        return evaluate(predictor, self.data.tasks, examples, self.device)
+
+    def train(
+        self, method: Method, seed: int, *, on_epoch: OnEpoch | None = None, splits: tuple[str, ...] = ("validation",)
+    ) -> Trained:
+        """Train a method from scratch.
+
+        The same seed gives the same numbers on one machine and thread count.
+
+        Args:
+            method: What is trained.
+            seed: Fixes initial weights, order of the data and gates.
+            on_epoch: Called after every epoch; what it raises ends training.
+            splits: On which splits the final predictor is measured.
+
+        Raises:
+            NonFiniteLossError: If the loss is NaN or infinite.
+        """
+        started = time.perf_counter()
+        randomness = Randomness.from_seed(seed, self.device)
+        system = method.build(self.spec, randomness, self.device)
+        history: list[EpochReport] = []
+
+        def end_epoch(epoch: int, losses: StepLosses) -> None:
+            history.append(self._report(system, epoch, losses))
+            if on_epoch:
+                on_epoch(history[-1])
+
+        train(system, self.data, self.settings, randomness.order, self.device, end_epoch)
+        predictor = system.predictor(self._calibration)
+        metrics = {split: self.evaluate(predictor, split) for split in splits}
+        scores = {split: self.relative_error(split).mean(metrics[split]) for split in splits}
+        return Trained(system, predictor, seed, metrics, scores, history, time.perf_counter() - started)
+
+    def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:
+        metrics = self.evaluate(system.predictor(self._quick_calibration), "validation")
+        layers = [layer for layer in system.allocation().layers if layer.mean_probs is not None]
+        return EpochReport(
+            epoch=epoch,
+            loss=losses.objective,
+            task_losses=losses.tasks,
+            metrics=metrics,
+            score=self.relative_error("validation").mean(metrics),
+            mean_probs={layer.name: list(layer.mean_probs or ()) for layer in layers},
+            mean_entropy={layer.name: layer.mean_entropy or 0.0 for layer in layers},
+        )
+
+    def _calibration(self) -> Iterable[Tensor]:
+        """Yield all training images in one fixed shuffled order."""
+        order = torch.Generator().manual_seed(0)
+        return (images for images, _ in batches(self.data.train, self.settings.batch_size, self.device, order))
+
+    def _quick_calibration(self) -> Iterable[Tensor]:
+        return islice(self._calibration(), self.settings.calibration_batches)

@@ -1,0 +1,49 @@
+"""The training settings that all methods of a study share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from sfgsearch.errors import SFGSearchError
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How every network of a study is trained.
+
+    Args:
+        epochs: Passes over the training split.
+        batch_size: Images per step.
+        lr: Initial learning rate of weights (Adam).
+        lr_schedule: ``"cosine"`` decays it to zero over training, ``"constant"`` keeps it.
+        length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
+        calibration_batches: Batches from which per-epoch evaluations re-estimate statistics; the final evaluation
+            uses the whole training split.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 1e-3
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    length_scale: float = 1.0
+    calibration_batches: int = 10
+    device: str = "auto"
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name; ``"auto"`` is CUDA where there is one.
+
+    Raises:
+        SFGSearchError: If the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= available:
+        raise SFGSearchError(f"device {name!r} is not there ({available} CUDA devices); use 'auto' or 'cpu'")
+    return device

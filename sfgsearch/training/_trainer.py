@@ -1,0 +1,147 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.data import MultiTaskData, batches
+from sfgsearch.errors import NonFiniteLossError
+from sfgsearch.functional import variational_objective
+from sfgsearch.methods import System
+from sfgsearch.nn import SFGConv
+from sfgsearch.tasks import Task
+from sfgsearch.training._settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch of training came to.
+
+    Args:
+        epoch: From zero.
+        loss: Mean objective over the epoch's steps, in nats per image.
+        task_losses: Mean negative log likelihood by task, in nats per image.
+        metrics: Validation metrics by ``"<task>/<metric>"``.
+        score: Mean relative error over tasks on the validation split; lower is better.
+        mean_probs: For methods with group probabilities, their mean over filters by layer.
+        mean_entropy: Likewise the mean entropy in nats.
+    """
+
+    epoch: int
+    loss: float
+    task_losses: dict[str, float]
+    metrics: dict[str, float]
+    score: float
+    mean_probs: dict[str, list[float]]
+    mean_entropy: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Mean losses over an epoch: the objective and the negative log likelihood of every task, in nats per image."""
+
+    objective: float
+    tasks: dict[str, float]
+
+
+def train(
+    system: System,
+    data: MultiTaskData,
+    settings: TrainingSettings,
+    order: torch.Generator,
+    device: torch.device,
+    on_epoch: Callable[[int, StepLosses], None],
+) -> None:
+    """Train a system's network.
+
+    Args:
+        system: What is trained, on the device.
+        data: Its training split is used.
+        settings: Epochs, batch size and learning rates.
+        order: Shuffles the training split.
+        device: Where the network is.
+        on_epoch: Called with the epoch (from zero) and its losses after every epoch; what it raises ends training.
+
+    Raises:
+        NonFiniteLossError: If the objective is NaN or infinite, which is checked at every epoch's end.
+    """
+    optimiser = torch.optim.Adam(system.parameter_groups(settings.lr))
+    steps_per_epoch = _count_steps(len(data.train), settings.batch_size)
+    total = settings.epochs * steps_per_epoch
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, [_decay(settings, total if group["scheduled"] else None) for group in optimiser.param_groups]
+    )
+    weights = _kernels(system.network)
+    names = [task.name for task in data.tasks]
+    step = 0
+    with _deterministic_kernels():
+        for epoch in range(settings.epochs):
+            system.network.train()
+            sums, epoch_steps = torch.zeros(len(names) + 1, device=device), 0
+            for images, targets in batches(data.train, settings.batch_size, device, order):
+                system.begin_step(step, total)
+                predictions = system.network(images)
+                task_losses = _task_losses(data.tasks, predictions, targets)
+                likelihood = sum(task.weight * loss for task, loss in zip(data.tasks, task_losses, strict=True))
+                objective = variational_objective(
+                    torch.as_tensor(likelihood),
+                    system.kl(),
+                    torch.stack([weight.square().sum() for weight in weights]).sum(),
+                    len(data.train),
+                    system.kl_weight,
+                    settings.length_scale,
+                )
+                optimiser.zero_grad(set_to_none=True)
+                objective.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                decay.step()
+                sums += torch.stack([objective.detach(), *(loss.detach() for loss in task_losses)])
+                step, epoch_steps = step + 1, epoch_steps + 1
+            objective_mean, *task_means = (sums / epoch_steps).tolist()
+            if not math.isfinite(objective_mean):
+                raise NonFiniteLossError(_diverged(epoch, dict(zip(names, task_means, strict=True))))
+            on_epoch(epoch, StepLosses(objective_mean, dict(zip(names, task_means, strict=True))))
+
+
+def _count_steps(num_examples: int, batch_size: int) -> int:
+    whole, rest = divmod(num_examples, batch_size)
+    return max(whole + (rest > 1), 1)
+
+
+def _decay(settings: TrainingSettings, total: int | None) -> Callable[[int], float]:
+    if total is None or settings.lr_schedule == "constant":
+        return lambda _step: 1.0
+    return lambda step: (1 + math.cos(math.pi * step / total)) / 2
+
+
+def _kernels(network: nn.Module) -> list[Tensor]:
+    """Return the weights W that the prior shrinks: those of convolutions and linear layers, not norms or logits."""
+    kinds = SFGConv | nn.Conv2d | nn.Conv3d | nn.Linear
+    return [module.weight for module in network.modules() if isinstance(module, kinds)]
+
+
+def _task_losses(tasks: tuple[Task, ...], predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> list[Tensor]:
+    return [task.negative_log_likelihood(predictions[task.name], targets[task.name]) for task in tasks]
+
+
+def _diverged(epoch: int, task_losses: dict[str, float]) -> str:
+    losses = ", ".join(f"{name} {loss:g}" for name, loss in task_losses.items())
+    return f"the loss was not finite in epoch {epoch} (task losses: {losses}); lower the learning rate"
+
+
+@contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    """Let cuDNN choose the same deterministic kernels in every run, without touching global settings for good."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
