@@ -122,7 +122,9 @@ class Allocation:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise AllocationError(f"no layer {name!r}; this allocation has {', '.join(layer.name for layer in self.layers)}")
+        raise AllocationError(
+            f"no layer {name!r}; this allocation has {', '.join(layer.name for layer in self.layers)}"
+        )
 
     @classmethod
     def from_proportions(

@@ -35,5 +35,5 @@ def categorical_kl(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     Returns:
         Divergences in nats, shape (...); infinite where p has mass and q has none.
     """
-    log_probs, log_prior = torch.broadcast_tensors(log_probs, log_prior)
+    log_probs, log_prior = torch.broadcast_tensors(log_probs, log_prior)  # type: ignore[no-untyped-call]
     return _weighted_sum(log_probs, log_probs - log_prior)

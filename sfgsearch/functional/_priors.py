@@ -28,7 +28,9 @@ def simplex(probs: Sequence[float] | Tensor, num_groups: int, what: str = "proba
     if values.shape != (num_groups,):
         raise ValueError(f"{what} must be {num_groups} numbers (one per task, then shared), got {listed}")
     if not bool((values > 0).all()):
-        raise ValueError(f"{what} must all be positive (a group of probability zero could never be drawn), got {listed}")
+        raise ValueError(
+            f"{what} must all be positive (a group of probability zero could never be drawn), got {listed}"
+        )
     if abs(math.fsum(listed) - 1) > 1e-4:
         raise ValueError(f"{what} must sum to one, got {listed} with sum {math.fsum(listed):g}")
     return values / values.sum()

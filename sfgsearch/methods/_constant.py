@@ -63,19 +63,26 @@ class ConstantSystem(System):
         self._samples = samples
         self._averages = {task.name: task.average for task in spec.tasks}
 
-    def _members(self) -> list[MultiTaskNetwork]:
+    def _members(self, samples: int) -> list[MultiTaskNetwork]:
         """Return compact networks of sampled assignments; the same ones whenever asked."""
         generator = torch.Generator().manual_seed(0)
         shares = {name: layer.groups.probs.cpu() for name, layer in sfg_layers(self.network).items()}
         assignments = [
             {name: torch.multinomial(probs, 1, generator=generator).squeeze(1) for name, probs in shares.items()}
-            for _ in range(self._samples)
+            for _ in range(samples)
         ]
         return [derive(self.network, self.spec, assignment).network for assignment in assignments]
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the ensemble of sampled compact networks, each with statistics of its own."""
-        members = self._members()
+        return self._ensemble(self._samples, calibration)
+
+    def snapshot(self, calibration: Calibration) -> nn.Module:
+        """Return an ensemble of at most two samples."""
+        return self._ensemble(min(2, self._samples), calibration)
+
+    def _ensemble(self, samples: int, calibration: Calibration) -> nn.Module:
+        members = self._members(samples)
         for member in members:
             reestimate_statistics(member, calibration())
         return MonteCarloEnsemble(members, self._averages)
@@ -98,7 +105,7 @@ class ConstantSystem(System):
     def complexity(self) -> Complexity:
         """Return the masked network's parameters, which all samples share, and the multiply-adds of S samples."""
         parameters = complexity(self.network, self.spec.image_shape).parameters
-        macs = sum(complexity(member, self.spec.image_shape).macs for member in self._members())
+        macs = sum(complexity(member, self.spec.image_shape).macs for member in self._members(self._samples))
         return Complexity(parameters, macs)
 
     def probabilities(self) -> dict[str, Tensor]:

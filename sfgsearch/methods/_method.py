@@ -77,6 +77,10 @@ class System(ABC):
             calibration: Training images, for methods that re-estimate statistics.
         """
 
+    def snapshot(self, calibration: Calibration) -> nn.Module:
+        """Return a predictor for the report of an epoch, which may be a cheaper one than :meth:`predictor`."""
+        return self.predictor(calibration)
+
     @abstractmethod
     def allocation(self) -> Allocation:
         """Return the allocation as of now."""

@@ -67,7 +67,7 @@ class SFGConv(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        per_dimension = _ntuple(self.dimensions)
+        per_dimension = _ntuple(self.dimensions)  # type: ignore[no-untyped-call]
         self.in_channels, self.out_channels, self.num_tasks = in_channels, out_channels, num_tasks
         self.kernel_size = per_dimension(kernel_size)
         self.stride, self.dilation = per_dimension(stride), per_dimension(dilation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._builder import AllocatedBuilder
 from sfgsearch.nn._conv import SFGConv
-from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec, sfg_layers
+from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec, sfg_layers
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def derive(trained: MultiTaskNetwork, spec: NetworkSpec, assignments: Mapping[st
     _copy_weights(compact, trained)
     compact.train(trained.training)
     counted = builder.allocation(spec.task_names)
-    allocation = Allocation(group_names(spec.task_names), tuple(_describe(layers[la.name], la) for la in counted.layers))
+    allocation = Allocation(
+        group_names(spec.task_names), tuple(_describe(layers[la.name], la) for la in counted.layers)
+    )
     return Derived(compact, builder.assignments, allocation, tuple(builder.repairs))
 
 
@@ -80,12 +83,13 @@ def _describe(layer: SFGConv, counted: LayerAllocation) -> LayerAllocation:
 
 def _copy_weights(compact: MultiTaskNetwork, trained: MultiTaskNetwork) -> None:
     _copy_module(compact.backbone, trained.backbone)
-    for task, (name, head) in enumerate(compact.heads.items()):
-        source = trained.heads[name]
-        channels = torch.tensor(compact.backbone.layout.members[task], device=source.reader.weight.device)  # type: ignore[union-attr]
-        head.reader.weight.copy_(source.reader.weight[:, channels])  # type: ignore[union-attr,operator]
-        if head.reader.bias is not None:  # type: ignore[union-attr]
-            head.reader.bias.copy_(source.reader.bias)  # type: ignore[union-attr,operator]
+    for task, name in enumerate(compact.heads):
+        head, source = cast(Head, compact.heads[name]), cast(Head, trained.heads[name])
+        reader, wide = cast(nn.Linear, head.reader), cast(nn.Linear, source.reader)  # or a convolution
+        channels = torch.tensor(compact.backbone.layout.members[task], device=wide.weight.device)
+        reader.weight.copy_(wide.weight[:, channels])
+        if reader.bias is not None:
+            reader.bias.copy_(wide.bias)
         for part in ("before", "after"):
             getattr(head, part).load_state_dict(getattr(source, part).state_dict())
 
@@ -95,9 +99,8 @@ def _copy_module(target: nn.Module, source: nn.Module) -> None:
     if isinstance(target, AllocatedConv) and isinstance(source, SFGConv):
         target.load_filters(source)
         return
-    for own, theirs in zip(target.parameters(recurse=False), source.parameters(recurse=False), strict=True):
-        own.copy_(theirs)
-    for own, theirs in zip(target.buffers(recurse=False), source.buffers(recurse=False), strict=True):
-        own.copy_(theirs)
+    for tensors in (nn.Module.parameters, nn.Module.buffers):
+        for own, theirs in zip(tensors(target, recurse=False), tensors(source, recurse=False), strict=True):
+            own.copy_(theirs)
     for name, child in target.named_children():
         _copy_module(child, source.get_submodule(name))

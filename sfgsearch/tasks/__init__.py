@@ -2,6 +2,6 @@
 
 from sfgsearch.tasks._classification import Classification
 from sfgsearch.tasks._regression import Regression
-from sfgsearch.tasks._task import Task
+from sfgsearch.tasks._task import FRACTION, Task
 
-__all__ = ["Classification", "Regression", "Task"]
+__all__ = ["FRACTION", "Classification", "Regression", "Task"]

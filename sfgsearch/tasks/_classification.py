@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from sfgsearch.tasks._task import Task
+from sfgsearch.tasks._task import FRACTION, Task
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Classification(Task):
     @property
     def units(self) -> dict[str, str]:
         """Accuracy is a fraction."""
-        return {"accuracy": ""}
+        return {"accuracy": FRACTION}
 
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy."""

@@ -10,6 +10,9 @@ from torchmetrics import MetricCollection
 
 from sfgsearch.nn import Head
 
+FRACTION = "fraction"
+"""The unit of metrics between 0 and 1, which people read in percent."""
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -33,7 +36,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def units(self) -> dict[str, str]:
-        """The unit of every metric, by metric name; empty for a fraction."""
+        """The unit of every metric, by metric name; :data:`FRACTION` for shares, empty for plain numbers."""
 
     @abstractmethod
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:

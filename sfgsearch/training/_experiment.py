@@ -15,6 +15,7 @@ from sfgsearch.data import MultiTaskData, batches
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import NetworkSpec
+from sfgsearch.tasks import Task
 from sfgsearch.training._evaluate import Metrics, RelativeError, evaluate
 from sfgsearch.training._settings import TrainingSettings, resolve_device
 from sfgsearch.training._trainer import EpochReport, StepLosses, train
@@ -27,6 +28,7 @@ class Trained:
     """What a training left behind.
 
     Args:
+        tasks: The tasks.
         system: The trained system.
         predictor: The network that predicts.
         seed: The seed that it all came from.
@@ -36,6 +38,7 @@ class Trained:
         seconds: Wall-clock time of training and evaluation.
     """
 
+    tasks: tuple[Task, ...]
     system: System
     predictor: nn.Module
     seed: int
@@ -106,10 +109,12 @@ class Experiment:
         predictor = system.predictor(self._calibration)
         metrics = {split: self.evaluate(predictor, split) for split in splits}
         scores = {split: self.relative_error(split).mean(metrics[split]) for split in splits}
-        return Trained(system, predictor, seed, metrics, scores, history, time.perf_counter() - started)
+        return Trained(
+            self.data.tasks, system, predictor, seed, metrics, scores, history, time.perf_counter() - started
+        )
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:
-        metrics = self.evaluate(system.predictor(self._quick_calibration), "validation")
+        metrics = self.evaluate(system.snapshot(self._quick_calibration), "validation")
         layers = [layer for layer in system.allocation().layers if layer.mean_probs is not None]
         return EpochReport(
             epoch=epoch,

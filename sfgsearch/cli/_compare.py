@@ -1,0 +1,50 @@
+"""``sfgsearch compare``: the finalists side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import optuna
+from rich.console import Console
+
+from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
+from sfgsearch.reporting import Comparison, comparison_table
+from sfgsearch.reporting import compare as compare_finalists
+from sfgsearch.search import load_study, records_of
+
+
+@click.command()
+@study_file
+@storage_option
+@json_option
+def compare(study_file: Path, storage: str | None, as_json: bool) -> None:
+    """Compare the retrained finalists: test metrics, size, and what the search cost."""
+    study = load_study(read_study(study_file, storage=storage))
+    if as_json:
+        click.echo(json.dumps(read_comparison(study).to_dict()))
+    else:
+        print_comparison(study)
+
+
+def read_comparison(study: optuna.Study) -> Comparison:
+    """Return the comparison of a study's finalists as far as they are recorded."""
+    records = records_of(study)
+    finalists = records.all("finalist") if records else []
+    return compare_finalists(study.study_name, finalists, study.get_trials(deepcopy=False))
+
+
+def print_comparison(study: optuna.Study) -> None:
+    """Print the comparison as a table with its verdicts, or say that there is none yet."""
+    comparison = read_comparison(study)
+    console = Console()
+    if not comparison.rows:
+        trials = sum(spent.trials for spent in comparison.spent.values())
+        console.print(f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run")
+        return
+    if not console.is_terminal:
+        console.width = max(console.width, 150)
+    console.print(comparison_table(comparison))
+    for verdict in comparison.verdicts():
+        console.print(verdict, highlight=False, markup=False, soft_wrap=True)

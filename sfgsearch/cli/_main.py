@@ -1,0 +1,51 @@
+"""The entry point: commands, and how errors end them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import optuna
+
+from sfgsearch._version import __version__
+from sfgsearch.cli._compare import compare
+from sfgsearch.cli._run import run
+from sfgsearch.cli._show import show
+from sfgsearch.errors import SFGSearchError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+@click.group()
+@click.version_option(__version__, prog_name="sfgsearch")
+def commands() -> None:
+    """Search multi-task CNNs: which filters serve one task, which are shared?"""
+
+
+for command in (run, compare, show):
+    commands.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 for success, 2 for bad input after one line on standard error.
+
+    Args:
+        arguments: What follows the program's name; those of the process if None.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        commands.main(args=arguments, prog_name="sfgsearch", standalone_mode=False)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        sys.exit(BAD_INPUT)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except SFGSearchError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"sfgsearch: {' '.join(message.split())}", err=True)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,31 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sfgsearch.config import Config, load_config
+from sfgsearch.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
+storage_option = click.option("--storage", metavar="URL", help="Database URL instead of the study file's.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+
+
+def read_study(path: Path, *, trials: int | None = None, seed: int | None = None, storage: str | None = None) -> Config:
+    """Read a study file and apply what the command line changes.
+
+    Raises:
+        ConfigError: If the file or an option is bad.
+    """
+    config = load_config(path)
+    try:
+        return config.with_overrides(trials=trials, seed=seed, storage=storage)
+    except ValueError as error:
+        raise ConfigError(str(error), file=path) from error

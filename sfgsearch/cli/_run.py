@@ -1,0 +1,113 @@
+"""``sfgsearch run``: the whole job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from sfgsearch.cli._compare import print_comparison
+from sfgsearch.cli._options import read_study, storage_option, study_file
+from sfgsearch.cli._progress import StudyProgress
+from sfgsearch.config import Config
+from sfgsearch.errors import StudyError
+from sfgsearch.search import (
+    Objective,
+    create_study,
+    missing_finalists,
+    records_of,
+    retrain_finalists,
+    waiting_trials,
+)
+from sfgsearch.search._queue import FAILURE, fail_running
+
+
+@click.command()
+@study_file
+@click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
+@storage_option
+@click.option("--seed", type=int, metavar="S", help="The study's seed.")
+def run(study_file: Path, trials: int | None, storage: str | None, seed: int | None) -> None:
+    """Create or continue the study, train and record its trials, and compare the winners.
+
+    Every kind gets its quota of trials. Then the best of each kind are retrained from scratch over several seeds and
+    measured, once, on test data. Running it again continues; a finished study reports at once.
+    """
+    config = read_study(study_file, trials=trials, seed=seed, storage=storage)
+    console = Console(stderr=True)
+    progress = StudyProgress(console)
+    objective = Objective(config, on_epoch=progress.trial_epoch)
+    with _sole_process(config):
+        study = create_study(config)
+        if fail_running(study):
+            study = create_study(config)  # enqueues what an earlier process left unfinished
+        with progress:
+            _run_trials(study, objective, progress)
+            _run_finalists(study, objective, progress)
+    print_comparison(study)
+
+
+@contextmanager
+def _sole_process(config: Config) -> Iterator[None]:
+    """Keep a second process off the study, whose running trials would be taken for left-overs.
+
+    Raises:
+        StudyError: If another process runs the study.
+    """
+    config.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(config.folder / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(f"{config.path}: another process runs this study; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run_trials(study: optuna.Study, objective: Objective, progress: StudyProgress) -> None:
+    waiting = waiting_trials(study)
+    if not waiting:
+        return
+    progress.begin("trials", waiting, objective.config.training.epochs)
+
+    def report(_study: optuna.Study, trial: FrozenTrial) -> None:
+        progress.end_item(_describe(trial))
+
+    study.optimize(objective, n_trials=waiting, callbacks=[report])
+
+
+def _describe(trial: FrozenTrial) -> str:
+    name = trial.user_attrs.get("name", "?")
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    if trial.state is TrialState.COMPLETE:
+        outcome = f"relative error {100 * trial.user_attrs['relative_error']:.2f} %"
+    elif trial.state is TrialState.PRUNED:
+        outcome = f"pruned after {trial.user_attrs['pruned_after_epochs']} epochs"
+    else:
+        outcome = f"failed: {trial.user_attrs.get(FAILURE, 'interrupted')}"
+    return f"trial {trial.number:>3}  {name:<24} {outcome}  ({seconds:.0f} s)"
+
+
+def _run_finalists(study: optuna.Study, objective: Objective, progress: StudyProgress) -> None:
+    records = records_of(study)
+    if records is None:
+        raise StudyError(f"{objective.config.path}: the study is not in a database, so nothing was recorded")
+    finalists = missing_finalists(records, objective.config.comparison, objective.config.study.seed)
+    if not finalists:
+        return
+    progress.begin("finalists", len(finalists), objective.config.training.epochs)
+    retrain_finalists(
+        objective,
+        records,
+        finalists,
+        on_epoch=progress.finalist_epoch,
+        on_failure=lambda finalist, reason: progress.note(f"{finalist.name}, seed {finalist.seed} failed: {reason}"),
+    )

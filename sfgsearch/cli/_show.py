@@ -1,0 +1,57 @@
+"""``sfgsearch show``: one trial's architecture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import optuna
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
+from sfgsearch.errors import StudyError
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting import describe_trial, trial_tables
+from sfgsearch.search import load_study, records_of
+from sfgsearch.search._queue import FAILURE
+
+
+@click.command()
+@study_file
+@click.option("--trial", "number", type=int, metavar="N", required=True, help="The trial's number.")
+@storage_option
+@json_option
+def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> None:
+    """Show one trial: allocation by layer, probabilities, metrics and parameters."""
+    study = load_study(read_study(study_file, storage=storage))
+    trial, record = _find(study, number)
+    description = describe_trial(trial, record)
+    if as_json:
+        click.echo(json.dumps(description))
+        return
+    console = Console()
+    for table in trial_tables(description, record):
+        console.print(table)
+
+
+def _find(study: optuna.Study, number: int) -> tuple[FrozenTrial, ArchitectureRecord]:
+    """Return a trial and its record.
+
+    Raises:
+        StudyError: If there is no such trial, or it recorded no architecture.
+    """
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    if number not in trials:
+        last = f"0 to {max(trials)}" if trials else "none yet"
+        raise StudyError(f"--trial {number}: the study {study.study_name!r} has no such trial; its trials: {last}")
+    trial, records = trials[number], records_of(study)
+    found = records.all("trial", number) if records else []
+    if not found:
+        reason = trial.user_attrs.get(FAILURE)
+        raise StudyError(
+            f"--trial {number}: recorded no architecture, its state is {trial.state.name}"
+            f"{f' ({reason})' if reason else ''}; choose a trial that is COMPLETE"
+        )
+    return trial, found[0]

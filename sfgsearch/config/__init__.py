@@ -1,0 +1,29 @@
+"""Study files: what they may say, and the experiment that they describe."""
+
+from sfgsearch.config._build import build_experiment, manual_candidates
+from sfgsearch.config._load import load_config
+from sfgsearch.config._models import (
+    ComparisonSection,
+    Config,
+    LearnedSection,
+    PrunerSection,
+    SamplerSection,
+    SearchedSection,
+)
+from sfgsearch.config._settings import Choices, Fixed, Range, Setting
+
+__all__ = [
+    "Choices",
+    "ComparisonSection",
+    "Config",
+    "Fixed",
+    "LearnedSection",
+    "PrunerSection",
+    "Range",
+    "SamplerSection",
+    "SearchedSection",
+    "Setting",
+    "build_experiment",
+    "load_config",
+    "manual_candidates",
+]

@@ -1,0 +1,160 @@
+"""From a study file to the experiment and the manual candidates that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.backbones import backbones
+from sfgsearch.config._models import Config
+from sfgsearch.config._options import check_options
+from sfgsearch.data import MultiTaskData, data_sets
+from sfgsearch.errors import AllocationError, ConfigError, SFGSearchError
+from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
+from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.training import Experiment, TrainingSettings, resolve_device
+
+EVERY_LAYER = "*"
+
+
+@contextmanager
+def _blame(config: Config, key: str) -> Iterator[None]:
+    """Turn what goes wrong inside into an error that names the study file and the key."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (SFGSearchError, ValueError) as error:
+        raise ConfigError(str(error), file=config.path, key=key) from error
+
+
+def build_experiment(config: Config) -> Experiment:
+    """Load the data and set up the network of a study, checking that they fit each other.
+
+    Raises:
+        ConfigError: If a data set, backbone or device is unknown, an option is wrong, or they do not fit together.
+    """
+    data = _load_data(config)
+    with _blame(config, "backbone.name"):
+        backbone = backbones[config.backbone.name]
+    options = check_options(backbone, config.backbone.options, config.path, "backbone")
+    spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape, config.backbone.norm)
+    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
+        num_layers = len(spec.filters)
+    settings = TrainingSettings(**config.training.model_dump())
+    with _blame(config, "training.device"):
+        resolve_device(settings.device)
+    _check_simplices(config, num_layers, len(data.tasks))
+    return Experiment(data, spec, settings)
+
+
+def _load_data(config: Config) -> MultiTaskData:
+    with _blame(config, "data.name"):
+        load = data_sets[config.data.name]
+    options = check_options(load, config.data.options, config.path, "data")
+    with _blame(config, "data"):
+        data = load(config.study.seed, **options)
+    known = {task.name for task in data.tasks}
+    for name in config.tasks:
+        if name not in known:
+            raise ConfigError(
+                f"{config.data.name} has no such task; allowed: {', '.join(task.name for task in data.tasks)}",
+                file=config.path,
+                key=f"tasks.{name}",
+            )
+    changes = {name: section.model_dump(exclude_none=True) for name, section in config.tasks.items()}
+    tasks = tuple(replace(task, **changes.get(task.name, {})) for task in data.tasks)
+    with _blame(config, "data"):
+        group_names([task.name for task in tasks])
+    return replace(data, tasks=tasks)
+
+
+def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:
+    """Check now what learned and searched trials would trip over later."""
+    prior, initial = config.learned.prior, config.learned.initial
+    for key, setting in (("prior", prior.probs), ("initial", initial.probs)):
+        for probs in _vectors(setting):
+            with _blame(config, f"learned.{key}.probs"):
+                PriorSettings("fixed", probs).per_layer(num_layers, num_tasks)
+    for ratio in _vectors(prior.task_ratio):
+        with _blame(config, "learned.prior.task_ratio"):
+            PriorSettings("linear", task_ratio=ratio).per_layer(num_layers, num_tasks)
+    if "fixed" in _options(prior.family) and prior.probs is None:
+        raise ConfigError(
+            f"a fixed prior needs {num_tasks + 1} probabilities", file=config.path, key="learned.prior.probs"
+        )
+    concentration = config.searched.concentration
+    if isinstance(concentration, list) and len(concentration) != num_tasks + 1:
+        raise ConfigError(
+            f"must be one number, or {num_tasks + 1} (one per task, then shared), got {concentration}",
+            file=config.path,
+            key="searched.concentration",
+        )
+
+
+def _options(setting: object) -> tuple[object, ...]:
+    return getattr(setting, "values", (getattr(setting, "value", None),))
+
+
+def _vectors(setting: object) -> list[tuple[float, ...]]:
+    return [option for option in _options(setting) if isinstance(option, tuple)]
+
+
+def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
+    """Return the manual methods and allocations of a study by name, checked to fit the network.
+
+    Raises:
+        ConfigError: If an option is wrong or an allocation cannot be built.
+    """
+    candidates: dict[str, Method] = {}
+    for name in config.manual.options:
+        if name not in config.manual.methods and name not in manual_methods:
+            raise ConfigError(
+                f"no manual method is called {name!r}; allowed: {', '.join(manual_methods)}",
+                file=config.path,
+                key="manual.options",
+            )
+    for name in config.manual.methods:
+        key = f"manual.options.{name}"
+        options = check_options(manual_methods[name], config.manual.options.get(name, {}), config.path, key)
+        with _blame(config, key):
+            candidates[name] = manual_methods[name](spec, **options)
+    for name, layers in config.manual.allocations.items():
+        with _blame(config, f"manual.allocations.{name}"):
+            allocation = _read_allocation(layers, spec)
+            with torch.device("meta"):
+                spec.build(AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm))
+            candidates[name] = FixedAllocation(allocation)
+    return candidates
+
+
+def _read_allocation(layers: Mapping[str, Sequence[int | float]], spec: NetworkSpec) -> Allocation:
+    """Read an allocation as study files write it.
+
+    Per layer, whole numbers are counts and numbers with a decimal point proportions; ``"*"`` stands for every layer
+    that is not named.
+    """
+    unknown = [name for name in layers if name not in spec.filters and name != EVERY_LAYER]
+    if unknown:
+        raise AllocationError(
+            f"the backbone has no layer {unknown[0]!r}; allowed: {', '.join(spec.filters)}, "
+            f"or {EVERY_LAYER!r} for all others"
+        )
+    read = []
+    for name, num_filters in spec.filters.items():
+        numbers = layers.get(name, layers.get(EVERY_LAYER))
+        if numbers is None:
+            raise AllocationError(f"layer {name!r} is missing; {EVERY_LAYER!r} would stand for all layers not named")
+        if all(isinstance(number, int) for number in numbers):
+            read.append(LayerAllocation(name, tuple(int(number) for number in numbers)))
+        else:
+            shares = [float(number) for number in numbers]
+            read += Allocation.from_proportions({name: num_filters}, spec.task_names, {name: shares}).layers
+    allocation = Allocation(group_names(spec.task_names), tuple(read))
+    allocation.check_fits(spec.filters, spec.task_names)
+    return allocation

@@ -1,0 +1,99 @@
+"""Reading study files."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from sfgsearch.config._models import Config
+from sfgsearch.errors import ConfigError
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a study file (TOML).
+
+    Args:
+        path: The study file.
+
+    Raises:
+        ConfigError: If the file is missing or no TOML, or a key is unknown, missing or has a value that is not
+            allowed; the error names file, key, value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the study file: {error.strerror}", file=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid TOML: {error}", file=path) from error
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise first_error(error, Config, raw, path) from None
+    config._path = path
+    return config
+
+
+def first_error(
+    error: ValidationError, model: type[BaseModel], raw: Mapping[str, Any], file: Path, prefix: str = ""
+) -> ConfigError:
+    """Turn a validation error into the one line that a user reads.
+
+    Args:
+        error: What pydantic found.
+        model: The model that was validated.
+        raw: What was validated.
+        file: The study file.
+        prefix: Path of the section that the model describes.
+    """
+    details = error.errors(include_url=False)
+    worst = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
+    key = ".".join(map(str, [*([prefix] if prefix else []), *_location(worst["loc"], raw)]))
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if worst["type"] == "extra_forbidden":
+        message = _unknown(str(worst["loc"][-1]), _allowed_keys(model, worst["loc"][:-1]))
+    elif worst["type"] == "missing":
+        message = "is required"
+    else:
+        message = f"{worst['msg'].removeprefix('Value error, ')}, got {worst['input']!r}"
+    return ConfigError(message + more, file=file, key=key)
+
+
+def _location(location: tuple[int | str, ...], raw: Any) -> list[int | str]:
+    """Return the part of an error's location that is in the file, and a missing key that follows it.
+
+    After it come the names by which pydantic marks the branches of a union.
+    """
+    found: list[int | str] = []
+    for part in location:
+        found.append(part)
+        if (isinstance(raw, Mapping) and part in raw) or (
+            isinstance(raw, Sequence) and isinstance(part, int) and part < len(raw)
+        ):
+            raw = raw[part]
+        else:
+            return found if isinstance(raw, Mapping) else found[:-1]
+    return found
+
+
+def _unknown(key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    return f"unknown key{f', did you mean {close[0]!r}?' if close else ';'} allowed: {', '.join(allowed)}"
+
+
+def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the section at a location."""
+    section: Any = model
+    for part in location:
+        annotation = section.model_fields[part].annotation if _is_section(section) else section
+        section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), annotation)
+    return list(section.model_fields) if _is_section(section) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,284 @@
+"""The sections of a study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+
+from sfgsearch._apportion import apportion
+from sfgsearch.config._settings import (
+    Fixed,
+    FlagSetting,
+    NonNegativeSetting,
+    PositiveSetting,
+    ProbabilitySetting,
+    VectorSetting,
+    WordSetting,
+    words,
+)
+from sfgsearch.functional import InitialFamily, ScheduleFamily
+from sfgsearch.methods import manual_methods
+from sfgsearch.methods._settings import PriorFamily
+from sfgsearch.nn._norms import NormName
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _OpenSection(BaseModel):
+    """A section whose further keys are the options of the part that it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+class StudySection(_Section):
+    """Name, seed, place and objective of a study."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    seed: Count = 0
+    storage: str | None = None
+    folder: str | None = None
+    objective: Literal["mean", "per_task"] = "mean"
+
+
+class DataSection(_OpenSection):
+    """Which data set; further keys are its options."""
+
+    name: str
+
+
+class BackboneSection(_OpenSection):
+    """Which backbone; further keys are its options."""
+
+    name: str
+    norm: NormName = "batch"
+
+
+class TaskSection(_Section):
+    """What a study changes about a task of its data."""
+
+    weight: Positive | None = None
+    hidden: Count | None = None
+
+
+class TrainingSection(_Section):
+    """The training that all kinds share; see :class:`sfgsearch.training.TrainingSettings`."""
+
+    epochs: AtLeastOne = 20
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    lr: Positive = 1e-3
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    length_scale: Annotated[float, Field(ge=0)] = 1.0
+    calibration_batches: AtLeastOne = 10
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+
+class QuotaSection(_Section):
+    """Trials per kind; manual methods are listed in their own section."""
+
+    learned: Count = 10
+    searched: Count = 10
+
+
+class ManualSection(_Section):
+    """Manual methods by name, their options, and allocations written out by layer."""
+
+    methods: Annotated[tuple[str, ...], Field(strict=False)] = (
+        "single_task",
+        "hard_sharing",
+        "equal",
+        "constant_probabilities",
+    )
+    options: dict[str, dict[str, Any]] = {}
+    allocations: dict[str, dict[str, list[int | float]]] = {}
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in manual_methods:
+                raise ValueError(f"no manual method is called {name!r}; allowed: {', '.join(manual_methods)}")
+        if len(set(names)) != len(names):
+            raise ValueError("names a method twice")
+        return names
+
+    @field_validator("allocations")
+    @classmethod
+    def _distinct(cls, allocations: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(set(allocations) & set(manual_methods))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is the name of a manual method; choose another name for the allocation")
+        return allocations
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All manual candidates, methods first."""
+        return (*self.methods, *self.allocations)
+
+
+class TemperatureSection(_Section):
+    """The temperature schedule of learned trials."""
+
+    schedule: Annotated[WordSetting, words(ScheduleFamily)] = Fixed("exponential")
+    start: PositiveSetting = Fixed(2.0)
+    end: PositiveSetting = Fixed(0.3)
+    rate: PositiveSetting | None = None
+    floor: PositiveSetting = Fixed(0.05)
+
+
+class PriorSection(_Section):
+    """The group prior of learned trials."""
+
+    family: Annotated[WordSetting, words(PriorFamily)] = Fixed("uniform")
+    probs: VectorSetting | None = None
+    first: ProbabilitySetting = Fixed(0.8)
+    last: ProbabilitySetting = Fixed(0.2)
+    task_ratio: VectorSetting | None = None
+
+
+class InitialSection(_Section):
+    """The initial probabilities of learned trials."""
+
+    family: Annotated[WordSetting, words(InitialFamily)] = Fixed("prior")
+    probs: VectorSetting | None = None
+    concentration: PositiveSetting = Fixed(1.0)
+
+
+class LearnedSection(_Section):
+    """What Optuna tunes about Stochastic Filter Groups."""
+
+    lr: PositiveSetting = Fixed(0.02)
+    kl_weight: NonNegativeSetting = Fixed(1.0)
+    hard: FlagSetting = Fixed(False)
+    temperature: TemperatureSection = TemperatureSection()
+    prior: PriorSection = PriorSection()
+    initial: InitialSection = InitialSection()
+
+
+class SearchedSection(_Section):
+    """How searched trials draw the group proportions of a layer: from a Dirichlet, uniform on the simplex for 1."""
+
+    concentration: Positive | list[Positive] = 1.0
+
+
+class SamplerSection(_Section):
+    """Optuna's sampler."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup_trials: Count = 10
+
+
+class PrunerSection(_Section):
+    """Optuna's pruner, which compares trials of one kind only; manual trials are never pruned."""
+
+    name: Literal["median", "successive_halving", "none"] = "median"
+    startup_trials: Count = 5
+    warmup_epochs: Count = 5
+
+
+class ComparisonSection(_Section):
+    """The final comparison: how many of each kind are retrained, over how many seeds."""
+
+    seeds: AtLeastOne = 5
+    learned: Count = 1
+    searched: Count = 1
+    manual: Count | Literal["all"] = "all"
+
+
+class Config(_Section):
+    """A study file, checked key by key. Build one with :func:`sfgsearch.load_config`."""
+
+    study: StudySection = StudySection()
+    data: DataSection
+    backbone: BackboneSection
+    tasks: dict[str, TaskSection] = {}
+    training: TrainingSection = TrainingSection()
+    quota: QuotaSection = QuotaSection()
+    manual: ManualSection = ManualSection()
+    learned: LearnedSection = LearnedSection()
+    searched: SearchedSection = SearchedSection()
+    sampler: SamplerSection = SamplerSection()
+    pruner: PrunerSection = PrunerSection()
+    comparison: ComparisonSection = ComparisonSection()
+    _path: Path = PrivateAttr(default=Path("study.toml"))
+    _trials: int | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path:
+        """The study file."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """The study's name; the file's stem unless set."""
+        return self.study.name or self.path.stem
+
+    @property
+    def folder(self) -> Path:
+        """Where the study keeps its database and artifacts: beside the file, named after it, unless set."""
+        return self.path.parent / (self.study.folder or self.path.stem)
+
+    @property
+    def storage(self) -> str:
+        """The database URL; SQLite in the study's folder unless set."""
+        return self.study.storage or f"sqlite:///{self.folder / 'study.db'}"
+
+    def with_overrides(
+        self, *, trials: int | None = None, seed: int | None = None, storage: str | None = None
+    ) -> Config:
+        """Return the study with what a command line changes.
+
+        Args:
+            trials: All trials of the study, split over the kinds in the proportions of the file.
+            seed: The study's seed.
+            storage: The database URL.
+
+        Raises:
+            ValueError: If trials is below 1 or the seed negative.
+        """
+        if (trials is not None and trials < 1) or (seed is not None and seed < 0):
+            raise ValueError(f"trials must be at least 1 and the seed at least 0, got {trials} and {seed}")
+        changes = {key: value for key, value in (("seed", seed), ("storage", storage)) if value is not None}
+        changed = self.model_copy(update={"study": self.study.model_copy(update=changes)})
+        changed._trials = trials
+        return changed
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """Trials per kind: the quotas of the file, or their proportions of an overriding total."""
+        quotas = (self.quota.learned, self.quota.searched, len(self.manual.names))
+        counts = quotas if self._trials is None else split_trials(self._trials, *quotas)
+        return dict(zip(("learned", "searched", "manual"), counts, strict=True))
+
+
+def split_trials(trials: int, learned: int, searched: int, manual: int) -> tuple[int, int, int]:
+    """Split a total over kinds in proportion to their quotas, every wanted kind getting one as long as there are any.
+
+    There are only so many manual candidates; what they leave goes to the other kinds.
+    """
+    wanted = [learned, searched, manual]
+    counts = [0, 0, 0]
+    for kind in (0, 1, 2):
+        if wanted[kind] and sum(counts) < trials:
+            counts[kind] = 1
+    rest = trials - sum(counts)
+    weights = [max(quota - 1, 0) for quota in wanted]
+    if rest and any(weights):
+        counts = [count + extra for count, extra in zip(counts, apportion(rest, weights), strict=True)]
+    surplus = max(counts[2] - manual, 0)
+    if surplus and (learned or searched):
+        first, second = apportion(surplus, [learned, searched])
+        counts = [counts[0] + first, counts[1] + second, manual]
+    return counts[0], counts[1], min(counts[2], manual)

@@ -1,0 +1,41 @@
+"""Checking the options of registered parts against their signatures."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from sfgsearch.config._load import first_error
+
+
+def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Path, key: str) -> dict[str, Any]:
+    """Check options against the keyword-only parameters of a function.
+
+    Args:
+        part: A registered data set, backbone or method.
+        options: What the study file says.
+        file: The study file.
+        key: The section that the options stand in.
+
+    Returns:
+        The options, converted to the annotated types.
+
+    Raises:
+        ConfigError: If an option is unknown, missing or of a wrong type.
+    """
+    hints = get_type_hints(part)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(part).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    model = create_model("Options", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    try:
+        checked = model.model_validate(dict(options))
+    except ValidationError as error:
+        raise first_error(error, model, options, file, key) from None
+    return {name: getattr(checked, name) for name in options}

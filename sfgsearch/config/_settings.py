@@ -1,0 +1,131 @@
+"""Settings that are a value, a list of choices, or a range for Optuna to tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Generic, TypeVar, get_args
+
+from pydantic import PlainSerializer, PlainValidator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fixed(Generic[T]):
+    """A setting that is not tuned."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class Choices(Generic[T]):
+    """A setting that Optuna picks from a list."""
+
+    values: tuple[T, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number that Optuna draws between two bounds, both included.
+
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        log: Whether to search on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Setting = Fixed[T] | Choices[T] | Range
+
+
+def _number(above: float, below: float) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < below:
+            raise ValueError
+        return float(value)
+
+    return check
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _word(allowed: Sequence[str]) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError
+        return str(value)
+
+    return check
+
+
+def _vector(value: Any) -> tuple[float, ...]:
+    check = _number(0.0, float("inf"))
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError
+    return tuple(check(item) for item in value)
+
+
+def _parse(value: Any, check: Callable[[Any], T], item: str, ranged: bool) -> Setting[T]:
+    allowed = f"must be {item}, a list of choices" + (", or a range {low, high, log}" if ranged else "")
+    if isinstance(value, Fixed | Choices | Range):
+        return value
+    try:
+        return Fixed(check(value))
+    except ValueError:
+        pass
+    try:
+        if isinstance(value, Mapping) and ranged:
+            return _range(value, check)
+        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+            return Choices(tuple(check(item) for item in value))
+    except ValueError as error:
+        raise ValueError(f"{allowed}{f' ({error})' if str(error) else ''}") from None
+    raise ValueError(allowed)
+
+
+def _range(value: Mapping[str, Any], check: Callable[[Any], Any]) -> Range:
+    unknown = set(value) - {"low", "high", "log"}
+    if unknown or not {"low", "high"} <= set(value):
+        raise ValueError("a range has the keys low, high and, if wanted, log = true")
+    low, high, log = check(value["low"]), check(value["high"]), value.get("log", False)
+    if not isinstance(log, bool):
+        raise ValueError("log must be true or false")
+    if not low < high:
+        raise ValueError(f"low must be below high, got {low:g} and {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range needs low > 0, got {low:g}")
+    return Range(low, high, log)
+
+
+def _checked(check: Callable[[Any], Any], item: str, ranged: bool = True) -> PlainValidator:
+    return PlainValidator(lambda value: _parse(value, check, item, ranged))
+
+
+def words(literal: Any) -> PlainValidator:
+    """Return the validator of a setting that is one of a ``Literal``'s words."""
+    allowed = get_args(literal)
+    return _checked(_word(allowed), f"one of {', '.join(map(repr, allowed))}", ranged=False)
+
+
+_as_data = PlainSerializer(asdict)
+WordSetting = Annotated[Setting[str], _as_data]
+PositiveSetting = Annotated[Setting[float], _as_data, _checked(_number(0.0, float("inf")), "a number > 0")]
+NonNegativeSetting = Annotated[Setting[float], _as_data, _checked(_number(-1e-300, float("inf")), "a number >= 0")]
+ProbabilitySetting = Annotated[
+    Setting[float], _as_data, _checked(_number(0.0, 1.0), "a number between 0 and 1, both excluded")
+]
+FlagSetting = Annotated[Setting[bool], _as_data, _checked(_flag, "true or false", ranged=False)]
+VectorSetting = Annotated[
+    Setting[tuple[float, ...]],
+    _as_data,
+    _checked(_vector, "a list of positive numbers (one per task, then shared)", ranged=False),
+]

@@ -1,0 +1,65 @@
+"""The tables, all prefixed ``sfgsearch_`` to stay out of Optuna's way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+SCHEMA_VERSION = 1
+"""Raise this with every change to the tables below."""
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+
+class SchemaRow(Base):
+    """The version of the tables, in a single row."""
+
+    __tablename__ = "sfgsearch_schema"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class ArchitectureRow(Base):
+    """One training of one architecture; see :class:`sfgsearch.records.ArchitectureRecord`."""
+
+    __tablename__ = "sfgsearch_architectures"
+    __table_args__ = (UniqueConstraint("study", "role", "trial", "seed"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(String(512), index=True)
+    trial: Mapped[int]
+    role: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(256))
+    backbone: Mapped[dict[str, Any]] = mapped_column(JSON)
+    allocation: Mapped[dict[str, Any]] = mapped_column(JSON)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    units: Mapped[dict[str, str]] = mapped_column(JSON)
+    epochs: Mapped[int]
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+    training_seconds: Mapped[float]
+    package_version: Mapped[str] = mapped_column(String(32))
+    probabilities_artifact: Mapped[str | None] = mapped_column(String(64))
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    metrics: Mapped[list[MetricRow]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+
+
+class MetricRow(Base):
+    """One metric of one task on one split; a row without task is the mean relative error over tasks."""
+
+    __tablename__ = "sfgsearch_metrics"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    architecture_id: Mapped[int] = mapped_column(
+        ForeignKey("sfgsearch_architectures.id", ondelete="CASCADE"), index=True
+    )
+    split: Mapped[str] = mapped_column(String(16))
+    task: Mapped[str] = mapped_column(String(256))
+    metric: Mapped[str] = mapped_column(String(64))
+    value: Mapped[float]

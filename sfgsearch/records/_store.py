@@ -1,0 +1,185 @@
+"""Reading and writing records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Engine, create_engine, delete, inspect, make_url, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from sfgsearch._version import __version__
+from sfgsearch.allocation import Allocation
+from sfgsearch.errors import RecordsError
+from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, MetricRow, SchemaRow
+
+Kind = Literal["learned", "searched", "manual"]
+Role = Literal["trial", "finalist"]
+RELATIVE_ERROR = "relative_error"
+
+
+@dataclass(frozen=True)
+class ArchitectureRecord:
+    """One training of one architecture.
+
+    Args:
+        trial: Number of the trial that it is, or, for finalists, that it retrains.
+        role: ``"trial"`` or ``"finalist"``.
+        kind: How the allocation came about.
+        name: The manual method, or the kind and the trial's number.
+        backbone: Name, options and norm of the backbone.
+        allocation: Counts per layer and group; for learned ones mean probabilities and entropies too.
+        seed: Seed of the training.
+        epochs: Epochs trained.
+        parameters: Trainable numbers of the network that predicts.
+        macs: Its multiply-adds for one image.
+        metrics: Values by split, then by ``"<task>/<metric>"``.
+        units: The unit of every metric by ``"<task>/<metric>"``.
+        scores: Mean relative error over tasks by split; lower is better.
+        training_seconds: Wall-clock time.
+        probabilities_artifact: Artifact id of the per-filter probabilities, where there are any.
+        package_version: Of the sfgsearch that trained it.
+    """
+
+    trial: int
+    role: Role
+    kind: Kind
+    name: str
+    backbone: dict[str, Any]
+    allocation: Allocation
+    seed: int
+    epochs: int
+    parameters: int
+    macs: int
+    metrics: dict[str, dict[str, float]]
+    units: dict[str, str]
+    scores: dict[str, float]
+    training_seconds: float
+    probabilities_artifact: str | None = None
+    package_version: str = field(default=__version__)
+
+
+def display_url(url: str) -> str:
+    """Return a database URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+class Records:
+    """The records of one study.
+
+    Args:
+        engine: The database that the study is in.
+        study: The study's name.
+
+    Raises:
+        RecordsError: If the database holds records of another schema version or cannot be reached.
+    """
+
+    def __init__(self, engine: Engine, study: str) -> None:
+        self._engine, self._study = engine, study
+        check_schema(engine)
+        Base.metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            if session.get(SchemaRow, SCHEMA_VERSION) is None:
+                session.add(SchemaRow(version=SCHEMA_VERSION))
+
+    def add(self, record: ArchitectureRecord) -> None:
+        """Record a training, in the place of one with the same role, trial and seed."""
+        row = ArchitectureRow(
+            study=self._study,
+            **{name: getattr(record, name) for name in _COPIED},
+            allocation=record.allocation.to_dict(),
+            recorded_at=datetime.now(UTC),
+            metrics=_metric_rows(record),
+        )
+        with Session(self._engine) as session, session.begin():
+            earlier = session.scalars(
+                self._select(role=record.role).where(
+                    ArchitectureRow.trial == record.trial, ArchitectureRow.seed == record.seed
+                )
+            )
+            for old in earlier:
+                session.delete(old)
+            session.flush()
+            session.add(row)
+
+    def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
+        """Return the study's records in the order of recording, all or those of a role or trial."""
+        query = self._select(role)
+        if trial is not None:
+            query = query.where(ArchitectureRow.trial == trial)
+        with Session(self._engine) as session:
+            return [_to_record(row) for row in session.scalars(query.order_by(ArchitectureRow.id))]
+
+    def clear(self) -> None:
+        """Forget all records of the study."""
+        with Session(self._engine) as session, session.begin():
+            ids = select(ArchitectureRow.id).where(ArchitectureRow.study == self._study)
+            session.execute(delete(MetricRow).where(MetricRow.architecture_id.in_(ids)))
+            session.execute(delete(ArchitectureRow).where(ArchitectureRow.study == self._study))
+
+    def _select(self, role: Role | None = None):  # type: ignore[no-untyped-def]
+        query = select(ArchitectureRow).where(ArchitectureRow.study == self._study)
+        return query if role is None else query.where(ArchitectureRow.role == role)
+
+
+_COPIED = (
+    *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
+    *("training_seconds", "package_version", "probabilities_artifact"),
+)
+
+
+def check_schema(target: Engine | str) -> None:
+    """Check, without changing anything, that records can be kept in a database.
+
+    Args:
+        target: An engine, or the URL of a database.
+
+    Raises:
+        RecordsError: If it holds records of another schema version, or cannot be reached.
+    """
+    try:
+        engine = create_engine(target) if isinstance(target, str) else target
+        if not inspect(engine).has_table(SchemaRow.__tablename__):
+            return
+        with Session(engine) as session:
+            versions = list(session.scalars(select(SchemaRow.version)))
+    except (SQLAlchemyError, ImportError) as error:
+        place = display_url(target) if isinstance(target, str) else target.url.render_as_string(hide_password=True)
+        reason = str(error).splitlines()[0]
+        raise RecordsError(f"cannot open the database {place}: {reason}") from error
+    if versions not in ([], [SCHEMA_VERSION]):
+        found = ", ".join(map(str, versions))
+        raise RecordsError(
+            f"the records in {engine.url.render_as_string(hide_password=True)} have schema version {found}, sfgsearch "
+            f"{__version__} reads version {SCHEMA_VERSION}; use the sfgsearch that wrote them or another database"
+        )
+
+
+def _metric_rows(record: ArchitectureRecord) -> list[MetricRow]:
+    rows = []
+    for split, metrics in record.metrics.items():
+        for key, value in metrics.items():
+            task, metric = key.rsplit("/", 1)
+            rows.append(MetricRow(split=split, task=task, metric=metric, value=value))
+    for split, value in record.scores.items():
+        rows.append(MetricRow(split=split, task="", metric=RELATIVE_ERROR, value=value))
+    return rows
+
+
+def _to_record(row: ArchitectureRow) -> ArchitectureRecord:
+    metrics: dict[str, dict[str, float]] = {}
+    scores: dict[str, float] = {}
+    for metric in row.metrics:
+        if metric.task:
+            metrics.setdefault(metric.split, {})[f"{metric.task}/{metric.metric}"] = metric.value
+        else:
+            scores[metric.split] = metric.value
+    return ArchitectureRecord(
+        **{name: getattr(row, name) for name in _COPIED},
+        allocation=Allocation.from_json(row.allocation),
+        metrics=metrics,
+        scores=scores,
+    )

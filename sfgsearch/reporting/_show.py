@@ -1,0 +1,34 @@
+"""The description of a single trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from sfgsearch.records import ArchitectureRecord
+
+
+def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, Any]:
+    """Return the object that ``sfgsearch show --json`` prints.
+
+    Args:
+        trial: The trial.
+        record: What it trained.
+    """
+    return {
+        "trial": trial.number,
+        "kind": record.kind,
+        "name": record.name,
+        "params": trial.params,
+        "allocation": record.allocation.to_dict(),
+        "metrics": record.metrics["validation"],
+        "relative_error": record.scores["validation"],
+        "seed": record.seed,
+        "epochs": record.epochs,
+        "backbone": record.backbone,
+        "parameters": record.parameters,
+        "macs": record.macs,
+        "training_seconds": record.training_seconds,
+        "package_version": record.package_version,
+    }

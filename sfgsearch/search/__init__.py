@@ -1,0 +1,20 @@
+"""The search: the only package that knows Optuna."""
+
+from sfgsearch.search._finalists import missing_finalists, retrain_finalists, select_finalists
+from sfgsearch.search._objective import Objective
+from sfgsearch.search._pruner import WithinKindPruner
+from sfgsearch.search._queue import enqueue_missing, waiting_trials
+from sfgsearch.search._study import create_study, load_study, records_of
+
+__all__ = [
+    "Objective",
+    "WithinKindPruner",
+    "create_study",
+    "enqueue_missing",
+    "load_study",
+    "missing_finalists",
+    "records_of",
+    "retrain_finalists",
+    "select_finalists",
+    "waiting_trials",
+]

@@ -1,0 +1,114 @@
+"""Finalists: the best of every kind, retrained from scratch over several seeds and tested once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sfgsearch.config import ComparisonSection
+from sfgsearch.errors import NonFiniteLossError
+from sfgsearch.methods import FixedAllocation, Method
+from sfgsearch.records import ArchitectureRecord, Records
+from sfgsearch.records._store import Kind
+from sfgsearch.search._objective import Objective, describe_training
+from sfgsearch.training import EpochReport
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One retraining that a comparison needs.
+
+    Args:
+        trial: The trial whose architecture is retrained.
+        kind: Its kind.
+        name: Its name.
+        seed: The seed of the retraining.
+    """
+
+    trial: int
+    kind: Kind
+    name: str
+    seed: int
+
+
+def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSection) -> list[ArchitectureRecord]:
+    """Return the best trials of every kind by their relative error on the validation split.
+
+    Args:
+        trials: Records of trials.
+        section: How many of each kind.
+    """
+    chosen: list[ArchitectureRecord] = []
+    for kind, wanted in (("learned", section.learned), ("searched", section.searched), ("manual", section.manual)):
+        of_kind = {
+            record.name: record
+            for record in sorted(trials, key=lambda record: -record.scores["validation"])
+            if record.kind == kind
+        }
+        best = sorted(of_kind.values(), key=lambda record: record.scores["validation"])
+        chosen += best if wanted == "all" else best[: int(wanted)]
+    return chosen
+
+
+def missing_finalists(records: Records, section: ComparisonSection, study_seed: int) -> list[Finalist]:
+    """Return the retrainings that a comparison still lacks.
+
+    Seeds are ``study_seed + 1`` and up: the study's own seed is the one that selection favoured.
+    """
+    done = {(record.trial, record.seed) for record in records.all("finalist")}
+    return [
+        Finalist(record.trial, record.kind, record.name, seed)
+        for record in select_finalists(records.all("trial"), section)
+        for seed in finalist_seeds(section, study_seed)
+        if (record.trial, seed) not in done
+    ]
+
+
+def finalist_seeds(section: ComparisonSection, study_seed: int) -> range:
+    """Return the seeds of the final comparison."""
+    return range(study_seed + 1, study_seed + 1 + section.seeds)
+
+
+def retrain_finalists(
+    objective: Objective,
+    records: Records,
+    finalists: Sequence[Finalist],
+    on_epoch: Callable[[Finalist, EpochReport], None] | None = None,
+    on_failure: Callable[[Finalist, str], None] | None = None,
+) -> None:
+    """Retrain finalists from scratch, read the test data, and record them one by one.
+
+    Learned and searched architectures are trained as the fixed allocations that they are; manual methods as such.
+
+    Args:
+        objective: Knows the experiment and the manual methods.
+        records: Where finalists are recorded.
+        finalists: What to train.
+        on_epoch: Called after every epoch.
+        on_failure: Called with the reason when a loss is not finite; the others go on.
+    """
+    sources = {record.trial: record for record in records.all("trial")}
+    for finalist in finalists:
+        method = _method(objective, sources[finalist.trial])
+
+        def end_epoch(report: EpochReport, current: Finalist = finalist) -> None:
+            if on_epoch:
+                on_epoch(current, report)
+
+        try:
+            trained = objective.experiment.train(
+                method, finalist.seed, on_epoch=end_epoch, splits=("validation", "test")
+            )
+        except NonFiniteLossError as error:
+            if on_failure:
+                on_failure(finalist, str(error))
+            continue
+        records.add(
+            describe_training(objective.config, finalist.trial, "finalist", finalist.kind, finalist.name, trained)
+        )
+
+
+def _method(objective: Objective, record: ArchitectureRecord) -> Method:
+    if record.kind == "manual":
+        return objective.manual[record.name]
+    return FixedAllocation(record.allocation)

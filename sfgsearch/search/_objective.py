@@ -1,0 +1,171 @@
+"""The objective that plain ``study.optimize`` accepts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import optuna
+from optuna.trial import BaseTrial
+
+from sfgsearch.config import Config, build_experiment, manual_candidates
+from sfgsearch.errors import ConfigError, NonFiniteLossError
+from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
+from sfgsearch.records import ArchitectureRecord, Records
+from sfgsearch.records._store import Kind
+from sfgsearch.search._artifacts import upload_training
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, next_manual
+from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
+from sfgsearch.search._study import records_of
+from sfgsearch.training import EpochReport, Experiment, Trained
+
+OnTrialEpoch = Callable[[int, str, EpochReport], None]
+"""Called with the trial's number, the candidate's name and the report after every epoch."""
+
+
+class Objective:
+    """Trains the candidate that a trial asks for and returns its relative error on the validation split.
+
+    Works with any sampler, pruner and callbacks. The kind is the categorical parameter ``kind``: enqueued trials of
+    :func:`sfgsearch.create_study` fix it, in a study of your own the sampler chooses it. A trial in a study that
+    is in a database is recorded there.
+
+    Args:
+        config: The study file.
+        on_epoch: Called after every epoch, for progress displays.
+
+    Raises:
+        ConfigError: If data, network or manual candidates of the study file cannot be built.
+    """
+
+    def __init__(self, config: Config, on_epoch: OnTrialEpoch | None = None) -> None:
+        self.config, self.on_epoch = config, on_epoch
+        self.experiment: Experiment = build_experiment(config)
+        self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
+        if not any(config.budget.values()):
+            raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
+        # Optuna wants the same choices in every run of a study, so quotas, which may change, cannot narrow them.
+        self._kinds = ["learned", "searched", *(["manual"] if self.manual else [])]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks; one objective each if ``study.objective`` is ``"per_task"``."""
+        return self.experiment.spec.task_names
+
+    def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
+        """Train one candidate.
+
+        Returns:
+            The mean relative error over tasks, or with ``objective = "per_task"`` those of all tasks; NaN, which
+            Optuna counts as failed, if the loss was not finite.
+
+        Raises:
+            optuna.TrialPruned: If the study's pruner says so.
+        """
+        kind, name, method = self._candidate(trial)
+        epochs: list[EpochReport] = []
+
+        def end_epoch(report: EpochReport) -> None:
+            epochs.append(report)
+            if self.on_epoch:
+                self.on_epoch(trial.number, name, report)
+            self._report(trial, kind, report)
+
+        try:
+            trained = self.experiment.train(method, self.config.study.seed, on_epoch=end_epoch)
+        except NonFiniteLossError as error:
+            trial.set_user_attr("name", name)
+            trial.set_user_attr(FAILURE, str(error))
+            return math.nan if self._is_single else (math.nan,) * len(self.tasks)
+        except optuna.TrialPruned:
+            trial.set_user_attr("name", name)
+            trial.set_user_attr("pruned_after_epochs", len(epochs))
+            raise
+        self._describe(trial, name, trained)
+        self._record(trial, kind, name, trained)
+        errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])
+        return trained.scores["validation"] if self._is_single else tuple(errors.values())
+
+    @property
+    def _is_single(self) -> bool:
+        return self.config.study.objective == "mean"
+
+    def _candidate(self, trial: BaseTrial) -> tuple[Kind, str, Method]:
+        kind = trial.suggest_categorical(KIND, self._kinds)
+        if kind == "learned":
+            settings = suggest_learned(trial, self.config.learned)
+            return "learned", f"learned-{trial.number}", StochasticFilterGroups(settings)
+        if kind == "searched":
+            spec = self.experiment.spec
+            allocation = suggest_searched(trial, self.config.searched, spec.filters, spec.task_names)
+            return "searched", f"searched-{trial.number}", FixedAllocation(allocation, repair=True)
+        name = trial.user_attrs.get(MANUAL_NAME)
+        if name not in self.manual:
+            name = next_manual(getattr(trial, "study", None), list(self.manual))
+            trial.set_user_attr(MANUAL_NAME, name)
+        return "manual", name, self.manual[name]
+
+    def _report(self, trial: BaseTrial, kind: str, report: EpochReport) -> None:
+        """Report a score and prune, where Optuna can: in studies of one objective, and never a manual trial."""
+        if not self._is_single:
+            return
+        trial.report(report.score, report.epoch)
+        is_last = report.epoch + 1 == self.config.training.epochs
+        if kind != "manual" and not is_last and trial.should_prune():
+            raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
+
+    def _describe(self, trial: BaseTrial, name: str, trained: Trained) -> None:
+        """Set the short attributes that the dashboard shows."""
+        complexity = trained.system.complexity()
+        attributes = {
+            "name": name,
+            "seed": trained.seed,
+            "parameters": complexity.parameters,
+            "macs": complexity.macs,
+            "training_seconds": round(trained.seconds, 3),
+            "relative_error": trained.scores["validation"],
+            **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
+            "allocation": json.dumps({"version": 1, **trained.system.allocation().to_dict()}),
+        }
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+
+    def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained) -> None:
+        if not isinstance(trial, optuna.Trial):
+            return
+        records: Records | None = records_of(trial.study)
+        if records is None:
+            return
+        artifact = upload_training(trial, trained, self.config.folder / "artifacts")
+        records.add(describe_training(self.config, trial.number, "trial", kind, name, trained, artifact))
+
+
+def describe_training(
+    config: Config,
+    trial: int,
+    role: str,
+    kind: str,
+    name: str,
+    trained: Trained,
+    artifact: str | None = None,
+) -> ArchitectureRecord:
+    """Return the record of a training."""
+    complexity = trained.system.complexity()
+    return ArchitectureRecord(
+        trial=trial,
+        role=role,  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
+        name=name,
+        backbone={"name": config.backbone.name, "norm": config.backbone.norm, **config.backbone.options},
+        allocation=trained.system.allocation(),
+        seed=trained.seed,
+        epochs=len(trained.history),
+        parameters=complexity.parameters,
+        macs=complexity.macs,
+        metrics=trained.metrics,
+        units={f"{task.name}/{metric}": unit for task in trained.tasks for metric, unit in task.units.items()},
+        scores=trained.scores,
+        training_seconds=trained.seconds,
+        probabilities_artifact=artifact,
+    )

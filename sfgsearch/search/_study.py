@@ -1,0 +1,177 @@
+"""Creating, continuing and opening studies."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment
+from sfgsearch.errors import StudyError
+from sfgsearch.records import Records, display_url
+from sfgsearch.records._store import check_schema
+from sfgsearch.search._pruner import WithinKindPruner
+from sfgsearch.search._queue import enqueue_missing
+
+SETTINGS = "sfgsearch.settings"
+"""Study attribute: the settings under which a study was created, as JSON."""
+
+_FREE = {"quota", "comparison", "sampler", "pruner"}
+_CLOSED = ("data.", "backbone.", "tasks.")
+
+
+def create_study(config: Config, storage: str | BaseStorage | None = None) -> optuna.Study:
+    """Create the study of a study file, or continue it, and enqueue the trials that it lacks.
+
+    The study is a plain Optuna study: pass it your own sampler or pruner, call ``study.optimize`` with an
+    :class:`~sfgsearch.Objective` and callbacks of your own. Trials are enqueued with their kind fixed, so that every
+    kind gets its quota; see :func:`sfgsearch.search.enqueue_missing`.
+
+    Args:
+        config: The study file.
+        storage: Where to keep it: a database URL or an Optuna storage; what the study file says if None.
+
+    Raises:
+        RecordsError: If the database holds records of another schema version or cannot be opened.
+        StudyError: If the study exists with other settings, or its Optuna is of another version.
+    """
+    place = storage or config.storage
+    if isinstance(place, str):
+        place = _open(place)
+    engine = _engine(place)
+    if engine is not None:
+        check_schema(engine)
+    objectives = len(build_experiment(config).spec.tasks) if config.study.objective == "per_task" else 1
+    try:
+        study = optuna.create_study(
+            study_name=config.name, storage=place, directions=["minimize"] * objectives, load_if_exists=True
+        )
+    except ValueError as error:
+        raise StudyError(f"{config.path}: {error}") from error
+    _check_settings(study, config)
+    study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
+    study.pruner = _pruner(config.pruner)
+    enqueue_missing(study, config)
+    return study
+
+
+def load_study(config: Config, storage: str | None = None) -> optuna.Study:
+    """Open the existing study of a study file, changing nothing.
+
+    Raises:
+        RecordsError: If the database holds records of another schema version or cannot be opened.
+        StudyError: If there is no such study.
+    """
+    url = storage or config.storage
+    remedy = f"start it with: sfgsearch run {config.path}"
+    database = _sqlite_file(url)
+    if database is not None and not database.exists():
+        raise StudyError(f"{config.path}: no study yet in {display_url(url)}; {remedy}")
+    check_schema(url)
+    try:
+        return optuna.load_study(study_name=config.name, storage=_open(url))
+    except KeyError as error:
+        raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}") from error
+
+
+def records_of(study: optuna.Study) -> Records | None:
+    """Return the records beside a study; None if the study is not in a database."""
+    engine = _engine(study._storage)
+    return None if engine is None else Records(engine, study.study_name)
+
+
+def _engine(storage: BaseStorage) -> Engine | None:
+    """Return the engine of a database storage, which Optuna wraps in a cache."""
+    backend = getattr(storage, "_backend", storage)
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def _sqlite_file(url: str) -> Path | None:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StudyError(
+            "storage is not a database URL; write something like sqlite:///study.db or "
+            "postgresql+psycopg://user@host/database"
+        ) from error
+    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if in_file else None
+
+
+def _open(url: str) -> RDBStorage:
+    database = _sqlite_file(url)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        check_schema(url)
+        return RDBStorage(url)
+    except (RuntimeError, ImportError, SQLAlchemyError) as error:
+        raise StudyError(f"cannot open the database {display_url(url)}: {str(error).splitlines()[0]}") from error
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return what must not change while a study runs, flattened to dotted keys."""
+    sections = config.model_dump(mode="json", exclude=_FREE)
+    for key in ("storage", "folder", "name"):
+        sections["study"].pop(key)
+    sections["training"].pop("device")
+    sections["manual"].pop("methods")
+    return _flatten(sections)
+
+
+def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        nested = isinstance(value, dict) and value
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def _check_settings(study: optuna.Study, config: Config) -> None:
+    """Remember the settings of a new study; refuse to continue one under other settings."""
+    now = json.loads(json.dumps(_settings(config)))
+    stored = study.user_attrs.get(SETTINGS)
+    if stored is None:
+        if not study.get_trials(deepcopy=False):  # a namesake that was deleted may have left records
+            records = records_of(study)
+            if records is not None:
+                records.clear()
+        study.set_user_attr(SETTINGS, json.dumps(now))
+        return
+    then = json.loads(stored)
+    for key in sorted(then.keys() | now.keys()):
+        in_both = key in then and key in now
+        if then.get(key) != now.get(key) and (in_both or key.startswith(_CLOSED)):
+            raise StudyError(
+                f"{config.path}: {key} is {now.get(key)!r}, but the study {study.study_name!r} was created with "
+                f"{then.get(key)!r}; set it back, or give study.name a new name"
+            )
+
+
+def _sampler(section: SamplerSection, seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """Build the sampler; a continued study must not repeat its first suggestions, hence the number of trials."""
+    mixed = int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
+    if section.name == "random":
+        return optuna.samplers.RandomSampler(seed=mixed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=mixed, multivariate=True, group=True, n_startup_trials=section.startup_trials
+        )
+
+
+def _pruner(section: PrunerSection) -> optuna.pruners.BasePruner:
+    if section.name == "none":
+        return optuna.pruners.NopPruner()
+    if section.name == "successive_halving":
+        return WithinKindPruner(optuna.pruners.SuccessiveHalvingPruner(min_resource=max(section.warmup_epochs, 1)))
+    return WithinKindPruner(
+        optuna.pruners.MedianPruner(n_startup_trials=section.startup_trials, n_warmup_steps=section.warmup_epochs)
+    )
