@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -71,13 +71,16 @@ def _location(location: tuple[int | str, ...], raw: Any) -> list[int | str]:
     """
     found: list[int | str] = []
     for part in location:
-        found.append(part)
-        if (isinstance(raw, Mapping) and part in raw) or (
-            isinstance(raw, Sequence) and isinstance(part, int) and part < len(raw)
-        ):
+        if isinstance(raw, Mapping):
+            found.append(part)
+            if part not in raw:
+                break
+            raw = raw[part]
+        elif isinstance(raw, list) and isinstance(part, int):
+            found.append(part)
             raw = raw[part]
         else:
-            return found if isinstance(raw, Mapping) else found[:-1]
+            break
     return found
 
 
