@@ -21,8 +21,8 @@ def group_names(tasks: Sequence[str]) -> tuple[str, ...]:
         AllocationError: If there is no task, or two have one name, or one is called ``shared``.
     """
     names = (*tasks, SHARED)
-    if not tasks or len(set(names)) != len(names):
-        raise AllocationError(f"tasks must be at least one, distinct, and none called {SHARED!r}, got {list(tasks)}")
+    if not tasks or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise AllocationError(f"tasks must be distinct names, at least one, none {SHARED!r}, got {list(tasks)}")
     return names
 
 
@@ -52,13 +52,20 @@ class LayerAllocation:
             raise AllocationError(f"layer {self.name!r}: counts must be whole numbers >= 0, got {list(counts)}")
         object.__setattr__(self, "counts", counts)
         if self.mean_probs is not None:
-            probs = tuple(float(prob) for prob in self.mean_probs)
-            if len(probs) != len(counts) or abs(math.fsum(probs) - 1) > 1e-3 or min(probs) < 0:
-                raise AllocationError(
-                    f"layer {self.name!r}: mean_probs must be {len(counts)} probabilities that sum to one, "
-                    f"got {list(probs)}"
-                )
-            object.__setattr__(self, "mean_probs", probs)
+            object.__setattr__(self, "mean_probs", self._checked_probs(self.mean_probs))
+        if self.mean_entropy is not None and not (_is_number(self.mean_entropy) and self.mean_entropy >= -1e-6):
+            raise AllocationError(
+                f"layer {self.name!r}: mean_entropy must be a number of nats >= 0, got {self.mean_entropy!r}"
+            )
+
+    def _checked_probs(self, probs: Any) -> tuple[float, ...]:
+        are_numbers = isinstance(probs, Sequence) and all(_is_number(prob) for prob in probs)
+        fits = are_numbers and len(probs) == len(self.counts) and abs(math.fsum(probs) - 1) <= 1e-3
+        if not fits or min(probs) < 0:
+            raise AllocationError(
+                f"layer {self.name!r}: mean_probs must be {len(self.counts)} probabilities that sum to one, got {probs!r}"
+            )
+        return tuple(float(prob) for prob in probs)
 
     @property
     def num_filters(self) -> int:
@@ -113,7 +120,7 @@ class Allocation:
         """The task names, in order."""
         return self.groups[:-1]
 
-    def __getitem__(self, name: str) -> LayerAllocation:
+    def layer(self, name: str) -> LayerAllocation:
         """Return the layer of that name.
 
         Raises:
@@ -144,12 +151,13 @@ class Allocation:
         layers = []
         for name, num_filters in filters.items():
             shares = list(proportions.get(name, ()))
-            if len(shares) != len(groups) or min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-3:
+            if len(shares) != len(groups) or not abs(math.fsum(shares) - 1) <= 1e-3 or min(shares) < 0:
                 raise AllocationError(
                     f"layer {name!r} needs {len(groups)} proportions ({', '.join(groups)}), none negative, "
                     f"that sum to one, got {shares} with sum {math.fsum(shares):g}"
                 )
-            layers.append(LayerAllocation(name, tuple(apportion(num_filters, shares))))
+            shared, *own = apportion(num_filters, [shares[-1], *shares[:-1]])  # ties go to shared, which all can read
+            layers.append(LayerAllocation(name, (*own, shared)))
         return cls(groups, tuple(layers))
 
     @classmethod
@@ -230,6 +238,10 @@ class Allocation:
             if not isinstance(entry["counts"], Sequence):
                 raise AllocationError(f"layer {entry['name']!r}: counts must be a list, got {entry['counts']!r}")
         return cls(tuple(data["groups"]), tuple(LayerAllocation(**entry) for entry in data["layers"]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_keys(data: Any, what: str, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]

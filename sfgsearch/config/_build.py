@@ -127,8 +127,9 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
     for name, layers in config.manual.allocations.items():
         with _blame(config, f"manual.allocations.{name}"):
             allocation = _read_allocation(layers, spec)
+            builder = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
             with torch.device("meta"):
-                spec.build(AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm))
+                spec.build(builder)
             candidates[name] = FixedAllocation(allocation)
     return candidates
 

@@ -53,15 +53,17 @@ def first_error(
     """
     details = error.errors(include_url=False)
     worst = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
-    key = ".".join(map(str, [*([prefix] if prefix else []), *_location(worst["loc"], raw)]))
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    location = _location(worst["loc"], raw)
+    same = [detail for detail in details if _location(detail["loc"], raw) == location]
     if worst["type"] == "extra_forbidden":
         message = _unknown(str(worst["loc"][-1]), _allowed_keys(model, worst["loc"][:-1]))
     elif worst["type"] == "missing":
         message = "is required"
-    else:
-        message = f"{worst['msg'].removeprefix('Value error, ')}, got {worst['input']!r}"
-    return ConfigError(message + more, file=file, key=key)
+    else:  # the branches of a union fail side by side
+        reasons = " or ".join(detail["msg"].removeprefix("Value error, ") for detail in same)
+        message = f"{reasons}, got {worst['input']!r}"
+    more = f" (and {len(details) - len(same)} more)" if len(details) > len(same) else ""
+    return ConfigError(message + more, file=file, key=".".join(map(str, [*filter(None, [prefix]), *location])))
 
 
 def _location(location: tuple[int | str, ...], raw: Any) -> list[int | str]:

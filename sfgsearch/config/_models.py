@@ -83,6 +83,7 @@ class TrainingSection(_Section):
     length_scale: Annotated[float, Field(ge=0)] = 1.0
     calibration_batches: AtLeastOne = 10
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: AtLeastOne | None = None
 
 
 class QuotaSection(_Section):
@@ -269,16 +270,18 @@ def split_trials(trials: int, learned: int, searched: int, manual: int) -> tuple
     There are only so many manual candidates; what they leave goes to the other kinds.
     """
     wanted = [learned, searched, manual]
-    counts = [0, 0, 0]
-    for kind in (0, 1, 2):
-        if wanted[kind] and sum(counts) < trials:
-            counts[kind] = 1
-    rest = trials - sum(counts)
-    weights = [max(quota - 1, 0) for quota in wanted]
-    if rest and any(weights):
-        counts = [count + extra for count, extra in zip(counts, apportion(rest, weights), strict=True)]
-    surplus = max(counts[2] - manual, 0)
-    if surplus and (learned or searched):
-        first, second = apportion(surplus, [learned, searched])
-        counts = [counts[0] + first, counts[1] + second, manual]
+    first = [0, 0, 0]
+    for kind in range(3):
+        first[kind] = int(wanted[kind] > 0 and sum(first) < trials)
+    counts = _add_in_proportion(first, trials - sum(first), wanted)
+    if counts[2] > manual and learned + searched:
+        first[2] = manual
+        counts = _add_in_proportion(first, trials - sum(first), [learned, searched, 0])
     return counts[0], counts[1], min(counts[2], manual)
+
+
+def _add_in_proportion(counts: list[int], rest: int, quotas: list[int]) -> list[int]:
+    weights = [max(quota - 1, 0) for quota in quotas]
+    if not any(weights):
+        weights = quotas
+    return [count + extra for count, extra in zip(counts, apportion(rest, weights), strict=True)]

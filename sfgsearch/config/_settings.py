@@ -116,7 +116,14 @@ def words(literal: Any) -> PlainValidator:
     return _checked(_word(allowed), f"one of {', '.join(map(repr, allowed))}", ranged=False)
 
 
-_as_data = PlainSerializer(asdict)
+def _as_written(setting: Fixed[Any] | Choices[Any] | Range) -> Any:
+    """Return a setting as study files write it."""
+    if isinstance(setting, Fixed):
+        return setting.value
+    return list(setting.values) if isinstance(setting, Choices) else asdict(setting)
+
+
+_as_data = PlainSerializer(_as_written)
 WordSetting = Annotated[Setting[str], _as_data]
 PositiveSetting = Annotated[Setting[float], _as_data, _checked(_number(0.0, float("inf")), "a number > 0")]
 NonNegativeSetting = Annotated[Setting[float], _as_data, _checked(_number(-1e-300, float("inf")), "a number >= 0")]

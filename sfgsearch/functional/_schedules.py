@@ -40,12 +40,15 @@ def temperature(
         floor: The lowest temperature returned.
 
     Raises:
-        ValueError: If the family is unknown, a temperature is not positive, or ``end`` is missing.
+        ValueError: If the family is unknown, a temperature, rate or number of steps is out of range, or ``end`` is
+            missing.
     """
     if family not in get_args(ScheduleFamily):
         raise ValueError(f"schedule must be one of {', '.join(get_args(ScheduleFamily))}, got {family!r}")
-    if not start > 0 or (end is not None and not end > 0):
-        raise ValueError(f"start and end temperature must be positive, got {start} and {end}")
+    if not 0 < start < math.inf or (end is not None and not 0 < end < math.inf):
+        raise ValueError(f"start and end temperature must be positive and finite, got {start} and {end}")
+    if steps < 1 or (rate is not None and not rate >= 0):
+        raise ValueError(f"steps must be at least 1 and the rate not negative, got {steps} and {rate}")
     progress = min(step / max(steps - 1, 1), 1.0)
     if family == "constant":
         value = start

@@ -30,7 +30,7 @@ class FixedAllocation(Method):
         builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
         network = spec.build(builder)
         initialise(network, randomness.weights)
-        return FixedSystem(network.to(device), spec, builder.allocation(spec.task_names))
+        return FixedSystem(network.to(device), spec, builder.allocation(spec.task_names), tuple(builder.repairs))
 
 
 class FixedSystem(System):
@@ -40,11 +40,14 @@ class FixedSystem(System):
         network: The compact network.
         spec: What built it.
         allocation: The allocation as built.
+        repairs: What had to be repaired to build it.
     """
 
-    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec, allocation: Allocation) -> None:
+    def __init__(
+        self, network: MultiTaskNetwork, spec: NetworkSpec, allocation: Allocation, repairs: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(network, spec)
-        self._allocation = allocation
+        self._allocation, self._repairs = allocation, repairs
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network itself, whose running statistics fit it."""
@@ -54,6 +57,10 @@ class FixedSystem(System):
     def allocation(self) -> Allocation:
         """Return the allocation as built."""
         return self._allocation
+
+    def repairs(self) -> tuple[str, ...]:
+        """Return what had to be repaired."""
+        return self._repairs
 
     def complexity(self) -> Complexity:
         """Return the network's own."""

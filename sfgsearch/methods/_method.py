@@ -89,6 +89,10 @@ class System(ABC):
     def complexity(self) -> Complexity:
         """Return parameters and multiply-adds of the network that predicts."""
 
+    def repairs(self) -> tuple[str, ...]:
+        """Return a sentence for every filter that was moved because it, or its task, would have read nothing."""
+        return ()
+
     def probabilities(self) -> dict[str, Tensor]:
         """Return every layer's group probabilities (K, T+1); empty for methods without any."""
         return {}

@@ -102,6 +102,10 @@ class SFGSystem(System):
         """Return the most probable allocation, with mean probabilities and entropy per layer."""
         return derive(self.network, self.spec).allocation
 
+    def repairs(self) -> tuple[str, ...]:
+        """Return what the most probable allocation needed."""
+        return derive(self.network, self.spec).repairs
+
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
         return complexity(derive(self.network, self.spec).network, self.spec.image_shape)

@@ -60,7 +60,7 @@ class LayerBuilder(ABC):
 
     def __init__(self, num_tasks: int, dimensions: int, norm: str = "batch") -> None:
         self.num_tasks, self.dimensions, self.norm = num_tasks, dimensions, norm
-        self._names: set[str] = set()
+        self._names: list[str] = []
 
     def image(self, channels: int) -> StreamLayout:
         """Return the layout of the input: every stream is the whole image."""
@@ -99,9 +99,16 @@ class LayerBuilder(ABC):
         """
         if name in self._names:
             raise BackboneError(f"a backbone names two layers {name!r}; layer names must differ")
-        self._names.add(name)
+        self._names.append(name)
         request = ConvRequest(name, source, out_channels, kernel_size, stride, padding, dilation, activation)
         return self._build_conv(request)
+
+    def check_complete(self) -> None:
+        """Check, once the backbone stands, that it took everything the method brought.
+
+        Raises:
+            AllocationError: If the method's allocation has a layer that the backbone lacks.
+        """
 
     @abstractmethod
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
@@ -141,7 +148,8 @@ class AllocatedBuilder(LayerBuilder):
     """Builds the plain convolutions of a fixed assignment of filters.
 
     A shared group whose stream carries nothing has dead filters. They are refused, or, with ``repair``, given to
-    the tasks: each filter to the task that ``preferences`` ranks highest, evenly without preferences.
+    the tasks: each filter to the task that ``preferences`` ranks highest, evenly without preferences. A task that
+    would read nothing is refused, or given a filter, likewise.
 
     Args:
         assignments: For every layer, the group of each filter, int64 of shape (K,).
@@ -181,32 +189,52 @@ class AllocatedBuilder(LayerBuilder):
         return cls(assignments, len(allocation.tasks), dimensions, norm, repair=repair)
 
     def allocation(self, tasks: tuple[str, ...]) -> Allocation:
-        """Return the counts as built, repairs included."""
+        """Return the counts as built, repairs included, in depth order."""
         layers = (
-            LayerAllocation(name, tuple(assignment.bincount(minlength=self.num_tasks + 1).tolist()))
-            for name, assignment in self.assignments.items()
+            LayerAllocation(name, tuple(self.assignments[name].bincount(minlength=self.num_tasks + 1).tolist()))
+            for name in self._names
         )
         return Allocation(group_names(tasks), tuple(layers))
 
+    def check_complete(self) -> None:
+        """Check that the backbone asked for every layer of the allocation."""
+        idle = [name for name in self.assignments if name not in self._names]
+        if idle:
+            raise AllocationError(f"the backbone has no layer {idle[0]!r}; it has {', '.join(self._names)}")
+
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
-        if request.name not in self.assignments:
-            raise AllocationError(f"the allocation has no layer {request.name!r}, which the backbone needs")
-        assignment = self.assignments[request.name]
+        assignment = self._assignment(request)
         if not request.source.members[-1]:
             self._revive_shared(request.name, assignment)
-        self._feed_tasks(request.name, assignment)
+        self._feed_tasks(request, assignment)
         filters = [torch.nonzero(assignment == group).flatten().tolist() for group in range(self.num_tasks + 1)]
         layer = AllocatedConv(request.source, filters, dimensions=self.dimensions, norm=self.norm, **request.geometry)
         return layer, layer.layout
 
-    def _scores(self, name: str, num_filters: int) -> Tensor:
-        """Return task scores (K, T): the preferences, or a round robin."""
+    def _assignment(self, request: ConvRequest) -> Tensor:
+        """Return the groups of a layer's filters: one for each, or for every task a full-width set of its own."""
+        if request.name not in self.assignments:
+            raise AllocationError(f"the allocation has no layer {request.name!r}, which the backbone needs")
+        assignment, width = self.assignments[request.name], request.out_channels
+        if assignment.ndim != 1 or bool(((assignment < 0) | (assignment > self.num_tasks)).any()):
+            raise AllocationError(
+                f"layer {request.name!r}: an assignment is one group 0..{self.num_tasks} per filter, shape ({width},)"
+            )
+        counts = assignment.bincount(minlength=self.num_tasks + 1).tolist()
+        if sum(counts) != width and counts != [width] * self.num_tasks + [0]:
+            raise AllocationError(
+                f"layer {request.name!r}: counts {counts} sum to {sum(counts)}, the backbone has {width} filters there"
+            )
+        return assignment
+
+    def _scores(self, name: str, filters: Tensor, num_groups: int) -> Tensor:
+        """Return how well each of some filters fits each group (len(filters), G): preferences, or a round robin."""
         if name in self._preferences:
-            return self._preferences[name][:, : self.num_tasks].detach().cpu()
-        rows = torch.arange(num_filters)
-        return nn.functional.one_hot(rows % self.num_tasks, self.num_tasks)
+            return self._preferences[name].detach().cpu()[filters, :num_groups].double()
+        return nn.functional.one_hot(torch.arange(len(filters)) % num_groups, num_groups).double()
 
     def _revive_shared(self, name: str, assignment: Tensor) -> None:
+        """Give shared filters that would read nothing to the tasks."""
         dead = torch.nonzero(assignment == self.num_tasks).flatten()
         if not len(dead):
             return
@@ -215,27 +243,35 @@ class AllocatedBuilder(LayerBuilder):
                 f"layer {name!r} has {len(dead)} shared filters, but no layer below it shares any, so they would "
                 "read nothing; share filters below, or give these to the tasks"
             )
-        assignment[dead] = self._scores(name, len(assignment))[dead].argmax(1)
+        assignment[dead] = self._scores(name, dead, self.num_tasks).argmax(1)
         self.repairs.append(f"layer {name}: {len(dead)} shared filters would read nothing and went to the tasks")
 
-    def _feed_tasks(self, name: str, assignment: Tensor) -> None:
-        """Give every task that would read nothing from this layer the filter that prefers it most."""
-        if bool((assignment == self.num_tasks).any()):
-            return
+    def _feed_tasks(self, request: ConvRequest, assignment: Tensor) -> None:
+        """Give every task that would read nothing from this layer a filter that another task can spare.
+
+        Where none can, in layers with fewer filters than tasks, one filter is shared.
+        """
+        name = request.name
         for task in range(self.num_tasks):
-            if bool((assignment == task).any()):
+            if bool(((assignment == task) | (assignment == self.num_tasks)).any()):
                 continue
-            counts = assignment.bincount(minlength=self.num_tasks)
-            spare = counts[assignment] > 1
-            if not self._repair or not bool(spare.any()):
+            if not self._repair:
                 raise AllocationError(
                     f"layer {name!r} gives task {task} (counted from 0) nothing to read; give it a filter of its own "
                     "or a shared one"
                 )
-            scores = self._scores(name, len(assignment))[:, task].double()
-            chosen = scores.masked_fill(~spare, -torch.inf).argmax()
-            assignment[chosen] = task
-            self.repairs.append(f"layer {name}: task {task} would read nothing and got one filter")
+            spare = torch.nonzero(assignment.bincount()[assignment] > 1).flatten()
+            group = task if len(spare) else self.num_tasks
+            if group == self.num_tasks and not request.source.members[-1]:
+                raise AllocationError(
+                    f"layer {name!r} has {len(assignment)} filters for {self.num_tasks} tasks and nothing to share; "
+                    "widen the backbone"
+                )
+            candidates = spare if len(spare) else torch.arange(len(assignment))
+            best = self._scores(name, candidates, self.num_tasks + 1)[:, group].argmax()
+            assignment[candidates[best]] = group
+            whom = "and got one filter" if group == task else "so one filter is shared"
+            self.repairs.append(f"layer {name}: task {task} would read nothing {whom}")
 
 
 class SurveyBuilder(LayerBuilder):

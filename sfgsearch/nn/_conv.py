@@ -39,7 +39,7 @@ class SFGConv(nn.Module):
         norm: ``"batch"``, ``"instance"`` or ``"none"``; one norm per group, with statistics and affine of its own.
         activation: Builds the activation phi; None for the identity.
         prior: Group prior of the layer's :class:`FilterGroups`, shape (T+1,); uniform if None.
-        groups: The layer's groups, instead of new ones with ``prior``.
+        groups: The layer's groups, instead of new ones with ``prior``; give one or the other.
         name: The layer's name in allocations, where it is part of a backbone.
 
     Raises:
@@ -76,6 +76,8 @@ class SFGConv(nn.Module):
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         has_bias = norm == "none" if bias is None else bias
         self.bias = nn.Parameter(torch.zeros(out_channels)) if has_bias else None
+        if groups is not None and prior is not None:
+            raise ValueError("give either prior or groups, which have a prior of their own")
         self.groups = groups or FilterGroups(out_channels, num_tasks, prior)
         if (self.groups.num_filters, self.groups.num_tasks) != (out_channels, num_tasks):
             raise ValueError(
@@ -94,10 +96,12 @@ class SFGConv(nn.Module):
             gates: z of shape (K, T+1); those of ``groups()`` if None.
 
         Raises:
-            ValueError: If there are not T+1 streams.
+            ValueError: If there are not T+1 streams, or one is empty.
         """
         gates = self.groups() if gates is None else gates
         tensors, positions = distinct(as_streams(inputs, self.num_tasks))
+        if None in positions:
+            raise ValueError("a layer of stochastic filter groups reads every stream, but one of them is None")
         responses = self._convolve(torch.cat(tensors)).chunk(len(tensors))
         channelwise = (1, -1, *[1] * self.dimensions)
         features = [

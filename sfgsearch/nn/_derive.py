@@ -13,7 +13,7 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._builder import AllocatedBuilder
 from sfgsearch.nn._conv import SFGConv
-from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec, sfg_layers
+from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec, sfg_layers
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def derive(trained: MultiTaskNetwork, spec: NetworkSpec, assignments: Mapping[st
     compact.train(trained.training)
     counted = builder.allocation(spec.task_names)
     allocation = Allocation(
-        group_names(spec.task_names), tuple(_describe(layers[la.name], la) for la in counted.layers)
+        group_names(spec.task_names), tuple(_describe(layers[layer.name], layer) for layer in counted.layers)
     )
     return Derived(compact, builder.assignments, allocation, tuple(builder.repairs))
 
@@ -83,8 +83,8 @@ def _describe(layer: SFGConv, counted: LayerAllocation) -> LayerAllocation:
 
 def _copy_weights(compact: MultiTaskNetwork, trained: MultiTaskNetwork) -> None:
     _copy_module(compact.backbone, trained.backbone)
-    for task, name in enumerate(compact.heads):
-        head, source = cast(Head, compact.heads[name]), cast(Head, trained.heads[name])
+    heads = zip(compact.heads.values(), trained.heads.values(), strict=True)
+    for task, (head, source) in enumerate(heads):
         reader, wide = cast(nn.Linear, head.reader), cast(nn.Linear, source.reader)  # or a convolution
         channels = torch.tensor(compact.backbone.layout.members[task], device=wide.weight.device)
         reader.weight.copy_(wide.weight[:, channels])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,11 +78,17 @@ class MultiTaskNetwork(nn.Module):
     def __init__(self, backbone: Backbone, heads: dict[str, Head]) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleDict(heads)
+        self.tasks = tuple(heads)
+        self.ordered_heads = nn.ModuleList(heads.values())  # by position: a task may be called what a module may not
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The heads by task name."""
+        return dict(zip(self.tasks, cast("Iterable[Head]", self.ordered_heads), strict=True))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
-        streams = self.backbone((images,) * (len(self.heads) + 1))
+        streams = self.backbone((images,) * (len(self.tasks) + 1))
         return {name: head(streams[task]) for task, (name, head) in enumerate(self.heads.items())}
 
 
@@ -114,20 +120,33 @@ class NetworkSpec:
 
     @cached_property
     def filters(self) -> dict[str, int]:
-        """Filters of every allocatable layer at full width, in depth order."""
+        """Filters of every allocatable layer at full width, in depth order.
+
+        Raises:
+            BackboneError: If the backbone does not fit the image shape.
+        """
+        if self.dimensions not in (2, 3):
+            raise BackboneError(
+                f"images must be (channels, *space) with 2 or 3 dimensions of space, got {self.image_shape}"
+            )
         survey = SurveyBuilder(len(self.tasks), self.dimensions)
         with torch.device("meta"):
             self.backbone(survey, self.image_shape)
         return survey.filters
 
     def build(self, layers: LayerBuilder) -> MultiTaskNetwork:
-        """Build the network with the layers of one method.
+        """Build the network with the layers of one method; the state of torch's generator stays as it is.
 
         Raises:
             BackboneError: If the backbone does not fit the image shape.
             AllocationError: If the builder's allocation does not fit the backbone.
         """
+        with torch.random.fork_rng(devices=[]):
+            return self._build(layers)
+
+    def _build(self, layers: LayerBuilder) -> MultiTaskNetwork:
         backbone = self.backbone(layers, self.image_shape)
+        layers.check_complete()
         if not isinstance(getattr(backbone, "layout", None), StreamLayout):
             raise BackboneError(f"{type(backbone).__name__} must set self.layout to the layout of its last layer")
         heads = {

@@ -31,10 +31,12 @@ def norm_factory(name: str, dimensions: int) -> NormFactory:
         dimensions: Spatial dimensions, 2 or 3.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name or the number of dimensions is unknown.
     """
     if name not in get_args(NormName):
         raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")
+    if dimensions not in (2, 3):
+        raise ValueError(f"dimensions must be 2 or 3, got {dimensions}")
     return _NORMS.get((name, dimensions), lambda _channels: nn.Identity())
 
 

@@ -15,7 +15,7 @@ from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind
 from sfgsearch.search._artifacts import upload_training
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, next_manual
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.training import EpochReport, Experiment, Trained
@@ -128,6 +128,9 @@ class Objective:
             **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
             "allocation": json.dumps({"version": 1, **trained.system.allocation().to_dict()}),
         }
+        repairs = trained.system.repairs()
+        if repairs:
+            attributes[REPAIRS] = "; ".join(repairs)
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
 

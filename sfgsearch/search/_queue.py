@@ -21,6 +21,9 @@ from sfgsearch.search._space import KIND
 FAILURE = "failure"
 """User attribute: why a trial failed for good."""
 
+REPAIRS = "repairs"
+"""User attribute: which filters were moved because they, or a task, would have read nothing."""
+
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
 

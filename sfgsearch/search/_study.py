@@ -121,7 +121,8 @@ def _settings(config: Config) -> dict[str, Any]:
     sections = config.model_dump(mode="json", exclude=_FREE)
     for key in ("storage", "folder", "name"):
         sections["study"].pop(key)
-    sections["training"].pop("device")
+    for key in ("device", "threads"):
+        sections["training"].pop(key)
     sections["manual"].pop("methods")
     return _flatten(sections)
 
@@ -129,7 +130,7 @@ def _settings(config: Config) -> dict[str, Any]:
 def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
-        nested = isinstance(value, dict) and value
+        nested = isinstance(value, dict) and value and "low" not in value  # a range is one value
         flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return flat
 

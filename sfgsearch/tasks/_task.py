@@ -69,7 +69,7 @@ class Task(ABC):
         if not self.hidden:
             return Head(nn.Linear(in_channels, self.outputs), before=GlobalAveragePool())
         after = nn.Sequential(nn.BatchNorm1d(self.hidden), nn.ReLU(), nn.Linear(self.hidden, self.outputs))
-        return Head(nn.Linear(in_channels, self.hidden), before=GlobalAveragePool(), after=after)
+        return Head(nn.Linear(in_channels, self.hidden, bias=False), before=GlobalAveragePool(), after=after)
 
 
 class GlobalAveragePool(nn.Module):

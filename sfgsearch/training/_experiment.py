@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -23,6 +24,17 @@ from sfgsearch.training._trainer import EpochReport, StepLosses, train
 OnEpoch = Callable[[EpochReport], None]
 
 
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Use so many CPU threads inside, torch's own choice if None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a training left behind.
@@ -30,7 +42,7 @@ class Trained:
     Args:
         tasks: The tasks.
         system: The trained system.
-        predictor: The network that predicts.
+        predictor: The network that predicts, in evaluation mode.
         seed: The seed that it all came from.
         metrics: Metrics of the predictor by split, then by ``"<task>/<metric>"``.
         scores: Mean relative error over tasks, by split.
@@ -96,6 +108,14 @@ class Experiment:
             NonFiniteLossError: If the loss is NaN or infinite.
         """
         started = time.perf_counter()
+        with _threads(self.settings.threads):
+            system, predictor, history = self._fit(method, seed, on_epoch)
+            metrics = {split: self.evaluate(predictor, split) for split in splits}
+        scores = {split: self.relative_error(split).mean(metrics[split]) for split in splits}
+        seconds = time.perf_counter() - started
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, history, seconds)
+
+    def _fit(self, method: Method, seed: int, on_epoch: OnEpoch | None) -> tuple[System, nn.Module, list[EpochReport]]:
         randomness = Randomness.from_seed(seed, self.device)
         system = method.build(self.spec, randomness, self.device)
         history: list[EpochReport] = []
@@ -106,12 +126,7 @@ class Experiment:
                 on_epoch(history[-1])
 
         train(system, self.data, self.settings, randomness.order, self.device, end_epoch)
-        predictor = system.predictor(self._calibration)
-        metrics = {split: self.evaluate(predictor, split) for split in splits}
-        scores = {split: self.relative_error(split).mean(metrics[split]) for split in splits}
-        return Trained(
-            self.data.tasks, system, predictor, seed, metrics, scores, history, time.perf_counter() - started
-        )
+        return system, system.predictor(self._calibration).eval(), history
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:
         metrics = self.evaluate(system.snapshot(self._quick_calibration), "validation")

@@ -23,6 +23,8 @@ class TrainingSettings:
         calibration_batches: Batches from which per-epoch evaluations re-estimate statistics; the final evaluation
             uses the whole training split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: CPU threads; torch's own choice if None. Small networks gain little from a second thread, and
+            threads that wait for each other on a busy machine lose a lot.
     """
 
     epochs: int = 20
@@ -32,6 +34,7 @@ class TrainingSettings:
     length_scale: float = 1.0
     calibration_batches: int = 10
     device: str = "auto"
+    threads: int | None = None
 
 
 def resolve_device(name: str) -> torch.device:

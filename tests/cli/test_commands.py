@@ -1,0 +1,206 @@
+"""The commands as a user meets them: a whole run, its continuation, and bad input."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from filelock import FileLock
+
+from sfgsearch import load_config
+from sfgsearch.cli import main
+from sfgsearch.errors import SFGSearchError
+from sfgsearch.search import load_study
+
+
+def call(capsys, *arguments):
+    """Run a command and return its exit status, standard output and standard error."""
+    try:
+        main([str(argument) for argument in arguments])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+SMALL = {"manual": {"methods": ["hard_sharing", "equal"]}, "quota": {"learned": 1, "searched": 1}}
+
+
+@pytest.fixture
+def finished(study_file, capsys):
+    path = study_file(**SMALL)
+    status, out, err = call(capsys, "run", path)
+    assert status == 0, err
+    return path, out, err
+
+
+def test_run_trains_compares_and_reports_at_once_when_run_again(finished, capsys):
+    path, out, err = finished
+    for name in ("learned-2", "searched-3", "hard_sharing", "equal"):
+        assert name in out
+        assert name in err
+    assert "learned-2 against searched-3" in out
+    assert "relative error" in err
+    started = time.perf_counter()
+    status, again, err = call(capsys, "run", path)
+    assert (status, again) == (0, out)
+    assert "trial" not in err
+    assert time.perf_counter() - started < 10
+
+
+def test_compare_prints_the_contract(finished, capsys):
+    path, _, _ = finished
+    status, out, _ = call(capsys, "compare", path, "--json")
+    data = json.loads(out)
+    assert status == 0
+    assert data["study"] == "tiny"
+    assert {row["kind"] for row in data["rows"]} == {"learned", "searched", "manual"}
+    for row in data["rows"]:
+        assert row["seeds"] == 2
+        assert set(row["metrics"]) == {"first/accuracy", "second/accuracy"}
+        for metric in row["metrics"].values():
+            low, high = metric["ci95"]
+            assert low <= metric["mean"] <= high
+        assert row["parameters"] > 0
+        assert row["macs"] > 0
+    assert call(capsys, "compare", path)[1]
+
+
+def test_show_prints_the_contract(finished, capsys):
+    path, _, _ = finished
+    status, out, _ = call(capsys, "show", path, "--trial", 2, "--json")
+    data = json.loads(out)
+    assert status == 0
+    assert (data["trial"], data["kind"]) == (2, "learned")
+    assert set(data["params"]) == {"kind", "learned.lr", "learned.kl_weight"}
+    assert data["allocation"]["groups"] == ["first", "second", "shared"]
+    first, second = data["allocation"]["layers"]
+    assert (first["name"], sum(first["counts"]), sum(second["counts"])) == ("conv1", 4, 6)
+    assert sum(first["mean_probs"]) == pytest.approx(1, abs=1e-5)
+    assert set(data["metrics"]) == {"first/accuracy", "second/accuracy"}
+    manual = json.loads(call(capsys, "show", path, "--trial", 0, "--json")[1])
+    assert manual["allocation"]["layers"][0]["mean_probs"] is None
+    status, table, _ = call(capsys, "show", path, "--trial", 2)
+    assert status == 0
+    assert "conv2" in table
+
+
+def test_a_larger_quota_continues(finished, capsys, study_file):
+    path = study_file(**{**SMALL, "quota": {"learned": 2, "searched": 1}})
+    status, _, err = call(capsys, "run", path)
+    assert status == 0
+    assert err.count("relative error") >= 1
+    assert len(load_study(load_config(path)).trials) == 5
+
+
+def test_trials_option_is_the_total(study_file, capsys):
+    path = study_file()
+    status, out, err = call(capsys, "run", path, "--trials", 3)
+    assert status == 0, err
+    assert sorted(trial.params["kind"] for trial in load_study(load_config(path)).trials) == [
+        "learned",
+        "manual",
+        "searched",
+    ]
+
+
+def test_storage_and_seed_options(study_file, capsys, tmp_path):
+    url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    path = study_file(manual={"methods": ["equal"]}, quota={"learned": 0, "searched": 0}, comparison={"seeds": 1})
+    assert call(capsys, "run", path, "--storage", url, "--seed", 4)[0] == 0
+    status, out, _ = call(capsys, "show", path, "--trial", 0, "--storage", url, "--json")
+    assert status == 0
+    assert json.loads(out)["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("sections", "arguments", "parts"),
+    [
+        ({"training": {"epoch": 3}}, ["run"], ["tiny.toml", "training.epoch", "did you mean 'epochs'"]),
+        ({"training": {"epochs": "3"}}, ["run"], ["tiny.toml", "training.epochs", "'3'"]),
+        ({"backbone": {"plan": None, "name": "vgg11"}}, ["run"], ["backbone.name", "16 pixels"]),
+        (
+            {"manual": {"allocations": {"mine": {"*": [0.5, 0.5, 0.5]}}}},
+            ["run"],
+            ["tiny.toml", "manual.allocations.mine", "sum to one"],
+        ),
+        (
+            {"manual": {"allocations": {"mine": {"conv1": [2, 2, 0], "*": [0.3, 0.3, 0.4]}}}},
+            ["run"],
+            ["manual.allocations.mine", "'conv2'", "would read nothing"],
+        ),
+        ({}, ["run", "--trials", "0"], ["tiny.toml", "trials must be at least 1"]),
+        ({}, ["run", "--trials", "many"], ["--trials", "many"]),
+        ({}, ["run", "--epochs", "3"], ["--epochs"]),
+        ({}, ["run", "--storage", "nowhere"], ["not a database URL"]),
+        ({}, ["compare"], ["no study yet", "sfgsearch run"]),
+        ({}, ["show", "--trial", "0"], ["no study yet"]),
+        ({}, ["show"], ["--trial"]),
+        ({}, ["explore"], ["explore"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(study_file, capsys, tmp_path, sections, arguments, parts):
+    command, *options = arguments
+    status, out, err = call(capsys, command, study_file(**sections), *options)
+    assert (status, out) == (2, "")
+    assert len(err.strip().splitlines()) == 1
+    for part in parts:
+        assert part in err
+    assert not (tmp_path / "tiny" / "study.db").exists()
+
+
+def test_a_missing_study_file_is_bad_input(capsys, tmp_path):
+    status, _, err = call(capsys, "run", tmp_path / "absent.toml")
+    assert status == 2
+    assert "absent.toml: cannot read the study file" in err
+
+
+def test_show_names_the_trials_that_there_are(finished, capsys):
+    path, _, _ = finished
+    status, _, err = call(capsys, "show", path, "--trial", 77)
+    assert status == 2
+    assert "its trials: 0 to 3" in err
+
+
+def test_a_second_process_is_kept_off(study_file, capsys, tmp_path):
+    path = study_file()
+    (tmp_path / "tiny").mkdir()
+    with FileLock(tmp_path / "tiny" / "run.lock"):
+        status, _, err = call(capsys, "run", path)
+    assert status == 2
+    assert "another process runs this study" in err
+
+
+def states(path):
+    """Return the states of a study's trials, none while there is no study yet."""
+    try:
+        return {trial.state.name for trial in load_study(load_config(path)).trials}
+    except SFGSearchError:
+        return set()
+
+
+def test_a_killed_run_continues(study_file, capsys):
+    """The trial that was running when the process died comes again; what was recorded stays."""
+    path = study_file(**{**SMALL, "training": {"epochs": 12}})
+    command = [sys.executable, "-m", "sfgsearch", "run", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not {"COMPLETE", "RUNNING"} <= states(path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert {"COMPLETE", "RUNNING"} <= states(path)
+    assert call(capsys, "run", path)[0] == 0
+    trials = load_study(load_config(path)).trials
+    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(finished) == 4
+    assert len(trials) == 5
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
+
+
+def test_help_and_version(capsys):
+    assert "run" in call(capsys, "--help")[1]
+    assert "sfgsearch" in call(capsys, "--version")[1]
+    assert call(capsys)[0] == 2

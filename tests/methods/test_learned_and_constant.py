@@ -1,0 +1,181 @@
+"""What is particular to systems that sample gates."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.functional import TemperatureSchedule
+from sfgsearch.methods import (
+    ConstantProbabilities,
+    InitialSettings,
+    PriorSettings,
+    SFGSettings,
+    StochasticFilterGroups,
+    manual_methods,
+)
+from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import MonteCarloEnsemble, derive, sfg_layers
+
+CPU = torch.device("cpu")
+
+
+def build(tiny, method, num_tasks=2, seed=0):
+    return method.build(tiny.spec(num_tasks), Randomness.from_seed(seed, CPU), CPU)
+
+
+def build_learned(tiny, num_tasks=2, **settings):
+    return build(tiny, StochasticFilterGroups(SFGSettings(**settings)), num_tasks)
+
+
+def test_the_temperature_follows_the_schedule_in_every_layer(tiny):
+    system = build_learned(tiny, temperature=TemperatureSchedule("linear", start=2.0, end=1.0))
+    for step, expected in ((0, 2.0), (5, 1.5), (10, 1.0)):
+        system.begin_step(step, 11)
+        temperatures = [layer.groups.sampling.temperature for layer in sfg_layers(system.network).values()]
+        assert temperatures == pytest.approx([expected] * 3)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_gates_are_relaxed_or_hard_as_set(tiny, hard):
+    system = build_learned(tiny, hard=hard)
+    system.begin_step(0, 10)
+    gates = next(iter(sfg_layers(system.network).values())).groups.train()()
+    assert (set(gates.unique().tolist()) == {0.0, 1.0}) is hard
+
+
+def test_kl_is_the_sum_over_layers(tiny):
+    system = build_learned(tiny, initial=InitialSettings("near_vertex"))
+    one = 0.99 * math.log(0.99 * 3) + 2 * 0.005 * math.log(0.005 * 3)
+    assert system.kl().item() == pytest.approx(one * (7 + 6 + 5), rel=1e-4)
+
+
+def test_kl_weight_and_learning_rates_are_those_of_the_settings(tiny):
+    system = build_learned(tiny, kl_weight=3.0, lr=0.07, prior=PriorSettings("learned"))
+    weights, logits = system.parameter_groups(0.001)
+    assert system.kl_weight == 3.0
+    assert (weights["lr"], weights["scheduled"]) == (0.001, True)
+    assert (logits["lr"], logits["scheduled"]) == (0.07, False)
+    assert len(logits["params"]) == 2 * 3
+
+
+def test_a_linear_prior_reaches_the_layers_in_depth_order(tiny):
+    system = build_learned(tiny, prior=PriorSettings("linear", first=0.9, last=0.1))
+    shared = [layer.groups.log_prior.exp()[-1].item() for layer in sfg_layers(system.network).values()]
+    assert shared == pytest.approx([0.9, 0.5, 0.1], rel=1e-4)
+    assert [float(probs[0, -1]) for probs in system.probabilities().values()] == pytest.approx(shared)
+
+
+def test_a_learned_prior_is_trained(tiny):
+    system = build_learned(tiny, prior=PriorSettings("learned"), initial=InitialSettings("dirichlet"))
+    system.kl().backward()
+    for layer in sfg_layers(system.network).values():
+        assert bool((layer.groups.prior_logits.grad != 0).any())
+
+
+def test_the_learned_predictor_is_the_compact_network_with_new_statistics(tiny):
+    system = build_learned(tiny, initial=InitialSettings("dirichlet"))
+    tiny.randomise(system.network)
+    images = tiny.images(system.spec, batch=8)
+    predictor = system.predictor(lambda: [images]).eval()
+    assert not sfg_layers(predictor)
+    stale = derive(system.network, system.spec).network.eval()
+    assert not torch.allclose(predictor(images)["digit"], stale(images)["digit"], atol=1e-3)
+
+
+def test_predicting_leaves_the_learned_network_alone(tiny):
+    system = build_learned(tiny)
+    tiny.randomise(system.network)
+    state = {name: value.clone() for name, value in system.network.state_dict().items()}
+    system.network.train()
+    system.predictor(lambda: [tiny.images(system.spec)])
+    assert system.network.training
+    assert all(torch.equal(system.network.state_dict()[name], value) for name, value in state.items())
+
+
+def test_the_learned_allocation_carries_its_probabilities(tiny):
+    system = build_learned(tiny)
+    tiny.randomise(system.network, seed=3)
+    for layer in system.allocation().layers:
+        probs = system.probabilities()[layer.name]
+        assert layer.counts == tuple(probs.argmax(1).bincount(minlength=3).tolist())
+        assert layer.mean_probs == pytest.approx(probs.mean(0).tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+def test_constant_probabilities_learn_no_gates(tiny, num_tasks):
+    system = build(tiny, ConstantProbabilities(), num_tasks)
+    assert not [name for name, _ in system.network.named_parameters() if "logits" in name]
+    assert system.kl().item() == 0
+    for probs in system.probabilities().values():
+        torch.testing.assert_close(probs, torch.full_like(probs, 1 / (num_tasks + 1)))
+
+
+def test_constant_gates_are_one_hot_and_new_at_every_pass(tiny):
+    groups = next(iter(sfg_layers(build(tiny, ConstantProbabilities()).network).values())).groups.train()
+    draws = torch.stack([groups() for _ in range(5)])
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    assert len(draws.unique(dim=0)) > 1
+
+
+def test_constant_probabilities_predict_by_an_ensemble_that_stays_the_same(tiny):
+    system = build(tiny, ConstantProbabilities(3))
+    images = tiny.images(system.spec, batch=8)
+    first, second = (system.predictor(lambda: [images]).eval() for _ in range(2))
+    assert isinstance(first, MonteCarloEnsemble)
+    assert len(first.members) == 3
+    assert len(system.snapshot(lambda: [images]).members) == 2
+    for name, prediction in first(images).items():
+        torch.testing.assert_close(prediction, second(images)[name])
+
+
+def test_the_ensemble_is_the_average_of_its_members(tiny):
+    system = build(tiny, ConstantProbabilities(3))
+    images = tiny.images(system.spec, batch=8)
+    ensemble = system.predictor(lambda: [images]).eval()
+    members = [member(images) for member in ensemble.members]
+    probs = torch.stack([prediction["digit"].softmax(1) for prediction in members]).mean(0)
+    torch.testing.assert_close(ensemble(images)["digit"].softmax(1), probs)
+    torch.testing.assert_close(ensemble(images)["angle"], torch.stack([p["angle"] for p in members]).mean(0))
+
+
+def test_every_member_of_the_ensemble_has_statistics_of_its_own(tiny):
+    system = build(tiny, ConstantProbabilities(3))
+    images = tiny.images(system.spec, batch=8)
+    for member in system.predictor(lambda: [images]).members:
+        convolution, norm, _ = member.backbone.stages[0].groups["2"]
+        torch.testing.assert_close(norm.running_mean, convolution(images).mean((0, 2, 3)))
+
+
+def test_constant_probabilities_cost_all_their_samples(tiny):
+    one, three = (build(tiny, ConstantProbabilities(samples)).complexity() for samples in (1, 3))
+    assert one.parameters == three.parameters
+    assert three.macs > 2 * one.macs
+
+
+def test_constant_probabilities_expect_equal_parts(tiny):
+    system = build(tiny, ConstantProbabilities())
+    assert system.allocation() == Allocation.equal(system.spec.filters, system.spec.task_names)
+    assert system.allocation()["conv1"].mean_entropy == pytest.approx(math.log(3), rel=1e-5)
+
+
+@pytest.mark.parametrize("samples", [0, -1])
+def test_an_ensemble_needs_samples(tiny, samples):
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        manual_methods["constant_probabilities"](tiny.spec(2), samples=samples)
+
+
+@pytest.mark.parametrize("method", [StochasticFilterGroups(), ConstantProbabilities(2)], ids=["learned", "constant"])
+def test_volumes_work_too(tiny, method):
+    spec = tiny.spec(2, dimensions=3)
+    system = method.build(spec, Randomness.from_seed(0, CPU), CPU)
+    predictor = system.predictor(lambda: [tiny.images(spec)]).eval()
+    assert all(bool(value.isfinite().all()) for value in predictor(tiny.images(spec)).values())
+
+
+def test_methods_are_values():
+    assert StochasticFilterGroups() == StochasticFilterGroups(SFGSettings())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        StochasticFilterGroups().settings = SFGSettings(lr=1.0)

@@ -1,0 +1,118 @@
+"""What every method owes, on every backbone and for every number of tasks.
+
+Methods and backbones come from the registries, so a new one is held to this as soon as it is registered.
+"""
+
+import functools
+
+import pytest
+import torch
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.backbones import backbones
+from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
+from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import NetworkSpec
+
+CPU = torch.device("cpu")
+BATCH = 8
+IMAGE_SHAPE = (2, 16, 16)
+# Sampled groups of narrow layers may come out empty by chance, and an empty group trains nothing.
+BACKBONE_OPTIONS = {"vgg_small": {"plan": (24, "pool", 32, 24)}, "vgg11": {"width": 0.25}}
+METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
+
+
+def searched(spec):
+    """Return what a search could suggest: uneven proportions that change with depth."""
+    num_layers, num_tasks = len(spec.filters), len(spec.tasks)
+    proportions = {}
+    for depth, name in enumerate(spec.filters):
+        shared = 0.6 - 0.4 * depth / num_layers
+        proportions[name] = [(1 - shared) / num_tasks] * num_tasks + [shared]
+    return FixedAllocation(Allocation.from_proportions(spec.filters, spec.task_names, proportions))
+
+
+METHODS = {
+    **{name: functools.partial(make, **METHOD_OPTIONS.get(name, {})) for name, make in manual_methods.items()},
+    "searched": searched,
+    "learned": lambda _spec: StochasticFilterGroups(),
+}
+
+
+@pytest.fixture(params=[1, 2, 3], ids="T={}".format)
+def num_tasks(request):
+    return request.param
+
+
+@pytest.fixture(params=list(backbones))
+def spec(request, tiny, num_tasks):
+    backbone = functools.partial(backbones[request.param], **BACKBONE_OPTIONS.get(request.param, {}))
+    return NetworkSpec(backbone, tiny.tasks(num_tasks), IMAGE_SHAPE)
+
+
+@pytest.fixture(params=list(METHODS))
+def build(request, spec):
+    """Return what builds the method's system from a seed."""
+    method = METHODS[request.param](spec)
+    return lambda seed=0: method.build(spec, Randomness.from_seed(seed, CPU), CPU)
+
+
+def take_step(tiny, system):
+    """Run one training step without the update; return its predictions."""
+    system.network.train()
+    system.begin_step(0, 10)
+    predictions = system.network(tiny.images(system.spec, BATCH))
+    targets = tiny.targets(system.spec, BATCH)
+    losses = [task.negative_log_likelihood(predictions[task.name], targets[task.name]) for task in system.spec.tasks]
+    (sum(losses) + system.kl()).backward()
+    return predictions
+
+
+def test_a_method_keeps_the_contract(tiny, build):
+    system = build()
+    spec = system.spec
+    predictions = take_step(tiny, system)
+    assert_shapes(spec, predictions)
+    assert_everything_is_trained(system)
+    assert system.kl().shape == ()
+
+    allocation = system.allocation()
+    allocation.check_fits(spec.filters, spec.task_names)
+    again = Allocation.from_json(allocation.to_json())
+    assert again.to_dict() == allocation.to_dict()
+    assert min(system.complexity()) > 0
+
+    images = tiny.images(spec, BATCH)
+    for view in (system.predictor, system.snapshot):
+        predictor = view(lambda: [images, images + 1]).eval()
+        with torch.no_grad():
+            predictions = predictor(images)
+        assert_shapes(spec, predictions)
+        assert all(bool(prediction.isfinite().all()) for prediction in predictions.values())
+    for name, probs in system.probabilities().items():
+        assert probs.shape == (spec.filters[name], len(spec.tasks) + 1)
+        torch.testing.assert_close(probs.sum(1), torch.ones(len(probs)))
+
+
+def assert_shapes(spec, predictions):
+    assert list(predictions) == list(spec.task_names)
+    for task in spec.tasks:
+        assert predictions[task.name].shape == ((BATCH, task.outputs) if task.outputs > 1 else (BATCH,))
+
+
+def assert_everything_is_trained(system):
+    optimised = [parameter for group in system.parameter_groups(0.1) for parameter in group["params"]]
+    trainable = {name: value for name, value in system.network.named_parameters() if value.requires_grad}
+    assert sorted(map(id, optimised)) == sorted(map(id, trainable.values()))
+    for name, parameter in trainable.items():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+        assert bool((parameter.grad != 0).any()), name
+
+
+def test_a_seed_fixes_a_system(tiny, build):
+    first, second, other = build(1), build(1), build(2)
+    predictions = [take_step(tiny, system) for system in (first, second, other)]
+    for name, prediction in predictions[0].items():
+        assert torch.equal(prediction, predictions[1][name])
+        assert not torch.equal(prediction, predictions[2][name])

@@ -1,0 +1,107 @@
+"""Counts against closed forms that are written from the layer sizes alone."""
+
+import pytest
+import torch
+
+from sfgsearch.allocation import Allocation, LayerAllocation
+from sfgsearch.nn import AllocatedBuilder, complexity
+
+SIDE, IMAGE_CHANNELS, KERNEL = 8, 2, 9
+HEAD_OUTPUTS = {"digit": 3, "angle": 1, "colour": 4}
+DIVISIBLE = (9, "pool", 6, 12, "pool", 3)
+
+
+def closed_form(plan, counts, tasks):
+    """Return parameters and multiply-adds of a VGG with batch norm whose layers have these counts per group."""
+    parameters = macs = 0
+    pixels, reads = SIDE**2, [IMAGE_CHANNELS] * (len(tasks) + 1)
+    layers = iter(counts)
+    for step in plan:
+        if step == "pool":
+            pixels //= 4
+            continue
+        *own, shared = next(layers)
+        for filters, channels in zip([*own, shared], reads, strict=True):
+            parameters += filters * channels * KERNEL + 2 * filters
+            macs += filters * channels * KERNEL * pixels
+        reads = [count + shared for count in own] + [shared]
+    for task, channels in zip(tasks, reads, strict=False):
+        parameters += HEAD_OUTPUTS[task] * (channels + 1)
+        macs += HEAD_OUTPUTS[task] * channels
+    return parameters, macs
+
+
+def measure(tiny, plan, allocation):
+    spec = tiny.spec(len(allocation.tasks), plan=plan, side=SIDE)
+    network = spec.build(AllocatedBuilder.from_allocation(allocation, 2))
+    return complexity(network, spec.image_shape)
+
+
+def filters_of(plan):
+    widths = [step for step in plan if step != "pool"]
+    return {f"conv{index}": width for index, width in enumerate(widths, 1)}
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+@pytest.mark.parametrize("make", [Allocation.hard_sharing, Allocation.equal, Allocation.single_task])
+@pytest.mark.parametrize("plan", [DIVISIBLE, (8, 7, "pool", 5), (4,)], ids=str)
+def test_counts_equal_the_closed_form(tiny, plan, make, num_tasks):
+    tasks = tuple(HEAD_OUTPUTS)[:num_tasks]
+    allocation = make(filters_of(plan), tasks)
+    expected = closed_form(plan, [layer.counts for layer in allocation.layers], tasks)
+    assert measure(tiny, plan, allocation) == expected
+
+
+def test_uneven_counts_equal_the_closed_form(tiny):
+    counts = [(3, 1, 3), (0, 4, 2), (5, 0, 1)]
+    layers = tuple(LayerAllocation(f"conv{index}", count) for index, count in enumerate(counts, 1))
+    allocation = Allocation(("digit", "angle", "shared"), layers)
+    plan = (7, "pool", 6, 6)
+    assert measure(tiny, plan, allocation) == closed_form(plan, counts, ("digit", "angle"))
+
+
+def test_thirds_cost_five_ninths_of_the_plain_inner_layers(tiny):
+    filters, tasks = filters_of(DIVISIBLE), ("digit", "angle")
+    thirds = measure(tiny, DIVISIBLE, Allocation.equal(filters, tasks)).macs
+    plain = measure(tiny, DIVISIBLE, Allocation.hard_sharing(filters, tasks)).macs
+    first = IMAGE_CHANNELS * filters["conv1"] * KERNEL * SIDE**2
+    heads_plain = (3 + 1) * filters["conv4"]
+    heads_thirds = heads_plain * 2 // 3
+    assert 9 * (thirds - first - heads_thirds) == 5 * (plain - first - heads_plain)
+
+
+def test_single_tasks_cost_a_network_each(tiny):
+    tasks = ("digit", "angle")
+    together = measure(tiny, DIVISIBLE, Allocation.single_task(filters_of(DIVISIBLE), tasks))
+    counts = [(0, width) for width in filters_of(DIVISIBLE).values()]
+    alone = [closed_form(DIVISIBLE, counts, (task,)) for task in tasks]
+    assert together == tuple(sum(values) for values in zip(*alone, strict=True))
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_masked_networks_are_counted_too(tiny, dimensions):
+    spec = tiny.spec(2, dimensions)
+    size = complexity(tiny.masked(spec), spec.image_shape)
+    assert size.parameters == sum(parameter.numel() for parameter in tiny.masked(spec).parameters())
+    assert size.macs > 0
+
+
+def test_a_masked_first_layer_convolves_the_image_once(tiny):
+    spec = tiny.spec(2, plan=(4,), side=SIDE)
+    heads = (3 + 1) * 4
+    assert complexity(tiny.masked(spec), spec.image_shape).macs == IMAGE_CHANNELS * 4 * KERNEL * SIDE**2 + heads
+
+
+def test_frozen_numbers_are_no_parameters():
+    network = torch.nn.Conv2d(2, 3, 1)
+    network.bias.requires_grad_(False)
+    assert complexity(network, (2, 4, 4)) == (6, 6 * 16)
+
+
+def test_counting_leaves_the_network_as_it_is(tiny):
+    spec = tiny.spec(2)
+    network = tiny.masked(spec).train()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    complexity(network, spec.image_shape)
+    assert network.training
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())

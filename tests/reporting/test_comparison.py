@@ -1,0 +1,85 @@
+"""The comparison: contract, intervals and verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting import compare
+from sfgsearch.reporting._statistics import interval
+
+
+def finalist(kind, name, trial, seed, accuracy, error):
+    return ArchitectureRecord(
+        trial=trial,
+        role="finalist",
+        kind=kind,
+        name=name,
+        backbone={},
+        allocation=Allocation.equal({"conv1": 6}, ("a", "b")),
+        seed=seed,
+        epochs=1,
+        parameters=10 * trial,
+        macs=100 * trial,
+        metrics={"validation": {"a/accuracy": accuracy}, "test": {"a/accuracy": accuracy}},
+        units={"a/accuracy": "fraction"},
+        scores={"validation": error, "test": error},
+        training_seconds=1.0,
+    )
+
+
+def finalists(learned, manual):
+    records = [finalist("manual", "equal", 2, seed, 1 - error, error) for seed, error in enumerate(manual)]
+    return records + [finalist("learned", "learned-1", 1, seed, 1 - error, error) for seed, error in enumerate(learned)]
+
+
+def test_the_interval_is_students():
+    values = [0.91, 0.93, 0.9, 0.95]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    found = interval(values)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_value_has_no_interval():
+    assert interval([0.5]).half_width == 0
+
+
+def test_the_object_is_the_contract():
+    data = json.loads(json.dumps(compare("demo", finalists([0.1, 0.2], [0.3, 0.4]), []).to_dict()))
+    assert data["study"] == "demo"
+    assert [row["kind"] for row in data["rows"]] == ["learned", "manual"]
+    row = data["rows"][0]
+    assert (row["name"], row["seeds"], row["parameters"], row["macs"]) == ("learned-1", 2, 10, 100)
+    assert row["metrics"]["a/accuracy"]["mean"] == pytest.approx(0.85)
+    low, high = row["metrics"]["a/accuracy"]["ci95"]
+    assert low < 0.85 < high
+
+
+@pytest.mark.parametrize(
+    ("learned", "manual", "outcome"),
+    [
+        ([0.10, 0.11, 0.12], [0.20, 0.22, 0.21], "SFG wins"),
+        ([0.20, 0.22, 0.21], [0.10, 0.11, 0.12], "SFG loses"),
+        ([0.10, 0.30, 0.20], [0.20, 0.15, 0.25], "no difference is resolved"),
+        ([0.10], [0.20], "too few common seeds (1)"),
+    ],
+)
+def test_verdicts_follow_the_paired_interval(learned, manual, outcome):
+    (verdict,) = compare("demo", finalists(learned, manual), []).verdicts()
+    assert outcome in verdict
+
+
+def test_pairing_by_seed_resolves_what_means_do_not():
+    """Seeds that are hard for both hide the difference unless it is taken seed by seed."""
+    hard = [0.1, 0.3, 0.5]
+    rows = compare("demo", finalists([error - 0.02 for error in hard], [0.1, 0.301, 0.5]), [])
+    learned, manual = (row.error for row in rows.rows)
+    assert learned.low < manual.mean < learned.high
+    assert "SFG wins" in rows.verdicts()[0]
+
+
+def test_without_a_learned_finalist_there_is_no_verdict():
+    assert compare("demo", finalists([], [0.1, 0.2]), []).verdicts() == []

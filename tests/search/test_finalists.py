@@ -1,0 +1,109 @@
+"""Finalists: selected on validation data, retrained, tested once."""
+
+from dataclasses import replace
+
+import pytest
+
+from sfgsearch import Objective, create_study
+from sfgsearch.allocation import Allocation
+from sfgsearch.config import ComparisonSection
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.search import missing_finalists, records_of, retrain_finalists, select_finalists
+
+FILTERS = {"conv1": 4, "conv2": 6}
+
+
+def record(kind, name, trial, score):
+    return ArchitectureRecord(
+        trial=trial,
+        role="trial",
+        kind=kind,
+        name=name,
+        backbone={},
+        allocation=Allocation.equal(FILTERS, ("a", "b")),
+        seed=0,
+        epochs=1,
+        parameters=1,
+        macs=1,
+        metrics={"validation": {"a/accuracy": 0.5}},
+        units={"a/accuracy": "fraction"},
+        scores={"validation": score},
+        training_seconds=1.0,
+    )
+
+
+TRIALS = [
+    record("learned", "learned-0", 0, 0.3),
+    record("learned", "learned-1", 1, 0.1),
+    record("searched", "searched-2", 2, 0.2),
+    record("manual", "equal", 3, 0.6),
+    record("manual", "hard_sharing", 4, 0.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ({}, ["learned-1", "searched-2", "hard_sharing", "equal"]),
+        ({"learned": 2, "manual": 1}, ["learned-1", "learned-0", "searched-2", "hard_sharing"]),
+        ({"learned": 0, "searched": 5, "manual": 0}, ["searched-2"]),
+    ],
+)
+def test_the_best_of_each_kind_are_selected_on_validation(section, names):
+    assert [chosen.name for chosen in select_finalists(TRIALS, ComparisonSection(**section))] == names
+
+
+def test_a_manual_method_that_ran_twice_is_one_finalist():
+    twice = [*TRIALS, replace(TRIALS[3], trial=9, scores={"validation": 0.55})]
+    chosen = [chosen for chosen in select_finalists(twice, ComparisonSection()) if chosen.name == "equal"]
+    assert [record.trial for record in chosen] == [9]
+
+
+@pytest.fixture
+def finished(study):
+    config = study(manual={"methods": ["equal", "constant_probabilities"]}, quota={"learned": 1, "searched": 1})
+    objective, created = Objective(config), create_study(config)
+    created.optimize(objective, n_trials=4)
+    return objective, records_of(created)
+
+
+def missing(objective, records):
+    return missing_finalists(records, objective.config.comparison, objective.config.study.seed)
+
+
+def test_finalists_are_retrained_tested_and_continued(finished):
+    objective, records = finished
+    wanted = missing(objective, records)
+    assert [(finalist.name, finalist.seed) for finalist in wanted][:2] == [("learned-2", 1), ("learned-2", 2)]
+    retrain_finalists(objective, records, wanted[:3])
+    assert missing(objective, records) == wanted[3:]
+    retrain_finalists(objective, records, wanted[3:])
+    assert missing(objective, records) == []
+    done = records.all("finalist")
+    assert len(done) == 8
+    assert all(set(finalist.metrics) == {"validation", "test"} for finalist in done)
+
+
+def test_a_learned_finalist_is_the_compact_network_of_its_trial(finished):
+    objective, records = finished
+    retrain_finalists(objective, records, missing(objective, records)[:1])
+    trial = next(record for record in records.all("trial") if record.kind == "learned")
+    (finalist,) = records.all("finalist")
+    assert finalist.allocation == trial.allocation
+    assert (finalist.parameters, finalist.macs) == (trial.parameters, trial.macs)
+
+
+def test_a_finalist_that_diverges_is_reported_and_the_others_go_on(finished):
+    objective, records = finished
+    broken = replace(objective.experiment.settings, lr=1e30, lr_schedule="constant")
+    objective.experiment = replace(objective.experiment, settings=broken)
+    failures = []
+    retrain_finalists(
+        objective,
+        records,
+        missing(objective, records)[:2],
+        on_failure=lambda f, reason: failures.append((f.seed, reason)),
+    )
+    assert [seed for seed, _ in failures] == [1, 2]
+    assert "not finite" in failures[0][1]
+    assert records.all("finalist") == []

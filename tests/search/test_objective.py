@@ -1,0 +1,154 @@
+"""The objective under plain Optuna, and what a trial leaves behind."""
+
+import json
+import math
+
+import optuna
+import pytest
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
+from optuna.trial import FixedTrial, TrialState
+from safetensors.torch import load_file
+
+from sfgsearch import Allocation, Objective, create_study
+from sfgsearch.errors import ConfigError
+from sfgsearch.search import records_of
+
+
+def test_a_plain_study_with_its_own_sampler_pruner_and_callback(study):
+    seen = []
+    plain = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1), pruner=optuna.pruners.MedianPruner())
+    plain.optimize(Objective(study()), n_trials=3, callbacks=[lambda _study, trial: seen.append(trial.state)])
+    assert seen == [TrialState.COMPLETE] * 3
+    assert all(0 < trial.value < 1.2 for trial in plain.trials)
+    assert all(trial.params["kind"] in ("learned", "searched", "manual") for trial in plain.trials)
+
+
+def test_a_plain_study_takes_manual_candidates_in_turn(study):
+    plain = optuna.create_study()
+    for _ in range(2):
+        plain.enqueue_trial({"kind": "manual"})
+    plain.optimize(Objective(study(training={"epochs": 1})), n_trials=2)
+    assert [trial.user_attrs["name"] for trial in plain.trials] == ["single_task", "hard_sharing"]
+
+
+@pytest.fixture
+def run(study):
+    """Run a study with changed sections to the end of its queue."""
+
+    def run(n_trials=None, **sections):
+        config = study(**sections)
+        created = create_study(config)
+        created.optimize(Objective(config), n_trials=n_trials or len(created.trials))
+        return created
+
+    return run
+
+
+def test_every_kind_is_trained_and_recorded(run):
+    created = run()
+    assert {trial.state for trial in created.trials} == {TrialState.COMPLETE}
+    records = records_of(created).all("trial")
+    assert [record.trial for record in records] == list(range(8))
+    assert [record.kind for record in records] == ["manual"] * 4 + ["learned", "searched"] * 2
+    assert [record.name for record in records][3:6] == ["constant_probabilities", "learned-4", "searched-5"]
+    for record in records:
+        assert set(record.metrics) == {"validation"}, "test data is for finalists"
+        assert set(record.metrics["validation"]) == {"first/accuracy", "second/accuracy"}
+        assert min(record.parameters, record.macs, record.epochs) > 0
+        assert record.backbone == {"name": "vgg_small", "norm": "batch", "plan": [4, "pool", 6]}
+        assert record.scores["validation"] == created.trials[record.trial].value
+
+
+def test_learned_records_carry_probabilities_and_others_none(run):
+    created = run()
+    for record in records_of(created).all("trial"):
+        has_probabilities = record.kind == "learned" or record.name == "constant_probabilities"
+        assert all((layer.mean_probs is not None) == has_probabilities for layer in record.allocation.layers)
+        assert (record.probabilities_artifact is not None) == has_probabilities
+
+
+def test_artifacts_hold_every_filter_and_every_epoch(run, tmp_path):
+    created = run(manual={"methods": []}, quota={"learned": 1, "searched": 0})
+    (record,) = records_of(created).all("trial")
+    store = FileSystemArtifactStore(tmp_path / "tiny" / "artifacts")
+    ids = {
+        meta.filename: meta.artifact_id for meta in get_all_artifact_meta(created.trials[0], storage=created._storage)
+    }
+    assert ids["probabilities.safetensors"] == record.probabilities_artifact
+    for name, artifact in ids.items():
+        download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(tmp_path / name))
+    probabilities = load_file(tmp_path / "probabilities.safetensors")
+    assert {name: tuple(probs.shape) for name, probs in probabilities.items()} == {"conv1": (4, 3), "conv2": (6, 3)}
+    for layer in record.allocation.layers:
+        assert probabilities[layer.name].mean(0).tolist() == pytest.approx(layer.mean_probs)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1]
+
+
+def test_trial_attributes_are_few_and_short(run):
+    created = run(n_trials=1)
+    attributes = created.trials[0].user_attrs
+    assert len(attributes) <= 20
+    assert Allocation.from_json({k: v for k, v in json.loads(attributes["allocation"]).items() if k != "version"})
+
+
+def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
+    first, second = (create_study(study(), storage=f"sqlite:///{tmp_path / name}.db") for name in ("first", "second"))
+    for created in (first, second):
+        created.optimize(Objective(study()), n_trials=8)
+    assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
+    assert [trial.value for trial in first.trials] == [trial.value for trial in second.trials]
+    for one, other in zip(records_of(first).all(), records_of(second).all(), strict=True):
+        assert one.metrics == other.metrics
+        assert one.allocation.to_json() == other.allocation.to_json()
+
+
+def test_another_seed_gives_other_numbers(study, tmp_path):
+    created = create_study(study().with_overrides(seed=5), storage=f"sqlite:///{tmp_path / 'other'}.db")
+    created.optimize(Objective(study().with_overrides(seed=5)), n_trials=1)
+    base = create_study(study(), storage=f"sqlite:///{tmp_path / 'base'}.db")
+    base.optimize(Objective(study()), n_trials=1)
+    assert created.trials[0].value != base.trials[0].value
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_with_its_reason(run):
+    created = run(n_trials=2, training={"lr": 1e30, "lr_schedule": "constant"}, manual={"methods": ["hard_sharing"]})
+    assert [trial.state for trial in created.trials[:2]] == [TrialState.FAIL] * 2
+    assert "not finite in epoch" in created.trials[0].user_attrs["failure"]
+    assert records_of(created).all() == []
+
+
+def test_one_objective_per_task(run):
+    created = run(n_trials=2, study={"objective": "per_task"})
+    assert len(created.directions) == 2
+    for trial in created.trials[:2]:
+        accuracies = [trial.user_attrs[f"validation/{task}/accuracy"] for task in ("first", "second")]
+        assert all(
+            value == pytest.approx((1 - accuracy) / 0.9, rel=0.05) for value, accuracy in zip(trial.values, accuracies)
+        )
+
+
+class PruneAll(optuna.pruners.BasePruner):
+    def prune(self, study, trial):
+        return True
+
+
+def test_pruning_spares_manual_trials_and_leaves_no_record(study):
+    config = study(manual={"methods": ["equal"]}, quota={"learned": 1, "searched": 1})
+    created = create_study(config)
+    created.pruner = PruneAll()
+    created.optimize(Objective(config), n_trials=3)
+    assert [trial.state.name for trial in created.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert created.trials[1].user_attrs["pruned_after_epochs"] == 1
+    assert [record.name for record in records_of(created).all()] == ["equal"]
+
+
+def test_a_fixed_trial_needs_no_study(study):
+    value = Objective(study())(FixedTrial({"kind": "learned", "learned.lr": 0.05, "learned.kl_weight": 1.0}))
+    assert isinstance(value, float)
+    assert math.isfinite(value)
+
+
+def test_nothing_to_do_is_an_error(study):
+    with pytest.raises(ConfigError, match="quota: asks for no trial"):
+        Objective(study(manual={"methods": []}, quota={"learned": 0, "searched": 0}))

@@ -1,0 +1,49 @@
+"""Fixtures of tiny studies on real digits: a trial takes well under a second."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+
+from sfgsearch import load_config
+
+TINY: dict[str, Any] = {
+    "data": {"name": "digit_pairs", "pairs_per_digit": 1},
+    "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
+    "training": {"epochs": 2, "batch_size": 256, "lr": 0.01, "device": "cpu"},
+    "quota": {"learned": 2, "searched": 2},
+    "manual": {"options": {"constant_probabilities": {"samples": 2}}},
+    "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
+    "comparison": {"seeds": 2},
+}
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return nested sections with changes; a key that is changed to None goes away."""
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """Write the tiny study with changed sections into a file, and return its path."""
+
+    def write(**sections: Any) -> Path:
+        path = tmp_path / "tiny.toml"
+        path.write_text(tomlkit.dumps(merge(TINY, sections)))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def study(study_file):
+    """Return the configuration of the tiny study with changed sections."""
+
+    def read(**sections: Any):
+        return load_config(study_file(**sections))
+
+    return read
