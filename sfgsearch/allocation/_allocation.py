@@ -63,7 +63,8 @@ class LayerAllocation:
         fits = are_numbers and len(probs) == len(self.counts) and abs(math.fsum(probs) - 1) <= 1e-3
         if not fits or min(probs) < 0:
             raise AllocationError(
-                f"layer {self.name!r}: mean_probs must be {len(self.counts)} probabilities that sum to one, got {probs!r}"
+                f"layer {self.name!r}: mean_probs must be {len(self.counts)} probabilities that sum to one, "
+                f"got {probs!r}"
             )
         return tuple(float(prob) for prob in probs)
 

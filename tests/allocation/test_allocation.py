@@ -27,21 +27,21 @@ def counts_of(allocation):
 
 def test_it_describes_itself(learned):
     assert learned.tasks == TASKS
-    assert learned["conv1"].counts == (3, 2, 4)
-    assert learned["conv1"].num_filters == 9
-    assert learned["conv1"].shared == 4
-    assert learned["conv2"].mean_probs is None
+    assert learned.layer("conv1").counts == (3, 2, 4)
+    assert learned.layer("conv1").num_filters == 9
+    assert learned.layer("conv1").shared == 4
+    assert learned.layer("conv2").mean_probs is None
 
 
 def test_a_layer_that_is_not_there_is_explained(learned):
     with pytest.raises(AllocationError, match="no layer 'conv9'; this allocation has conv1, conv2"):
-        learned["conv9"]
+        learned.layer("conv9")
 
 
 def test_group_names():
     assert group_names(["a"]) == ("a", "shared")
     for tasks in ([], ["a", "a"], ["a", "shared"]):
-        with pytest.raises(AllocationError, match="tasks must be at least one, distinct"):
+        with pytest.raises(AllocationError, match="tasks must be distinct names, at least one"):
             group_names(tasks)
 
 
@@ -55,7 +55,7 @@ def test_fields_cannot_be_set(learned, field):
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(learned, field, ())
     with pytest.raises(dataclasses.FrozenInstanceError):
-        learned["conv1"].counts = (9, 0, 0)
+        learned.layer("conv1").counts = (9, 0, 0)
 
 
 def test_lists_are_taken_by_value():
@@ -78,8 +78,8 @@ def test_json_round_trip_keeps_everything(learned):
     again = Allocation.from_json(learned.to_json())
     assert again == learned
     assert again.to_dict() == learned.to_dict()
-    assert again["conv1"].mean_probs == (0.2, 0.3, 0.5)
-    assert again["conv1"].mean_entropy == 0.9
+    assert again.layer("conv1").mean_probs == (0.2, 0.3, 0.5)
+    assert again.layer("conv1").mean_entropy == 0.9
 
 
 def test_json_has_the_form_of_show(learned):
@@ -130,7 +130,9 @@ def test_a_task_with_nothing_to_read_names_layer_and_task():
 
 @pytest.mark.parametrize("groups", [(), ("digit", "angle"), (SHARED, "digit"), (SHARED,), ("digit", "digit", SHARED)])
 def test_malformed_groups_are_refused(groups):
-    with pytest.raises(AllocationError, match=r"groups must end with 'shared'|tasks must be at least one, distinct"):
+    with pytest.raises(
+        AllocationError, match=r"groups must end with .shared.|tasks must be distinct names, at least one"
+    ):
         make(("conv1", (1, 1, 1)), groups=groups)
 
 
@@ -209,7 +211,7 @@ def test_equal_parts_differ_by_at_most_one(tasks):
 
 
 def test_equal_parts_of_divisible_widths_are_equal():
-    assert Allocation.equal({"conv1": 9}, TASKS)["conv1"].counts == (3, 3, 3)
+    assert Allocation.equal({"conv1": 9}, TASKS).layer("conv1").counts == (3, 3, 3)
 
 
 @pytest.mark.parametrize("tasks", [("a",), ("a", "b"), ("a", "b", "c")])

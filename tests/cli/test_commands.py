@@ -88,7 +88,8 @@ def test_show_prints_the_contract(finished, capsys):
     assert "conv2" in table
 
 
-def test_a_larger_quota_continues(finished, capsys, study_file):
+@pytest.mark.usefixtures("finished")
+def test_a_larger_quota_continues(capsys, study_file):
     path = study_file(**{**SMALL, "quota": {"learned": 2, "searched": 1}})
     status, _, err = call(capsys, "run", path)
     assert status == 0
@@ -98,7 +99,7 @@ def test_a_larger_quota_continues(finished, capsys, study_file):
 
 def test_trials_option_is_the_total(study_file, capsys):
     path = study_file()
-    status, out, err = call(capsys, "run", path, "--trials", 3)
+    status, _, err = call(capsys, "run", path, "--trials", 3)
     assert status == 0, err
     assert sorted(trial.params["kind"] for trial in load_study(load_config(path)).trials) == [
         "learned",

@@ -64,5 +64,5 @@ def test_what_does_not_fit_names_file_key_and_remedy(study, sections, key, remed
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there_is_named(study):
-    with pytest.raises(ConfigError, match="training.device: device 'cuda:7' is not there"):
+    with pytest.raises(ConfigError, match=r"training\.device: device 'cuda:7' is not there"):
         build_experiment(study(training={"device": "cuda:7"}))

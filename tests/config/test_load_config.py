@@ -85,12 +85,12 @@ def test_a_missing_section_is_named(write):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="absent.toml: cannot read the study file"):
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot read the study file"):
         load_config(tmp_path / "absent.toml")
 
 
 def test_broken_toml_names_the_place(write):
-    with pytest.raises(ConfigError, match="not valid TOML.*line 1"):
+    with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
         load_config(write("[data\n"))
 
 

@@ -25,7 +25,7 @@ def make_allocation(counts):
     [
         ("hard_sharing", [(0, 0, 7), (0, 0, 6), (0, 0, 5)]),
         ("single_task", [(7, 7, 0), (6, 6, 0), (5, 5, 0)]),
-        ("equal", [(3, 2, 2), (2, 2, 2), (2, 2, 1)]),
+        ("equal", [(2, 2, 3), (2, 2, 2), (2, 1, 2)]),
     ],
 )
 def test_manual_methods_build_their_allocation(tiny, name, counts):

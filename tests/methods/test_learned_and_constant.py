@@ -158,7 +158,7 @@ def test_constant_probabilities_cost_all_their_samples(tiny):
 def test_constant_probabilities_expect_equal_parts(tiny):
     system = build(tiny, ConstantProbabilities())
     assert system.allocation() == Allocation.equal(system.spec.filters, system.spec.task_names)
-    assert system.allocation()["conv1"].mean_entropy == pytest.approx(math.log(3), rel=1e-5)
+    assert system.allocation().layer("conv1").mean_entropy == pytest.approx(math.log(3), rel=1e-5)
 
 
 @pytest.mark.parametrize("samples", [0, -1])

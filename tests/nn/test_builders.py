@@ -57,7 +57,7 @@ def test_a_dead_shared_group_is_repaired_on_request(tiny):
 
 def test_repaired_filters_are_dealt_evenly(tiny):
     _, builder = build(tiny, make_allocation((4, 3, 0), (0, 0, 6), (2, 3, 0)), repair=True)
-    assert builder.allocation(("digit", "angle"))["conv2"].counts == (3, 3, 0)
+    assert builder.allocation(("digit", "angle")).layer("conv2").counts == (3, 3, 0)
 
 
 @pytest.mark.parametrize("groups", [[2, 0, 2, 1, 2, 1], [0, 1, 0, 2, 2, 2], [0, 2, 1, 2, 0, 1]])
@@ -77,13 +77,20 @@ def test_a_task_with_nothing_to_read_is_refused_and_repaired(tiny):
         tiny.spec(2).build(AllocatedBuilder(assignments, 2, 2))
     builder = AllocatedBuilder(assignments, 2, 2, repair=True)
     tiny.spec(2).build(builder)
-    assert builder.allocation(("digit", "angle"))["conv2"].counts == (5, 1, 0)
+    assert builder.allocation(("digit", "angle")).layer("conv2").counts == (5, 1, 0)
+
+
+def test_a_layer_with_fewer_filters_than_tasks_is_shared(tiny):
+    builder = AllocatedBuilder({"conv1": torch.tensor([0])}, 2, 2, repair=True)
+    tiny.spec(2, plan=(1,)).build(builder)
+    assert builder.allocation(("digit", "angle")).layer("conv1").counts == (0, 0, 1)
+    assert "so one filter is shared" in builder.repairs[0]
 
 
 def test_what_cannot_be_repaired_is_refused(tiny):
-    builder = AllocatedBuilder({"conv1": torch.tensor([0])}, 2, 2, repair=True)
-    with pytest.raises(AllocationError, match="'conv1' gives task 1"):
-        tiny.spec(2, plan=(1,)).build(builder)
+    builder = AllocatedBuilder({"conv1": torch.tensor([0, 1]), "conv2": torch.tensor([0])}, 2, 2, repair=True)
+    with pytest.raises(AllocationError, match="'conv2' has 1 filters for 2 tasks"):
+        tiny.spec(2, plan=(2, 1)).build(builder)
 
 
 def test_repair_leaves_the_given_assignments_alone(tiny):
