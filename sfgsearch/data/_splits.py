@@ -84,7 +84,7 @@ def batches(
         split,
         batch_size=batch_size,
         shuffle=generator is not None,
-        generator=generator,
+        generator=generator or torch.Generator(),  # without one of its own, a loader draws from torch's
         collate_fn=_as_fetched,
     )
     for images, targets in loader:
