@@ -10,7 +10,7 @@ import optuna
 from rich.console import Console
 
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
-from sfgsearch.reporting import Comparison, comparison_table
+from sfgsearch.reporting import Comparison, comparison_table, search_cost
 from sfgsearch.reporting import compare as compare_finalists
 from sfgsearch.search import load_study, records_of
 
@@ -44,7 +44,7 @@ def print_comparison(study: optuna.Study) -> None:
         console.print(f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run")
         return
     if not console.is_terminal:
-        console.width = max(console.width, 150)
+        console.width = max(console.width, 100)
     console.print(comparison_table(comparison))
-    for verdict in comparison.verdicts():
-        console.print(verdict, highlight=False, markup=False, soft_wrap=True)
+    for line in (search_cost(comparison), *comparison.verdicts()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

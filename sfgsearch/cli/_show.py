@@ -34,6 +34,8 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
     console = Console()
     for table in trial_tables(description, record):
         console.print(table)
+    if description["repairs"]:
+        console.print(f"repaired: {description['repairs']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _find(study: optuna.Study, number: int) -> tuple[FrozenTrial, ArchitectureRecord]:

@@ -31,4 +31,5 @@ def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, 
         "macs": record.macs,
         "training_seconds": record.training_seconds,
         "package_version": record.package_version,
+        "repairs": trial.user_attrs.get("repairs"),
     }

@@ -15,7 +15,7 @@ from sfgsearch.reporting._comparison import Comparison
 from sfgsearch.reporting._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
-_BAR_WIDTH = 30
+_BAR_WIDTH = 12
 
 
 class MetricFormat:
@@ -29,9 +29,10 @@ class MetricFormat:
         self._units = units
 
     def header(self, key: str) -> str:
-        """Return a column title."""
+        """Return a column title in three short lines: task, metric, unit."""
         unit = self._units.get(key, FRACTION)
-        return f"{escape(key)}\n[dim]{'%' if unit == FRACTION else escape(unit)}[/dim]"
+        task, metric = key.rsplit("/", 1)
+        return f"{escape(task)}\n{escape(metric)}\n[dim]{'%' if unit == FRACTION else escape(unit)}[/dim]"
 
     def value(self, key: str, value: float) -> str:
         """Return one value."""
@@ -40,7 +41,33 @@ class MetricFormat:
     def interval(self, key: str, value: Interval, seeds: int) -> str:
         """Return a mean and half its interval; a dash for the interval of a single seed."""
         margin = self.value(key, value.half_width) if seeds > 1 else "-"
-        return f"{self.value(key, value.mean)} ± {margin}"
+        return f"{self.value(key, value.mean)} ±{margin}"
+
+
+_RELATIVE_ERROR = "relative\nerror\n[dim]%[/dim]"
+
+
+def _table(title: str, caption: str | None = None) -> Table:
+    """Return an empty table that a narrow terminal folds rather than cuts."""
+    return Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def _add_columns(table: Table, *titles: str) -> None:
+    """Add columns of numbers, which stay whole; names fold where space is short."""
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+
+
+def _add_name_column(table: Table, title: str) -> None:
+    table.add_column(title, overflow="fold", min_width=min(8, len(title) + 4))
+
+
+def _thousands(number: int) -> str:
+    """Return a number in three digits or more with k, M or G."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return str(number)
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -51,38 +78,33 @@ def comparison_table(comparison: Comparison) -> Table:
     """
     units = comparison.rows[0].units if comparison.rows else {}
     form, keys = MetricFormat(units), list(units)
-    table = Table(
-        title=f"{escape(comparison.study)}: retrained finalists on test data",
-        caption="mean ± half the 95 % interval over seeds; relative error: 0 perfect, 100 a constant prediction",
-        box=box.SIMPLE_HEAD,
+    table = _table(
+        f"{escape(comparison.study)}: retrained finalists on test data",
+        "mean ± half the 95 % interval over seeds; relative error: 0 perfect, 100 a constant prediction",
     )
-    table.add_column("kind")
-    table.add_column("name")
-    table.add_column("seeds", justify="right")
-    for key in keys:
-        table.add_column(form.header(key), justify="right")
-    table.add_column("relative error\n[dim]%[/dim]", justify="right")
-    table.add_column("parameters", justify="right")
-    table.add_column("multiply-adds", justify="right")
-    table.add_column("trials", justify="right")
-    table.add_column("search\n[dim]s[/dim]", justify="right")
+    _add_name_column(table, "kind")
+    _add_name_column(table, "name")
+    _add_columns(table, "seeds", *map(form.header, keys), _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
     for index, row in enumerate(comparison.rows):
         first_of_kind = index == 0 or comparison.rows[index - 1].kind != row.kind
         last_of_kind = index + 1 == len(comparison.rows) or comparison.rows[index + 1].kind != row.kind
-        spent = comparison.spent[row.kind]
         table.add_row(
             row.kind if first_of_kind else "",
             escape(row.name),
             str(row.seeds),
             *(form.interval(key, row.metrics[key], row.seeds) for key in keys),
             form.interval("", row.error, row.seeds),
-            f"{row.parameters:,}",
-            f"{row.macs:,}",
-            str(spent.trials) if first_of_kind else "",
-            f"{spent.seconds:.0f}" if first_of_kind else "",
+            _thousands(row.parameters),
+            _thousands(row.macs),
             end_section=last_of_kind,
         )
     return table
+
+
+def search_cost(comparison: Comparison) -> str:
+    """Return a line about the trials and the time that each kind took."""
+    parts = (f"{kind} {spent.trials} trials in {spent.seconds:.0f} s" for kind, spent in comparison.spent.items())
+    return f"Search: {', '.join(parts)}."
 
 
 def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> list[RenderableType]:
@@ -96,22 +118,18 @@ def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> 
 
 
 def _allocation_table(description: Mapping[str, Any], record: ArchitectureRecord) -> Table:
-    groups = record.allocation.groups
-    table = Table(
-        title=f"trial {description['trial']}: {escape(record.name)} ({record.kind})",
-        caption=f"{record.parameters:,} parameters, {record.macs:,} multiply-adds, trained in "
-        f"{record.training_seconds:.0f} s with seed {record.seed}",
-        box=box.SIMPLE_HEAD,
+    layers = record.allocation.layers
+    table = _table(
+        f"trial {description['trial']}: {escape(record.name)} ({record.kind})",
+        f"{record.parameters:,} parameters, {record.macs:,} multiply-adds, "
+        f"trained in {record.training_seconds:.0f} s with seed {record.seed}",
     )
-    table.add_column("layer")
-    for group in groups:
-        table.add_column(escape(group), justify="right")
-    table.add_column("shared part")
-    is_learned = any(layer.mean_probs for layer in record.allocation.layers)
+    _add_name_column(table, "layer")
+    _add_columns(table, *map(escape, record.allocation.groups), "shared part")
+    is_learned = any(layer.mean_probs for layer in layers)
     if is_learned:
-        table.add_column("mean probabilities", justify="right")
-        table.add_column("entropy\n[dim]nats[/dim]", justify="right")
-    for layer in record.allocation.layers:
+        _add_columns(table, "mean\nprobabilities", "entropy\n[dim]nats[/dim]")
+    for layer in layers:
         cells = [escape(layer.name), *map(str, layer.counts), _bar(layer.shared / layer.num_filters)]
         if is_learned:
             cells.append(" ".join(f"{prob:.2f}" for prob in layer.mean_probs or ()))
@@ -122,24 +140,23 @@ def _allocation_table(description: Mapping[str, Any], record: ArchitectureRecord
 
 def _bar(share: float) -> str:
     filled = round(share * _BAR_WIDTH)
-    return f"[cyan]{'█' * filled}[/cyan][dim]{'░' * (_BAR_WIDTH - filled)}[/dim] {100 * share:3.0f} %"
+    return f"[cyan]{'█' * filled}[/cyan][dim]{'░' * (_BAR_WIDTH - filled)}[/dim] {100 * share:3.0f}%"
 
 
 def _metrics_table(record: ArchitectureRecord) -> Table:
     form = MetricFormat(record.units)
-    table = Table(title="validation", box=box.SIMPLE_HEAD)
-    for key in record.metrics["validation"]:
-        table.add_column(form.header(key), justify="right")
-    table.add_column("relative error\n[dim]%[/dim]", justify="right")
-    values = [form.value(key, value) for key, value in record.metrics["validation"].items()]
+    metrics = record.metrics["validation"]
+    table = _table("validation")
+    _add_columns(table, *map(form.header, metrics), _RELATIVE_ERROR)
+    values = [form.value(key, value) for key, value in metrics.items()]
     table.add_row(*values, form.value("", record.scores["validation"]))
     return table
 
 
 def _params_table(params: Mapping[str, Any]) -> Table:
-    table = Table(title="parameters", box=box.SIMPLE_HEAD)
-    table.add_column("parameter")
-    table.add_column("value", justify="right")
+    table = _table("parameters")
+    _add_name_column(table, "parameter")
+    _add_columns(table, "value")
     for name, value in params.items():
         table.add_row(escape(name), f"{value:.4g}" if isinstance(value, float) else escape(str(value)))
     return table
