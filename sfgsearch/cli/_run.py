@@ -20,12 +20,14 @@ from sfgsearch.errors import StudyError
 from sfgsearch.search import (
     Objective,
     create_study,
+    enqueue_missing,
     missing_finalists,
     records_of,
     retrain_finalists,
     waiting_trials,
 )
 from sfgsearch.search._queue import FAILURE, fail_running
+from sfgsearch.search._study import is_single_process
 
 
 @click.command()
@@ -45,8 +47,8 @@ def run(study_file: Path, trials: int | None, storage: str | None, seed: int | N
     objective = Objective(config, on_epoch=progress.trial_epoch)
     with _sole_process(config):
         study = create_study(config)
-        if fail_running(study):
-            study = create_study(config)  # enqueues what an earlier process left unfinished
+        if is_single_process(study) and fail_running(study):
+            enqueue_missing(study, config)  # what an earlier process left unfinished
         with progress:
             _run_trials(study, objective, progress)
             _run_finalists(study, objective, progress)

@@ -140,6 +140,7 @@ def check_schema(target: Engine | str) -> None:
     Raises:
         RecordsError: If it holds records of another schema version, or cannot be reached.
     """
+    engine: Engine | None = None
     try:
         engine = create_engine(target) if isinstance(target, str) else target
         if not inspect(engine).has_table(SchemaRow.__tablename__):
@@ -150,6 +151,9 @@ def check_schema(target: Engine | str) -> None:
         place = display_url(target) if isinstance(target, str) else target.url.render_as_string(hide_password=True)
         reason = str(error).splitlines()[0]
         raise RecordsError(f"cannot open the database {place}: {reason}") from error
+    finally:
+        if isinstance(target, str) and engine is not None:
+            engine.dispose()
     if versions not in ([], [SCHEMA_VERSION]):
         found = ", ".join(map(str, versions))
         raise RecordsError(

@@ -93,6 +93,12 @@ def _engine(storage: BaseStorage) -> Engine | None:
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
+def is_single_process(study: optuna.Study) -> bool:
+    """Tell whether a study is in SQLite, where only one process may work on it at a time."""
+    engine = _engine(study._storage)
+    return engine is not None and engine.dialect.name == "sqlite"
+
+
 def _sqlite_file(url: str) -> Path | None:
     try:
         parsed = make_url(url)

@@ -205,3 +205,20 @@ def test_help_and_version(capsys):
     assert "run" in call(capsys, "--help")[1]
     assert "sfgsearch" in call(capsys, "--version")[1]
     assert call(capsys)[0] == 2
+
+
+def test_an_interrupted_run_says_so_and_continues(study_file, capsys, monkeypatch):
+    path = study_file(**SMALL)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sfgsearch.cli._progress.StudyProgress.trial_epoch", interrupt)
+        status, _, err = call(capsys, "run", path)
+    assert status == 130
+    assert "interrupted; the same command continues" in err
+    assert states(path) == {"FAIL", "WAITING"}
+    assert call(capsys, "run", path)[0] == 0
+    finished = [trial for trial in load_study(load_config(path)).trials if trial.state.name == "COMPLETE"]
+    assert len(finished) == 4
