@@ -136,7 +136,12 @@ class Allocation:
 
     @classmethod
     def from_proportions(
-        cls, filters: Mapping[str, int], tasks: Sequence[str], proportions: Mapping[str, Sequence[float]]
+        cls,
+        filters: Mapping[str, int],
+        tasks: Sequence[str],
+        proportions: Mapping[str, Sequence[float]],
+        *,
+        feed_tasks: bool = False,
     ) -> Allocation:
         """Round per-layer proportions to counts by the largest remainder.
 
@@ -144,9 +149,11 @@ class Allocation:
             filters: Filters of every layer, in depth order.
             tasks: Task names.
             proportions: For every layer, one non-negative number per group; they sum to one.
+            feed_tasks: Give a task that rounding leaves with nothing to read a filter of the largest group.
 
         Raises:
-            AllocationError: If proportions are missing, negative or do not sum to one within 1e-3.
+            AllocationError: If proportions are missing, negative or do not sum to one within 1e-3, or a task would
+                read nothing.
         """
         groups = group_names(tasks)
         layers = []
@@ -158,7 +165,8 @@ class Allocation:
                     f"that sum to one, got {shares} with sum {math.fsum(shares):g}"
                 )
             shared, *own = apportion(num_filters, [shares[-1], *shares[:-1]])  # ties go to shared, which all can read
-            layers.append(LayerAllocation(name, (*own, shared)))
+            counts = (*own, shared)
+            layers.append(LayerAllocation(name, _fed(counts) if feed_tasks else counts))
         return cls(groups, tuple(layers))
 
     @classmethod
@@ -239,6 +247,21 @@ class Allocation:
             if not isinstance(entry["counts"], Sequence):
                 raise AllocationError(f"layer {entry['name']!r}: counts must be a list, got {entry['counts']!r}")
         return cls(tuple(data["groups"]), tuple(LayerAllocation(**entry) for entry in data["layers"]))
+
+
+def _fed(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Give tasks that would read nothing one filter of the largest group, or share it where it is the only one."""
+    *own, shared = counts
+    for task, count in enumerate(own):
+        if count or shared:
+            continue
+        donor = own.index(max(own))
+        own[donor] -= 1
+        if own[donor]:
+            own[task] += 1
+        else:
+            shared += 1
+    return (*own, shared)
 
 
 def _is_number(value: Any) -> bool:

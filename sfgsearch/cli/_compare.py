@@ -10,9 +10,10 @@ import optuna
 from rich.console import Console
 
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
+from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, comparison_table, search_cost
 from sfgsearch.reporting import compare as compare_finalists
-from sfgsearch.search import load_study, records_of
+from sfgsearch.search import current_finalists, load_study
 
 
 @click.command()
@@ -21,27 +22,27 @@ from sfgsearch.search import load_study, records_of
 @json_option
 def compare(study_file: Path, storage: str | None, as_json: bool) -> None:
     """Compare the retrained finalists: test metrics, size, and what the search cost."""
-    study = load_study(read_study(study_file, storage=storage))
+    config = read_study(study_file, storage=storage)
+    study = load_study(config)
     if as_json:
-        click.echo(json.dumps(read_comparison(study).to_dict()))
+        click.echo(json.dumps(read_comparison(study, config).to_dict(), allow_nan=False))
     else:
-        print_comparison(study)
+        print_comparison(study, config)
 
 
-def read_comparison(study: optuna.Study) -> Comparison:
+def read_comparison(study: optuna.Study, config: Config) -> Comparison:
     """Return the comparison of a study's finalists as far as they are recorded."""
-    records = records_of(study)
-    finalists = records.all("finalist") if records else []
-    return compare_finalists(study.study_name, finalists, study.get_trials(deepcopy=False))
+    return compare_finalists(study.study_name, current_finalists(study, config), study.get_trials(deepcopy=False))
 
 
-def print_comparison(study: optuna.Study) -> None:
+def print_comparison(study: optuna.Study, config: Config) -> None:
     """Print the comparison as a table with its verdicts, or say that there is none yet."""
-    comparison = read_comparison(study)
+    comparison = read_comparison(study, config)
     console = Console()
     if not comparison.rows:
         trials = sum(spent.trials for spent in comparison.spent.values())
-        console.print(f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run")
+        line = f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run {config.path}"
+        console.print(line, markup=False, soft_wrap=True)
         return
     if not console.is_terminal:
         console.width = max(console.width, 100)

@@ -6,6 +6,8 @@ import sys
 
 import click
 import optuna
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._version import __version__
 from sfgsearch.cli._compare import compare
@@ -32,19 +34,21 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What follows the program's name; those of the process if None.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported with their reason
     try:
         commands.main(args=arguments, prog_name="sfgsearch", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         click.echo("sfgsearch: interrupted; the same command continues", err=True)
         sys.exit(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "")
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         sys.exit(BAD_INPUT)
     except click.ClickException as error:
         _fail(error.format_message())
     except SFGSearchError as error:
         _fail(str(error))
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        _fail(f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _fail(message: str) -> None:

@@ -27,7 +27,7 @@ from sfgsearch.search import (
     waiting_trials,
 )
 from sfgsearch.search._queue import FAILURE, fail_running
-from sfgsearch.search._study import is_single_process
+from sfgsearch.search._study import is_single_process, sqlite_file
 
 
 @click.command()
@@ -46,28 +46,43 @@ def run(study_file: Path, trials: int | None, storage: str | None, seed: int | N
     progress = StudyProgress(console)
     objective = Objective(config, on_epoch=progress.trial_epoch)
     with _sole_process(config):
-        study = create_study(config)
+        study = create_study(config, objective=objective)
         if is_single_process(study) and fail_running(study):
             enqueue_missing(study, config)  # what an earlier process left unfinished
         with progress:
             _run_trials(study, objective, progress)
             _run_finalists(study, objective, progress)
-    print_comparison(study)
+    _check_any_succeeded(study, config)
+    print_comparison(study, config)
+
+
+def _check_any_succeeded(study: optuna.Study, config: Config) -> None:
+    """Raise an error if trials failed and none came to an end."""
+    trials = study.get_trials(deepcopy=False)
+    reasons = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
+    if reasons and not any(trial.state is TrialState.COMPLETE for trial in trials):
+        raise StudyError(f"{config.path}: all {len(reasons)} trials failed; the last one: {reasons[-1]}")
 
 
 @contextmanager
 def _sole_process(config: Config) -> Iterator[None]:
-    """Keep a second process off the study, whose running trials would be taken for left-overs.
+    """Keep a second process off a SQLite database, whose running trials would be taken for left-overs.
 
     Raises:
         StudyError: If another process runs the study.
     """
-    config.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(config.folder / "run.lock")
+    database = sqlite_file(config.storage)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{database}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise StudyError(f"{config.path}: another process runs this study; wait for it or stop it") from error
+        raise StudyError(
+            f"{config.path}: another process runs a study in {database}; wait for it or stop it"
+        ) from error
     try:
         yield
     finally:
@@ -83,7 +98,7 @@ def _run_trials(study: optuna.Study, objective: Objective, progress: StudyProgre
     def report(_study: optuna.Study, trial: FrozenTrial) -> None:
         progress.end_item(_describe(trial))
 
-    study.optimize(objective, n_trials=waiting, callbacks=[report])
+    study.optimize(objective, n_trials=waiting, callbacks=[report], catch=(Exception,))
 
 
 def _describe(trial: FrozenTrial) -> str:
@@ -99,11 +114,8 @@ def _describe(trial: FrozenTrial) -> str:
 
 
 def _run_finalists(study: optuna.Study, objective: Objective, progress: StudyProgress) -> None:
-    records = records_of(study)
-    if records is None:
-        raise StudyError(f"{objective.config.path}: the study is not in a database, so nothing was recorded")
-    finalists = missing_finalists(records, objective.config.comparison, objective.config.study.seed)
-    if not finalists:
+    records, finalists = records_of(study), missing_finalists(study, objective.config)
+    if records is None or not finalists:
         return
     progress.begin("finalists", len(finalists), objective.config.training.epochs)
     retrain_finalists(

@@ -29,7 +29,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
     trial, record = _find(study, number)
     description = describe_trial(trial, record)
     if as_json:
-        click.echo(json.dumps(description))
+        click.echo(json.dumps(description, allow_nan=False))
         return
     console = Console()
     for table in trial_tables(description, record):

@@ -14,10 +14,10 @@ from sfgsearch.backbones import backbones
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
 from sfgsearch.data import MultiTaskData, data_sets
-from sfgsearch.errors import AllocationError, ConfigError, SFGSearchError
+from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
-from sfgsearch.training import Experiment, TrainingSettings, resolve_device
+from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
 
 EVERY_LAYER = "*"
 
@@ -29,7 +29,7 @@ def _blame(config: Config, key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (SFGSearchError, ValueError) as error:
+    except (SFGSearchError, ValueError, ArithmeticError) as error:
         raise ConfigError(str(error), file=config.path, key=key) from error
 
 
@@ -49,8 +49,32 @@ def build_experiment(config: Config) -> Experiment:
     settings = TrainingSettings(**config.training.model_dump())
     with _blame(config, "training.device"):
         resolve_device(settings.device)
+    _check_width(config, spec)
+    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
+        _try_out(spec)
     _check_simplices(config, num_layers, len(data.tasks))
     return Experiment(data, spec, settings)
+
+
+def _check_width(config: Config, spec: NetworkSpec) -> None:
+    """Check that learned and searched allocations can give every task a filter of its own in every layer."""
+    if not config.quota.learned and not config.quota.searched:
+        return
+    for name, num_filters in spec.filters.items():
+        if num_filters < len(spec.tasks):
+            raise ConfigError(
+                f"layer {name!r} has {num_filters} filters for {len(spec.tasks)} tasks; widen the backbone",
+                file=config.path,
+                key=f"backbone.name = {config.backbone.name!r}",
+            )
+
+
+def _try_out(spec: NetworkSpec) -> None:
+    """Run two images through the plain network as in training, which shows norms that space is too small for."""
+    allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
+    network = spec.build(AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm))
+    with torch.no_grad():
+        network(torch.zeros(2, *spec.image_shape))
 
 
 def _load_data(config: Config) -> MultiTaskData:
@@ -71,6 +95,10 @@ def _load_data(config: Config) -> MultiTaskData:
     tasks = tuple(replace(task, **changes.get(task.name, {})) for task in data.tasks)
     with _blame(config, "data"):
         group_names([task.name for task in tasks])
+        if len(data.train) < 2:
+            raise DataError("the training split has a single image; batch norm needs more")
+        for split in ("train", "validation", "test"):
+            RelativeError(replace(data, tasks=tasks), split)
     return replace(data, tasks=tasks)
 
 
@@ -84,10 +112,11 @@ def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:
     for ratio in _vectors(prior.task_ratio):
         with _blame(config, "learned.prior.task_ratio"):
             PriorSettings("linear", task_ratio=ratio).per_layer(num_layers, num_tasks)
-    if "fixed" in _options(prior.family) and prior.probs is None:
-        raise ConfigError(
-            f"a fixed prior needs {num_tasks + 1} probabilities", file=config.path, key="learned.prior.probs"
-        )
+    for key, section in (("prior", prior), ("initial", initial)):
+        if "fixed" in _options(section.family) and section.probs is None:
+            raise ConfigError(
+                f"a fixed {key} needs {num_tasks + 1} probabilities", file=config.path, key=f"learned.{key}.probs"
+            )
     concentration = config.searched.concentration
     if isinstance(concentration, list) and len(concentration) != num_tasks + 1:
         raise ConfigError(

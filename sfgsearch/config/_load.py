@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -61,7 +61,8 @@ def first_error(
         message = "is required"
     else:  # the branches of a union fail side by side
         reasons = " or ".join(detail["msg"].removeprefix("Value error, ") for detail in same)
-        message = f"{reasons}, got {worst['input']!r}"
+        is_secret = "storage" in location  # it may hold a password
+        message = reasons if is_secret else f"{reasons}, got {worst['input']!r}"
     more = f" (and {len(details) - len(same)} more)" if len(details) > len(same) else ""
     return ConfigError(message + more, file=file, key=".".join(map(str, [*filter(None, [prefix]), *location])))
 
@@ -95,8 +96,13 @@ def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> li
     """Return the keys of the section at a location."""
     section: Any = model
     for part in location:
-        annotation = section.model_fields[part].annotation if _is_section(section) else section
-        section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), annotation)
+        if _is_section(section):
+            section = section.model_fields[part].annotation
+        elif get_origin(section) is dict:  # a table whose keys are names
+            section = get_args(section)[1]
+        section = next(
+            (kind for kind in get_args(section) if _is_section(kind) and get_origin(section) is not dict), section
+        )
     return list(section.model_fields) if _is_section(section) else []
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from sqlalchemy import URL
 
 from sfgsearch._apportion import apportion
 from sfgsearch.config._settings import (
@@ -24,18 +25,20 @@ from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn._norms import NormName
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _OpenSection(BaseModel):
     """A section whose further keys are the options of the part that it names."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -46,10 +49,10 @@ class _OpenSection(BaseModel):
 class StudySection(_Section):
     """Name, seed, place and objective of a study."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    seed: Count = 0
+    name: Name | None = None
+    seed: Seed = 0
     storage: str | None = None
-    folder: str | None = None
+    folder: Name | None = None
     objective: Literal["mean", "per_task"] = "mean"
 
 
@@ -77,7 +80,7 @@ class TrainingSection(_Section):
     """The training that all kinds share; see :class:`sfgsearch.training.TrainingSettings`."""
 
     epochs: AtLeastOne = 20
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     lr: Positive = 1e-3
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: Annotated[float, Field(ge=0)] = 1.0
@@ -103,7 +106,7 @@ class ManualSection(_Section):
         "constant_probabilities",
     )
     options: dict[str, dict[str, Any]] = {}
-    allocations: dict[str, dict[str, list[int | float]]] = {}
+    allocations: dict[Name, dict[str, list[int | float]]] = {}
 
     @field_validator("methods")
     @classmethod
@@ -136,7 +139,7 @@ class TemperatureSection(_Section):
     start: PositiveSetting = Fixed(2.0)
     end: PositiveSetting = Fixed(0.3)
     rate: PositiveSetting | None = None
-    floor: PositiveSetting = Fixed(0.05)
+    floor: PositiveSetting = Fixed(0.01)
 
 
 class PriorSection(_Section):
@@ -234,7 +237,8 @@ class Config(_Section):
     @property
     def storage(self) -> str:
         """The database URL; SQLite in the study's folder unless set."""
-        return self.study.storage or f"sqlite:///{self.folder / 'study.db'}"
+        file = URL.create("sqlite", database=str(self.folder / "study.db"))
+        return self.study.storage or file.render_as_string()
 
     def with_overrides(
         self, *, trials: int | None = None, seed: int | None = None, storage: str | None = None
@@ -247,10 +251,10 @@ class Config(_Section):
             storage: The database URL.
 
         Raises:
-            ValueError: If trials is below 1 or the seed negative.
+            ValueError: If trials is below 1 or the seed out of range.
         """
-        if (trials is not None and trials < 1) or (seed is not None and seed < 0):
-            raise ValueError(f"trials must be at least 1 and the seed at least 0, got {trials} and {seed}")
+        if (trials is not None and trials < 1) or (seed is not None and not 0 <= seed < 2**32):
+            raise ValueError(f"trials must be at least 1 and the seed 0 to 2^32 - 1, got {trials} and {seed}")
         changes = {key: value for key, value in (("seed", seed), ("storage", storage)) if value is not None}
         changed = self.model_copy(update={"study": self.study.model_copy(update=changes)})
         changed._trials = trials
@@ -282,6 +286,8 @@ def split_trials(trials: int, learned: int, searched: int, manual: int) -> tuple
 
 def _add_in_proportion(counts: list[int], rest: int, quotas: list[int]) -> list[int]:
     weights = [max(quota - 1, 0) for quota in quotas]
+    if not any(quotas):
+        return counts
     if not any(weights):
         weights = quotas
     return [count + extra for count, extra in zip(counts, apportion(rest, weights), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,7 +23,7 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
         key: The section that the options stand in.
 
     Returns:
-        The options, converted to the annotated types.
+        All options, defaults included, converted to the annotated types.
 
     Raises:
         ConfigError: If an option is unknown, missing or of a wrong type.
@@ -33,9 +34,9 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    model = create_model("Options", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    model = create_model("Options", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     try:
-        checked = model.model_validate(dict(options))
+        checked = model.model_validate_json(json.dumps(dict(options), default=str))  # a list is a tuple there
     except ValidationError as error:
         raise first_error(error, model, options, file, key) from None
-    return {name: getattr(checked, name) for name in options}
+    return {name: getattr(checked, name) for name in fields}

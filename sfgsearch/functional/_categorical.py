@@ -8,7 +8,7 @@ from torch import Tensor
 
 def _weighted_sum(log_weights: Tensor, values: Tensor) -> Tensor:
     """Sum ``exp(log_weights) * values`` over the last dimension, with 0 * inf = 0 and no NaN in the gradient."""
-    support = log_weights > -torch.inf
+    support = log_weights.detach().exp() > 0
     weights = torch.where(support, log_weights, 0.0).exp()
     return torch.where(support, weights * torch.where(support, values, 0.0), 0.0).sum(-1)
 

@@ -73,7 +73,7 @@ class TemperatureSchedule:
     start: float = 2.0
     end: float | None = 0.3
     rate: float | None = None
-    floor: float = 0.05
+    floor: float = 0.01
 
     def __call__(self, step: int, steps: int) -> float:
         """Return the temperature at ``step`` (from zero) of ``steps``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 SCHEMA_VERSION = 1
@@ -43,7 +43,7 @@ class ArchitectureRow(Base):
     epochs: Mapped[int]
     parameters: Mapped[int] = mapped_column(BigInteger)
     macs: Mapped[int] = mapped_column(BigInteger)
-    training_seconds: Mapped[float]
+    training_seconds: Mapped[float] = mapped_column(Double)
     package_version: Mapped[str] = mapped_column(String(32))
     probabilities_artifact: Mapped[str | None] = mapped_column(String(64))
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
@@ -62,4 +62,4 @@ class MetricRow(Base):
     split: Mapped[str] = mapped_column(String(16))
     task: Mapped[str] = mapped_column(String(256))
     metric: Mapped[str] = mapped_column(String(64))
-    value: Mapped[float]
+    value: Mapped[float] = mapped_column(Double)

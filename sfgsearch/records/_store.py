@@ -62,8 +62,22 @@ class ArchitectureRecord:
 
 
 def display_url(url: str) -> str:
-    """Return a database URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    """Return a database URL without its password and without the query, which may hold one too."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def has_table(url: str, name: str) -> bool:
+    """Tell whether a database has a table, without changing anything.
+
+    Raises:
+        RecordsError: If it holds records of another schema version, or cannot be opened.
+    """
+    check_schema(url)
+    engine = create_engine(url)
+    try:
+        return inspect(engine).has_table(name)
+    finally:
+        engine.dispose()
 
 
 class Records:
@@ -80,13 +94,17 @@ class Records:
     def __init__(self, engine: Engine, study: str) -> None:
         self._engine, self._study = engine, study
         check_schema(engine)
-        Base.metadata.create_all(engine)
-        with Session(engine) as session, session.begin():
+
+    def create_tables(self) -> None:
+        """Create the tables where they are missing."""
+        Base.metadata.create_all(self._engine)
+        with Session(self._engine) as session, session.begin():
             if session.get(SchemaRow, SCHEMA_VERSION) is None:
                 session.add(SchemaRow(version=SCHEMA_VERSION))
 
     def add(self, record: ArchitectureRecord) -> None:
         """Record a training, in the place of one with the same role, trial and seed."""
+        self.create_tables()
         row = ArchitectureRow(
             study=self._study,
             **{name: getattr(record, name) for name in _COPIED},
@@ -107,6 +125,8 @@ class Records:
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
         """Return the study's records in the order of recording, all or those of a role or trial."""
+        if not inspect(self._engine).has_table(ArchitectureRow.__tablename__):
+            return []
         query = self._select(role)
         if trial is not None:
             query = query.where(ArchitectureRow.trial == trial)
@@ -115,6 +135,7 @@ class Records:
 
     def clear(self) -> None:
         """Forget all records of the study."""
+        self.create_tables()
         with Session(self._engine) as session, session.begin():
             ids = select(ArchitectureRow.id).where(ArchitectureRow.study == self._study)
             session.execute(delete(MetricRow).where(MetricRow.architecture_id.in_(ids)))
@@ -148,7 +169,7 @@ def check_schema(target: Engine | str) -> None:
         with Session(engine) as session:
             versions = list(session.scalars(select(SchemaRow.version)))
     except (SQLAlchemyError, ImportError) as error:
-        place = display_url(target) if isinstance(target, str) else target.url.render_as_string(hide_password=True)
+        place = display_url(target) if isinstance(target, str) else display_url(str(target.url))
         reason = str(error).splitlines()[0]
         raise RecordsError(f"cannot open the database {place}: {reason}") from error
     finally:
@@ -157,7 +178,7 @@ def check_schema(target: Engine | str) -> None:
     if versions not in ([], [SCHEMA_VERSION]):
         found = ", ".join(map(str, versions))
         raise RecordsError(
-            f"the records in {engine.url.render_as_string(hide_password=True)} have schema version {found}, sfgsearch "
+            f"the records in {display_url(str(engine.url))} have schema version {found}, sfgsearch "
             f"{__version__} reads version {SCHEMA_VERSION}; use the sfgsearch that wrote them or another database"
         )
 

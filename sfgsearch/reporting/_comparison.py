@@ -116,7 +116,9 @@ def _verdict(learned: Row, other: Row) -> str:
     if len(seeds) < 2:
         return f"{pair}: too few common seeds ({len(seeds)}) to tell."
     difference = interval([learned.errors_by_seed[seed] - other.errors_by_seed[seed] for seed in seeds])
-    if difference.high < 0:
+    if difference.low == difference.high:
+        outcome = "no difference is resolved"  # equal in every seed: nothing to estimate an interval from
+    elif difference.high < 0:
         outcome = "SFG wins"
     elif difference.low > 0:
         outcome = "SFG loses"

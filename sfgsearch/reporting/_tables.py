@@ -66,7 +66,7 @@ def _thousands(number: int) -> str:
     """Return a number in three digits or more with k, M or G."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= factor:
-            return f"{number / factor:.3g} {unit}"
+            return f"{number / factor:.3g}{unit}"
     return str(number)
 
 

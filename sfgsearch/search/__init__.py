@@ -1,6 +1,6 @@
-"""The search: the only package that knows Optuna."""
+"""The search: studies, trials and finalists on Optuna."""
 
-from sfgsearch.search._finalists import missing_finalists, retrain_finalists, select_finalists
+from sfgsearch.search._finalists import current_finalists, missing_finalists, retrain_finalists, select_finalists
 from sfgsearch.search._objective import Objective
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import enqueue_missing, waiting_trials
@@ -10,6 +10,7 @@ __all__ = [
     "Objective",
     "WithinKindPruner",
     "create_study",
+    "current_finalists",
     "enqueue_missing",
     "load_study",
     "missing_finalists",

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sfgsearch.config import ComparisonSection
+import optuna
+from optuna.trial import TrialState
+
+from sfgsearch.config import ComparisonSection, Config
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import FixedAllocation, Method
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind
 from sfgsearch.search._objective import Objective, describe_training
+from sfgsearch.search._study import records_of
 from sfgsearch.training import EpochReport
 
 
@@ -40,26 +44,44 @@ def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSe
     """
     chosen: list[ArchitectureRecord] = []
     for kind, wanted in (("learned", section.learned), ("searched", section.searched), ("manual", section.manual)):
-        of_kind = {
-            record.name: record
-            for record in sorted(trials, key=lambda record: -record.scores["validation"])
-            if record.kind == kind
-        }
-        best = sorted(of_kind.values(), key=lambda record: record.scores["validation"])
-        chosen += best if wanted == "all" else best[: int(wanted)]
+        best_first = sorted((r for r in trials if r.kind == kind), key=lambda record: record.scores["validation"])
+        distinct = list({record.name: record for record in reversed(best_first)}.values())[::-1]
+        chosen += distinct if wanted == "all" else distinct[: int(wanted)]
     return chosen
 
 
-def missing_finalists(records: Records, section: ComparisonSection, study_seed: int) -> list[Finalist]:
+def candidates(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
+    """Return the trials among which finalists are selected.
+
+    These are the recorded ones that Optuna holds for complete, and among manual ones those that the file still lists.
+    """
+    records = records_of(study)
+    complete = {t.number for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    return [
+        record
+        for record in (records.all("trial") if records else [])
+        if record.trial in complete and (record.kind != "manual" or record.name in config.manual.names)
+    ]
+
+
+def current_finalists(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
+    """Return the recorded retrainings that belong to the comparison as the file asks for it now."""
+    selected = {record.trial for record in select_finalists(candidates(study, config), config.comparison)}
+    seeds = finalist_seeds(config.comparison, config.study.seed)
+    records = records_of(study)
+    return [r for r in (records.all("finalist") if records else []) if r.trial in selected and r.seed in seeds]
+
+
+def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
     """Return the retrainings that a comparison still lacks.
 
-    Seeds are ``study_seed + 1`` and up: the study's own seed is the one that selection favoured.
+    Seeds are the study's seed + 1 and up: the study's own seed is the one that selection favoured.
     """
-    done = {(record.trial, record.seed) for record in records.all("finalist")}
+    done = {(record.trial, record.seed) for record in current_finalists(study, config)}
     return [
         Finalist(record.trial, record.kind, record.name, seed)
-        for record in select_finalists(records.all("trial"), section)
-        for seed in finalist_seeds(section, study_seed)
+        for record in select_finalists(candidates(study, config), config.comparison)
+        for seed in finalist_seeds(config.comparison, config.study.seed)
         if (record.trial, seed) not in done
     ]
 
@@ -97,15 +119,13 @@ def retrain_finalists(
 
         try:
             trained = objective.experiment.train(
-                method, finalist.seed, on_epoch=end_epoch, splits=("validation", "test")
+                method, finalist.seed, on_epoch=end_epoch, splits=("train", "validation", "test")
             )
         except NonFiniteLossError as error:
             if on_failure:
                 on_failure(finalist, str(error))
             continue
-        records.add(
-            describe_training(objective.config, finalist.trial, "finalist", finalist.kind, finalist.name, trained)
-        )
+        records.add(describe_training(objective, finalist.trial, "finalist", finalist.kind, finalist.name, trained))
 
 
 def _method(objective: Objective, record: ArchitectureRecord) -> Method:

@@ -13,12 +13,14 @@ from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, Records
-from sfgsearch.records._store import Kind
+from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import upload_training
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.training import EpochReport, Experiment, Trained
+
+_LONGEST_REASON = 500
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
 """Called with the trial's number, the candidate's name and the report after every epoch."""
@@ -45,8 +47,6 @@ class Objective:
         self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
-        # Optuna wants the same choices in every run of a study, so quotas, which may change, cannot narrow them.
-        self._kinds = ["learned", "searched", *(["manual"] if self.manual else [])]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -62,8 +62,22 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: If the study's pruner says so.
+            Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
+        try:
+            return self._train(trial)
+        except NonFiniteLossError as error:
+            trial.set_user_attr(FAILURE, str(error))
+            return math.nan if self._is_single else (math.nan,) * len(self.tasks)
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+            raise
+
+    def _train(self, trial: BaseTrial) -> float | tuple[float, ...]:
         kind, name, method = self._candidate(trial)
+        trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
 
         def end_epoch(report: EpochReport) -> None:
@@ -73,16 +87,13 @@ class Objective:
             self._report(trial, kind, report)
 
         try:
-            trained = self.experiment.train(method, self.config.study.seed, on_epoch=end_epoch)
-        except NonFiniteLossError as error:
-            trial.set_user_attr("name", name)
-            trial.set_user_attr(FAILURE, str(error))
-            return math.nan if self._is_single else (math.nan,) * len(self.tasks)
+            trained = self.experiment.train(
+                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation")
+            )
         except optuna.TrialPruned:
-            trial.set_user_attr("name", name)
             trial.set_user_attr("pruned_after_epochs", len(epochs))
             raise
-        self._describe(trial, name, trained)
+        self._describe(trial, trained)
         self._record(trial, kind, name, trained)
         errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])
         return trained.scores["validation"] if self._is_single else tuple(errors.values())
@@ -92,7 +103,8 @@ class Objective:
         return self.config.study.objective == "mean"
 
     def _candidate(self, trial: BaseTrial) -> tuple[Kind, str, Method]:
-        kind = trial.suggest_categorical(KIND, self._kinds)
+        # Optuna wants the same choices in every run of a study, so quotas, which may change, cannot narrow them.
+        kind = trial.suggest_categorical(KIND, ["learned", "searched", "manual"])
         if kind == "learned":
             settings = suggest_learned(trial, self.config.learned)
             return "learned", f"learned-{trial.number}", StochasticFilterGroups(settings)
@@ -100,6 +112,8 @@ class Objective:
             spec = self.experiment.spec
             allocation = suggest_searched(trial, self.config.searched, spec.filters, spec.task_names)
             return "searched", f"searched-{trial.number}", FixedAllocation(allocation, repair=True)
+        if not self.manual:
+            raise optuna.TrialPruned("the study file lists no manual candidate")
         name = trial.user_attrs.get(MANUAL_NAME)
         if name not in self.manual:
             name = next_manual(getattr(trial, "study", None), list(self.manual))
@@ -115,11 +129,10 @@ class Objective:
         if kind != "manual" and not is_last and trial.should_prune():
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
-    def _describe(self, trial: BaseTrial, name: str, trained: Trained) -> None:
+    def _describe(self, trial: BaseTrial, trained: Trained) -> None:
         """Set the short attributes that the dashboard shows."""
         complexity = trained.system.complexity()
         attributes = {
-            "name": name,
             "seed": trained.seed,
             "parameters": complexity.parameters,
             "macs": complexity.macs,
@@ -141,26 +154,27 @@ class Objective:
         if records is None:
             return
         artifact = upload_training(trial, trained, self.config.folder / "artifacts")
-        records.add(describe_training(self.config, trial.number, "trial", kind, name, trained, artifact))
+        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact))
 
 
 def describe_training(
-    config: Config,
+    objective: Objective,
     trial: int,
-    role: str,
-    kind: str,
+    role: Role,
+    kind: Kind,
     name: str,
     trained: Trained,
     artifact: str | None = None,
 ) -> ArchitectureRecord:
     """Return the record of a training."""
-    complexity = trained.system.complexity()
+    complexity, backbone = trained.system.complexity(), objective.config.backbone
+    options = getattr(objective.experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
         trial=trial,
-        role=role,  # type: ignore[arg-type]
-        kind=kind,  # type: ignore[arg-type]
+        role=role,
+        kind=kind,
         name=name,
-        backbone={"name": config.backbone.name, "norm": config.backbone.norm, **config.backbone.options},
+        backbone={"name": backbone.name, "norm": backbone.norm, **options},
         allocation=trained.system.allocation(),
         seed=trained.seed,
         epochs=len(trained.history),

@@ -91,10 +91,34 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     return enqueued
 
 
+def drop_surplus(study: optuna.Study, config: Config) -> int:
+    """Fail waiting trials that a study no longer asks for: a lower budget, or a manual candidate that is gone.
+
+    Args:
+        study: The study.
+        config: Says the quotas.
+
+    Returns:
+        How many waiting trials were dropped.
+    """
+    wanted = Counter(entry.place for entry in _plan(config))
+    trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.state is TrialState.WAITING)
+    dropped = 0
+    for trial in trials:
+        place = _Entry.of(trial).place
+        if not _counts(trial):
+            continue
+        wanted[place] -= 1
+        if wanted[place] < 0 and trial.state is TrialState.WAITING:
+            study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+            dropped += 1
+    return dropped
+
+
 def _interrupted(trials: list[FrozenTrial]) -> list[_Entry]:
     """Return the interrupted trials that no later trial took up."""
     taken = [_Entry.of(trial) for trial in trials if _counts(trial)]
-    entries = [_Entry.of(trial) for trial in trials if not _counts(trial)]
+    entries = [_Entry.of(trial) for trial in trials if not _counts(trial) and trial.params]
     return [entry for entry in entries if entry not in taken]
 
 

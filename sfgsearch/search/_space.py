@@ -117,4 +117,4 @@ def suggest_searched(
             left -= part
         parts.append(max(left, 0.0))
         proportions[layer] = [*parts[1:], parts[0]]
-    return Allocation.from_proportions(filters, tasks, proportions)
+    return Allocation.from_proportions(filters, tasks, proportions, feed_tasks=True)

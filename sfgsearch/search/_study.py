@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment
-from sfgsearch.errors import StudyError
+from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
+from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records, display_url
-from sfgsearch.records._store import check_schema
+from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._pruner import WithinKindPruner
-from sfgsearch.search._queue import enqueue_missing
+from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 
+if TYPE_CHECKING:
+    from sfgsearch.search._objective import Objective
+
+_OPTUNA_TABLE = "studies"
 SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
 
@@ -27,7 +33,9 @@ _FREE = {"quota", "comparison", "sampler", "pruner"}
 _CLOSED = ("data.", "backbone.", "tasks.")
 
 
-def create_study(config: Config, storage: str | BaseStorage | None = None) -> optuna.Study:
+def create_study(
+    config: Config, storage: str | BaseStorage | None = None, *, objective: Objective | None = None
+) -> optuna.Study:
     """Create the study of a study file, or continue it, and enqueue the trials that it lacks.
 
     The study is a plain Optuna study: pass it your own sampler or pruner, call ``study.optimize`` with an
@@ -37,27 +45,39 @@ def create_study(config: Config, storage: str | BaseStorage | None = None) -> op
     Args:
         config: The study file.
         storage: Where to keep it: a database URL or an Optuna storage; what the study file says if None.
+        objective: The study's objective, where there is one already, which saves loading the data again.
 
     Raises:
+        ConfigError: If data, network or manual candidates cannot be built; the database is not opened then.
         RecordsError: If the database holds records of another schema version or cannot be opened.
         StudyError: If the study exists with other settings, or its Optuna is of another version.
     """
+    if objective is None:
+        manual_candidates(config, (experiment := build_experiment(config)).spec)
+    else:
+        experiment = objective.experiment
     place = storage or config.storage
     if isinstance(place, str):
-        place = _open(place)
+        place = _open(config, place)
     engine = _engine(place)
     if engine is not None:
         check_schema(engine)
-    objectives = len(build_experiment(config).spec.tasks) if config.study.objective == "per_task" else 1
+    objectives = len(experiment.spec.tasks) if config.study.objective == "per_task" else 1
     try:
         study = optuna.create_study(
             study_name=config.name, storage=place, directions=["minimize"] * objectives, load_if_exists=True
         )
     except ValueError as error:
         raise StudyError(f"{config.path}: {error}") from error
+    if len(study.directions) != objectives:
+        raise StudyError(
+            f"{config.path}: study.objective asks for {objectives} objectives, the study {config.name!r} in the "
+            f"database has {len(study.directions)}; give study.name another name"
+        )
     _check_settings(study, config)
     study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
     study.pruner = _pruner(config.pruner)
+    drop_surplus(study, config)
     enqueue_missing(study, config)
     return study
 
@@ -71,12 +91,15 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     """
     url = storage or config.storage
     remedy = f"start it with: sfgsearch run {config.path}"
-    database = _sqlite_file(url)
+    database = sqlite_file(url)
     if database is not None and not database.exists():
         raise StudyError(f"{config.path}: no study yet in {display_url(url)}; {remedy}")
-    check_schema(url)
     try:
-        return optuna.load_study(study_name=config.name, storage=_open(url))
+        if not has_table(url, _OPTUNA_TABLE):
+            raise KeyError(config.name)
+        return optuna.load_study(study_name=config.name, storage=_open(config, url))
+    except RecordsError as error:
+        raise RecordsError(f"{config.path}: study.storage: {error}") from error
     except KeyError as error:
         raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}") from error
 
@@ -99,27 +122,38 @@ def is_single_process(study: optuna.Study) -> bool:
     return engine is not None and engine.dialect.name == "sqlite"
 
 
-def _sqlite_file(url: str) -> Path | None:
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL, None for other databases.
+
+    Raises:
+        StudyError: If it is no database URL.
+    """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StudyError(
-            "storage is not a database URL; write something like sqlite:///study.db or "
+            "study.storage is not a database URL; write something like sqlite:///study.db or "
             "postgresql+psycopg://user@host/database"
         ) from error
     in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
-    return Path(str(parsed.database)) if in_file else None
+    is_uri = "uri" in parsed.query
+    return Path(str(parsed.database)) if in_file and not is_uri else None
 
 
-def _open(url: str) -> RDBStorage:
-    database = _sqlite_file(url)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
+def _open(config: Config, url: str) -> RDBStorage:
+    database = sqlite_file(url)
     try:
+        if database is not None:
+            database.parent.mkdir(parents=True, exist_ok=True)
         check_schema(url)
         return RDBStorage(url)
-    except (RuntimeError, ImportError, SQLAlchemyError) as error:
-        raise StudyError(f"cannot open the database {display_url(url)}: {str(error).splitlines()[0]}") from error
+    except RecordsError as error:
+        raise RecordsError(f"{config.path}: study.storage: {error}") from error
+    except (RuntimeError, ImportError, OSError, SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(
+            f"{config.path}: study.storage: cannot open the database {display_url(url)}: {reason}"
+        ) from error
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -143,6 +177,11 @@ def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check_settings(study: optuna.Study, config: Config) -> None:
     """Remember the settings of a new study; refuse to continue one under other settings."""
+    if any(direction is not StudyDirection.MINIMIZE for direction in study.directions):
+        raise StudyError(
+            f"{config.path}: the study {study.study_name!r} in the database maximises; sfgsearch minimises errors: "
+            "give study.name another name"
+        )
     now = json.loads(json.dumps(_settings(config)))
     stored = study.user_attrs.get(SETTINGS)
     if stored is None:
@@ -153,9 +192,11 @@ def _check_settings(study: optuna.Study, config: Config) -> None:
         study.set_user_attr(SETTINGS, json.dumps(now))
         return
     then = json.loads(stored)
+    trained = {trial.user_attrs.get(MANUAL_NAME) for trial in study.get_trials(deepcopy=False)}
+    closed = (*_CLOSED, *(f"manual.options.{name}." for name in trained if name))
     for key in sorted(then.keys() | now.keys()):
         in_both = key in then and key in now
-        if then.get(key) != now.get(key) and (in_both or key.startswith(_CLOSED)):
+        if then.get(key) != now.get(key) and (in_both or key.startswith(closed)):
             raise StudyError(
                 f"{config.path}: {key} is {now.get(key)!r}, but the study {study.study_name!r} was created with "
                 f"{then.get(key)!r}; set it back, or give study.name a new name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.data import MultiTaskData, batches
+from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import NetworkSpec
@@ -33,6 +35,18 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    """Let cuDNN choose the same deterministic kernels in every run, and leave its settings as they were."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 @dataclass(frozen=True)
@@ -108,10 +122,10 @@ class Experiment:
             NonFiniteLossError: If the loss is NaN or infinite.
         """
         started = time.perf_counter()
-        with _threads(self.settings.threads):
+        with _threads(self.settings.threads), _deterministic_kernels():
             system, predictor, history = self._fit(method, seed, on_epoch)
             metrics = {split: self.evaluate(predictor, split) for split in splits}
-        scores = {split: self.relative_error(split).mean(metrics[split]) for split in splits}
+        scores = {split: self._score(metrics[split], split) for split in splits}
         seconds = time.perf_counter() - started
         return Trained(self.data.tasks, system, predictor, seed, metrics, scores, history, seconds)
 
@@ -136,10 +150,16 @@ class Experiment:
             loss=losses.objective,
             task_losses=losses.tasks,
             metrics=metrics,
-            score=self.relative_error("validation").mean(metrics),
+            score=self._score(metrics, "validation"),
             mean_probs={layer.name: list(layer.mean_probs or ()) for layer in layers},
             mean_entropy={layer.name: layer.mean_entropy or 0.0 for layer in layers},
         )
+
+    def _score(self, metrics: Metrics, split: str) -> float:
+        score = self.relative_error(split).mean(metrics)
+        if not math.isfinite(score):
+            raise NonFiniteLossError(f"metrics on the {split} split are not finite: {metrics}; lower the learning rate")
+        return score
 
     def _calibration(self) -> Iterable[Tensor]:
         """Yield all training images in one fixed shuffled order."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,33 +84,32 @@ def train(
     weights = _kernels(system.network)
     names = [task.name for task in data.tasks]
     step = 0
-    with _deterministic_kernels():
-        for epoch in range(settings.epochs):
-            system.network.train()
-            sums, epoch_steps = torch.zeros(len(names) + 1, device=device), 0
-            for images, targets in batches(data.train, settings.batch_size, device, order):
-                system.begin_step(step, total)
-                predictions = system.network(images)
-                task_losses = _task_losses(data.tasks, predictions, targets)
-                likelihood = sum(task.weight * loss for task, loss in zip(data.tasks, task_losses, strict=True))
-                objective = variational_objective(
-                    torch.as_tensor(likelihood),
-                    system.kl(),
-                    torch.stack([weight.square().sum() for weight in weights]).sum(),
-                    len(data.train),
-                    system.kl_weight,
-                    settings.length_scale,
-                )
-                optimiser.zero_grad(set_to_none=True)
-                objective.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                decay.step()
-                sums += torch.stack([objective.detach(), *(loss.detach() for loss in task_losses)])
-                step, epoch_steps = step + 1, epoch_steps + 1
-            objective_mean, *task_means = (sums / epoch_steps).tolist()
-            if not math.isfinite(objective_mean):
-                raise NonFiniteLossError(_diverged(epoch, dict(zip(names, task_means, strict=True))))
-            on_epoch(epoch, StepLosses(objective_mean, dict(zip(names, task_means, strict=True))))
+    for epoch in range(settings.epochs):
+        system.network.train()
+        sums, epoch_steps = torch.zeros(len(names) + 1, device=device), 0
+        for images, targets in batches(data.train, settings.batch_size, device, order):
+            system.begin_step(step, total)
+            predictions = system.network(images)
+            task_losses = _task_losses(data.tasks, predictions, targets)
+            likelihood = sum(task.weight * loss for task, loss in zip(data.tasks, task_losses, strict=True))
+            objective = variational_objective(
+                torch.as_tensor(likelihood),
+                system.kl(),
+                torch.stack([weight.square().sum() for weight in weights]).sum(),
+                len(data.train),
+                system.kl_weight,
+                settings.length_scale,
+            )
+            optimiser.zero_grad(set_to_none=True)
+            objective.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            decay.step()
+            sums += torch.stack([objective.detach(), *(loss.detach() for loss in task_losses)])
+            step, epoch_steps = step + 1, epoch_steps + 1
+        objective_mean, *task_means = (sums / epoch_steps).tolist()
+        if not math.isfinite(objective_mean):
+            raise NonFiniteLossError(_diverged(epoch, dict(zip(names, task_means, strict=True))))
+        on_epoch(epoch, StepLosses(objective_mean, dict(zip(names, task_means, strict=True))))
 
 
 def _count_steps(num_examples: int, batch_size: int) -> int:
@@ -138,10 +136,3 @@ def _task_losses(tasks: tuple[Task, ...], predictions: dict[str, Tensor], target
 def _diverged(epoch: int, task_losses: dict[str, float]) -> str:
     losses = ", ".join(f"{name} {loss:g}" for name, loss in task_losses.items())
     return f"the loss was not finite in epoch {epoch} (task losses: {losses}); lower the learning rate"
-
-
-@contextmanager
-def _deterministic_kernels() -> Iterator[None]:
-    """Let cuDNN choose the same deterministic kernels in every run, without touching global settings for good."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
