@@ -100,9 +100,8 @@ def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> li
             section = section.model_fields[part].annotation
         elif get_origin(section) is dict:  # a table whose keys are names
             section = get_args(section)[1]
-        section = next(
-            (kind for kind in get_args(section) if _is_section(kind) and get_origin(section) is not dict), section
-        )
+        if get_origin(section) is not dict:  # an optional section is a union
+            section = next(filter(_is_section, get_args(section)), section)
     return list(section.model_fields) if _is_section(section) else []
 
 

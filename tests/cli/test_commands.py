@@ -9,7 +9,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from sfgsearch import load_config
+from sfgsearch import create_study, load_config
 from sfgsearch.cli import main
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.search import load_study
@@ -169,10 +169,10 @@ def test_show_names_the_trials_that_there_are(finished, capsys):
 def test_a_second_process_is_kept_off(study_file, capsys, tmp_path):
     path = study_file()
     (tmp_path / "tiny").mkdir()
-    with FileLock(tmp_path / "tiny" / "run.lock"):
+    with FileLock(tmp_path / "tiny" / "study.db.lock"):
         status, _, err = call(capsys, "run", path)
     assert status == 2
-    assert "another process runs this study" in err
+    assert "another process runs a study in" in err
 
 
 def states(path):
@@ -222,3 +222,37 @@ def test_an_interrupted_run_says_so_and_continues(study_file, capsys, monkeypatc
     assert call(capsys, "run", path)[0] == 0
     finished = [trial for trial in load_study(load_config(path)).trials if trial.state.name == "COMPLETE"]
     assert len(finished) == 4
+
+
+def test_trials_option_holds_for_trials_that_wait_already(study_file, capsys):
+    path = study_file()
+    create_study(load_config(path))
+    assert call(capsys, "run", path, "--trials", 3)[0] == 0
+    finished = [trial for trial in load_study(load_config(path)).trials if trial.state.name == "COMPLETE"]
+    assert sorted(trial.params["kind"] for trial in finished) == ["learned", "manual", "searched"]
+
+
+def test_a_run_whose_trials_all_fail_says_why(study_file, capsys):
+    path = study_file(**{**SMALL, "training": {"lr": 1e30, "lr_schedule": "constant"}})
+    status, _, err = call(capsys, "run", path)
+    assert status == 2
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert "all 4 trials failed" in last
+    assert "not finite" in last
+
+
+def test_a_folder_that_is_a_file_is_bad_input(study_file, capsys, tmp_path):
+    (tmp_path / "taken").write_text("")
+    status, _, err = call(capsys, "run", study_file(study={"folder": "taken"}))
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "taken" in err
+
+
+def test_markup_in_names_is_text(study_file, capsys):
+    path = study_file(study={"name": "x[/red] [bold]y"})
+    create_study(load_config(path))
+    status, out, _ = call(capsys, "compare", path)
+    assert status == 0
+    assert "x[/red] [bold]y: no finalist yet" in out

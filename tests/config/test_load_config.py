@@ -65,6 +65,10 @@ def test_shipped_studies_load(study):
         ("[manual.allocations.mine]\nconv1 = 'all'", "manual.allocations.mine.conv1", "list"),
         ("[manual.allocations.equal]\n'*' = [1, 1, 1]", "manual.allocations", "another name"),
         ("[study]\nobjective = 'sum'", "study.objective", "'per_task'"),
+        ("[tasks.first]\nwieght = 2.0", "tasks.first.wieght", "did you mean 'weight'"),
+        ("[training]\nlr = inf", "training.lr", "finite"),
+        ("[study]\nseed = 4294967296", "study.seed", "less than"),
+        ("[quota]\nlearned = 1180591620717411303424", "quota.learned", "less than or equal"),
         ("[tasks.first]\nweight = 0.0", "tasks.first.weight", "greater than 0"),
         ("[comparison]\nmanual = 'some'", "comparison.manual", "'all'"),
     ],
@@ -77,6 +81,13 @@ def test_bad_values_name_file_key_and_remedy(write, addition, key, remedy):
     assert message.startswith(f"{path}: {key}: ")
     assert remedy in message
     assert "\n" not in message
+
+
+def test_a_storage_of_the_wrong_type_is_not_echoed(write):
+    with pytest.raises(ConfigError) as error:
+        load_config(write(MINIMAL + '[study]\nstorage = ["postgresql://u:hunter2@host/db"]\n'))
+    assert "study.storage" in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_a_missing_section_is_named(write):
@@ -114,6 +125,7 @@ def test_overrides_change_seed_storage_and_budget_only(write):
         (100, (4, 4, 4), (48, 48, 4)),
         (5, (8, 0, 4), (3, 0, 2)),
         (4, (0, 0, 2), (0, 0, 2)),
+        (3, (0, 0, 0), (0, 0, 0)),
     ],
 )
 def test_a_total_is_split_over_the_kinds(trials, quotas, expected):

@@ -84,12 +84,18 @@ def test_optuna_and_records_share_a_database(engine):
 
 
 def test_another_schema_version_is_refused(engine):
-    Records(engine, "study")
+    Records(engine, "study").create_tables()
     with engine.begin() as connection:
         connection.execute(text("UPDATE sfgsearch_schema SET version = :version"), {"version": SCHEMA_VERSION + 1})
     with pytest.raises(RecordsError, match=f"schema version {SCHEMA_VERSION + 1}"):
         Records(engine, "study")
 
 
+def test_reading_creates_nothing(engine):
+    assert Records(engine, "study").all() == []
+    assert inspect(engine).get_table_names() == []
+
+
 def test_passwords_are_not_shown():
     assert display_url("postgresql://me:hunter2@host/db") == "postgresql://me:***@host/db"
+    assert display_url("postgresql://me@host/db?password=hunter2") == "postgresql://me@host/db"

@@ -8,7 +8,7 @@ from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import ComparisonSection
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.search import missing_finalists, records_of, retrain_finalists, select_finalists
+from sfgsearch.search import current_finalists, missing_finalists, records_of, retrain_finalists, select_finalists
 
 FILTERS = {"conv1": 4, "conv2": 6}
 
@@ -64,46 +64,65 @@ def finished(study):
     config = study(manual={"methods": ["equal", "constant_probabilities"]}, quota={"learned": 1, "searched": 1})
     objective, created = Objective(config), create_study(config)
     created.optimize(objective, n_trials=4)
-    return objective, records_of(created)
+    return objective, created
 
 
-def missing(objective, records):
-    return missing_finalists(records, objective.config.comparison, objective.config.study.seed)
+def missing(objective, created):
+    return missing_finalists(created, objective.config)
 
 
 def test_finalists_are_retrained_tested_and_continued(finished):
-    objective, records = finished
-    wanted = missing(objective, records)
+    objective, created = finished
+    records, wanted = records_of(created), missing(*finished)
     assert [(finalist.name, finalist.seed) for finalist in wanted][:2] == [("learned-2", 1), ("learned-2", 2)]
     retrain_finalists(objective, records, wanted[:3])
-    assert missing(objective, records) == wanted[3:]
+    assert missing(*finished) == wanted[3:]
     retrain_finalists(objective, records, wanted[3:])
-    assert missing(objective, records) == []
-    done = records.all("finalist")
+    assert missing(*finished) == []
+    done = current_finalists(created, objective.config)
     assert len(done) == 8
-    assert all(set(finalist.metrics) == {"validation", "test"} for finalist in done)
+    assert all(set(finalist.metrics) == {"train", "validation", "test"} for finalist in done)
 
 
 def test_a_learned_finalist_is_the_compact_network_of_its_trial(finished):
-    objective, records = finished
-    retrain_finalists(objective, records, missing(objective, records)[:1])
+    objective, created = finished
+    records = records_of(created)
+    retrain_finalists(objective, records, missing(*finished)[:1])
     trial = next(record for record in records.all("trial") if record.kind == "learned")
     (finalist,) = records.all("finalist")
     assert finalist.allocation == trial.allocation
     assert (finalist.parameters, finalist.macs) == (trial.parameters, trial.macs)
 
 
+def test_finalists_that_the_file_no_longer_asks_for_leave_the_comparison(finished, study):
+    objective, created = finished
+    retrain_finalists(objective, records_of(created), missing(*finished))
+    sections = {"manual": {"methods": ["equal"]}, "quota": {"learned": 1, "searched": 1}}
+    fewer = study(**sections, comparison={"seeds": 1, "searched": 0})
+    left = {(record.name, record.seed) for record in current_finalists(created, fewer)}
+    assert left == {("learned-2", 1), ("equal", 1)}
+    assert missing_finalists(created, fewer) == []
+
+
+def test_a_record_whose_trial_is_not_complete_is_no_candidate(finished):
+    """A process may die between recording a trial and telling Optuna; the retried trial is the one that counts."""
+    records = records_of(finished[1])
+    orphan = replace(records.all("trial")[2], trial=99, name="learned-99", scores={"validation": 0.0})
+    records.add(orphan)
+    assert "learned-99" not in {finalist.name for finalist in missing(*finished)}
+
+
 def test_a_finalist_that_diverges_is_reported_and_the_others_go_on(finished):
-    objective, records = finished
+    objective, created = finished
     broken = replace(objective.experiment.settings, lr=1e30, lr_schedule="constant")
     objective.experiment = replace(objective.experiment, settings=broken)
     failures = []
     retrain_finalists(
         objective,
-        records,
-        missing(objective, records)[:2],
-        on_failure=lambda f, reason: failures.append((f.seed, reason)),
+        records_of(created),
+        missing(*finished)[:2],
+        on_failure=lambda finalist, reason: failures.append((finalist.seed, reason)),
     )
     assert [seed for seed, _ in failures] == [1, 2]
     assert "not finite" in failures[0][1]
-    assert records.all("finalist") == []
+    assert records_of(created).all("finalist") == []

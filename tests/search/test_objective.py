@@ -5,13 +5,14 @@ import math
 
 import optuna
 import pytest
+import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
 
 from sfgsearch import Allocation, Objective, create_study
 from sfgsearch.errors import ConfigError
-from sfgsearch.search import records_of
+from sfgsearch.search import enqueue_missing, records_of
 
 
 def test_a_plain_study_with_its_own_sampler_pruner_and_callback(study):
@@ -52,10 +53,15 @@ def test_every_kind_is_trained_and_recorded(run):
     assert [record.kind for record in records] == ["manual"] * 4 + ["learned", "searched"] * 2
     assert [record.name for record in records][3:6] == ["constant_probabilities", "learned-4", "searched-5"]
     for record in records:
-        assert set(record.metrics) == {"validation"}, "test data is for finalists"
+        assert set(record.metrics) == {"train", "validation"}, "test data is for finalists"
         assert set(record.metrics["validation"]) == {"first/accuracy", "second/accuracy"}
         assert min(record.parameters, record.macs, record.epochs) > 0
-        assert record.backbone == {"name": "vgg_small", "norm": "batch", "plan": [4, "pool", 6]}
+        assert record.backbone == {
+            "name": "vgg_small",
+            "norm": "batch",
+            "width": 1.0,
+            "plan": [4, "pool", 6],
+        }
         assert record.scores["validation"] == created.trials[record.trial].value
 
 
@@ -125,6 +131,42 @@ def test_one_objective_per_task(run):
         for task, error in zip(("first", "second"), trial.values, strict=True):
             accuracy = trial.user_attrs[f"validation/{task}/accuracy"]
             assert error == pytest.approx((1 - accuracy) / 0.9, rel=0.05), "nine in ten are wrong by chance"
+
+
+def test_a_trial_that_breaks_fails_with_its_reason_and_is_not_tried_again(study, monkeypatch):
+    config = study(manual={"methods": ["equal"]}, quota={"learned": 1, "searched": 0})
+    created, objective = create_study(config), Objective(config)
+
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(objective.experiment), "train", run_out)
+    created.optimize(objective, n_trials=2, catch=(Exception,))
+    assert [trial.state for trial in created.trials] == [TrialState.FAIL] * 2
+    assert created.trials[0].user_attrs["failure"] == "OutOfMemoryError: CUDA out of memory"
+    assert enqueue_missing(created, config) == 0
+
+
+def test_manual_candidates_may_come_and_go(study):
+    config = study(manual={"methods": []}, quota={"learned": 0, "searched": 1}, training={"epochs": 1})
+    create_study(config).optimize(Objective(config), n_trials=1)
+    more = study(manual={"methods": ["equal"]}, quota={"learned": 0, "searched": 1}, training={"epochs": 1})
+    created = create_study(more)
+    created.optimize(Objective(more), n_trials=1)
+    assert [trial.state.name for trial in created.trials] == ["COMPLETE", "COMPLETE"]
+
+
+def test_extreme_proportions_train(study):
+    """Quantiles at the ends of their range leave tasks and shared groups without filters, which is repaired."""
+    config = study(manual={"methods": []}, quota={"learned": 0, "searched": 4}, training={"epochs": 1})
+    names = [f"searched.{layer}.{group}" for layer in ("conv1", "conv2") for group in ("shared", "first")]
+    corners = [(0.0, 1.0, 0.0, 1.0), (0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.9, 0.9)]
+    plain = optuna.create_study()
+    for corner in corners:
+        plain.enqueue_trial({"kind": "searched", **dict(zip(names, corner, strict=True))})
+    plain.optimize(Objective(config), n_trials=4)
+    assert [trial.state.name for trial in plain.trials] == ["COMPLETE"] * 4
+    assert "shared filters would read nothing" in plain.trials[1].user_attrs["repairs"]
 
 
 class PruneAll(optuna.pruners.BasePruner):

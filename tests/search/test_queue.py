@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
-from sfgsearch.search._queue import FAILURE, fail_running
+from sfgsearch.search._queue import FAILURE, drop_surplus, fail_running
 
 
 @pytest.fixture
@@ -39,6 +39,25 @@ def test_a_new_manual_allocation_joins(plain, study):
     enqueue_missing(plain, study())
     assert enqueue_missing(plain, study(manual={"allocations": {"mine": {"*": [0.5, 0.5, 0.0]}}})) == 1
     assert plain.get_trials()[-1].user_attrs["manual_name"] == "mine"
+
+
+def test_a_lower_budget_drops_waiting_trials(plain, study):
+    config = study()
+    enqueue_missing(plain, config)
+    fewer = config.with_overrides(trials=3)
+    assert drop_surplus(plain, fewer) == 5
+    assert enqueue_missing(plain, fewer) == 0
+    waiting = plain.get_trials(states=(TrialState.WAITING,))
+    assert sorted(trial.system_attrs["fixed_params"]["kind"] for trial in waiting) == ["learned", "manual", "searched"]
+    assert enqueue_missing(plain, config) == 5
+
+
+def test_a_manual_candidate_that_is_gone_is_dropped(plain, study):
+    enqueue_missing(plain, study())
+    fewer = study(manual={"methods": ["equal"]})
+    assert drop_surplus(plain, fewer) == 3
+    names = [t.user_attrs.get("manual_name") for t in plain.get_trials(states=(TrialState.WAITING,))]
+    assert names == ["equal", None, None, None, None]
 
 
 def test_finished_and_pruned_trials_count(plain, study):

@@ -6,8 +6,8 @@ import sqlite3
 import optuna
 import pytest
 
-from sfgsearch import create_study
-from sfgsearch.errors import RecordsError, StudyError
+from sfgsearch import Objective, create_study
+from sfgsearch.errors import ConfigError, RecordsError, StudyError
 from sfgsearch.records import SCHEMA_VERSION
 from sfgsearch.search import WithinKindPruner, load_study, records_of
 
@@ -97,7 +97,53 @@ def test_a_database_of_another_schema_version_stays_untouched(study, tmp_path):
     assert hashlib.sha256(database.read_bytes()).hexdigest() == before
 
 
-@pytest.mark.parametrize("url", ["not a url", "nodatabase://user:hunter2@host/db"])
+def test_a_study_that_cannot_be_built_is_not_created(study, tmp_path):
+    with pytest.raises(ConfigError, match="no backbone is called 'vgg12'"):
+        create_study(study(backbone={"name": "vgg12"}))
+    with pytest.raises(ConfigError, match="would read nothing"):
+        create_study(study(manual={"allocations": {"mine": {"conv1": [2, 2, 0], "conv2": [2, 2, 2]}}}))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_foreign_study_of_the_same_name_is_left_alone(study, tmp_path):
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    optuna.create_study(study_name="tiny", storage=url, direction="maximize")
+    with pytest.raises(StudyError, match=r"maximises.*another name"):
+        create_study(study(), storage=url)
+    optuna.create_study(study_name="two", storage=url, directions=["minimize", "minimize"])
+    with pytest.raises(StudyError, match="asks for 1 objectives"):
+        create_study(study(study={"name": "two"}), storage=url)
+    assert all(not optuna.load_study(study_name=name, storage=url).trials for name in ("tiny", "two"))
+
+
+def test_looking_into_a_foreign_database_changes_nothing(study, tmp_path):
+    database = tmp_path / "foreign.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE own (x INTEGER)")
+    connection.close()
+    before = database.read_bytes()
+    with pytest.raises(StudyError, match="no study 'tiny'"):
+        load_study(study(), f"sqlite:///{database}")
+    assert database.read_bytes() == before
+
+
+def test_options_of_a_method_that_has_run_cannot_change(study):
+    def config(samples):
+        manual = {"methods": ["constant_probabilities"], "options": {"constant_probabilities": {"samples": samples}}}
+        return study(manual=manual, quota={"learned": 0, "searched": 0}, training={"epochs": 1})
+
+    create_study(config(1)).optimize(Objective(config(1)), n_trials=1)
+    with pytest.raises(StudyError, match=r"manual\.options\.constant_probabilities\.samples is 2"):
+        create_study(config(2))
+
+
+def test_a_folder_with_odd_characters(study):
+    config = study(study={"folder": "what?now=1 %20#b"})
+    create_study(config)
+    assert (config.folder / "study.db").exists()
+
+
+@pytest.mark.parametrize("url", ["not a url", "nodatabase://user:hunter2@host/db", "sqlite:////proc/nope/x.db"])
 def test_a_bad_storage_is_an_error_without_the_password(study, url):
     with pytest.raises((StudyError, RecordsError)) as error:
         create_study(study(), storage=url)
@@ -111,8 +157,6 @@ def test_a_file_that_is_no_database_is_an_error(study, tmp_path):
 
 
 def test_a_deleted_study_leaves_no_records_to_its_namesake(study):
-    from sfgsearch import Objective
-
     config = study(manual={"methods": ["equal"]}, quota={"learned": 0, "searched": 1}, training={"epochs": 1})
     created = create_study(config)
     created.optimize(Objective(config), n_trials=1)

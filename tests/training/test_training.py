@@ -195,3 +195,21 @@ def test_training_on_cuda_repeats_itself(experiment, learned):
     cuda = replace(experiment, settings=replace(experiment.settings, device="cuda"))
     method = StochasticFilterGroups() if learned else ConstantProbabilities(samples=2)
     assert cuda.train(method, seed=0).history == cuda.train(method, seed=0).history
+
+
+def test_metrics_that_are_not_finite_are_an_error(experiment):
+    """The loss of the last step can be finite and the step itself not."""
+
+    class Infinite(torch.nn.Module):
+        def forward(self, images):
+            return {"bright": torch.zeros(len(images), 2), "mean": torch.full((len(images),), torch.inf)}
+
+    class Broken(FixedAllocation):
+        def build(self, *args):
+            system = super().build(*args)
+            system.predictor = lambda _calibration: Infinite()
+            return system
+
+    broken = Broken(Allocation.hard_sharing(experiment.spec.filters, experiment.spec.task_names))
+    with pytest.raises(NonFiniteLossError, match="metrics on the validation split are not finite"):
+        experiment.train(broken, seed=0)
