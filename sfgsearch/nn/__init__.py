@@ -1,7 +1,8 @@
 """Networks of filter groups: layers, builders, derivation and prediction. Knows torch, and nothing of Optuna."""
 
 from sfgsearch.nn._allocated import AllocatedConv
-from sfgsearch.nn._builder import AllocatedBuilder, ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
+from sfgsearch.nn._allocated_builder import AllocatedBuilder
+from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
 from sfgsearch.nn._derive import Derived, derive

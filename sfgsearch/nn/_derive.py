@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.errors import BackboneError
 from sfgsearch.nn._allocated import AllocatedConv
-from sfgsearch.nn._builder import AllocatedBuilder
+from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._conv import SFGConv
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec, sfg_layers
 
@@ -46,6 +47,10 @@ def derive(trained: MultiTaskNetwork, spec: NetworkSpec, assignments: Mapping[st
         spec: What built it.
         assignments: Group of every filter in every layer; the most probable ones if None. Filters that would read
             nothing are repaired: they go to their most probable task.
+
+    Raises:
+        AllocationError: If an assignment does not fit its layer.
+        BackboneError: If the backbone has weights outside its allocatable layers.
 
     Returns:
         The compact network, on the device of the trained one and in its mode, and what it was built from.
@@ -95,12 +100,14 @@ def _copy_weights(compact: MultiTaskNetwork, trained: MultiTaskNetwork) -> None:
 
 
 def _copy_module(target: nn.Module, source: nn.Module) -> None:
-    """Copy state from a module tree into its compact twin; the two differ only in their allocatable layers."""
+    """Copy the allocatable layers of a module tree into its compact twin; nothing else may have weights."""
     if isinstance(target, AllocatedConv) and isinstance(source, SFGConv):
         target.load_filters(source)
         return
-    for tensors in (nn.Module.parameters, nn.Module.buffers):
-        for own, theirs in zip(tensors(target, recurse=False), tensors(source, recurse=False), strict=True):
-            own.copy_(theirs)
+    if [*target.parameters(recurse=False), *target.buffers(recurse=False)]:
+        raise BackboneError(
+            f"the backbone has a {type(target).__name__} with weights of its own, of which only some channels would be "
+            "left in the compact network; ask the layer builder for layers with weights"
+        )
     for name, child in target.named_children():
         _copy_module(child, source.get_submodule(name))

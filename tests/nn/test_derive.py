@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import AllocatedConv, derive, reestimate_statistics, sfg_layers
+from sfgsearch.errors import BackboneError
+from sfgsearch.nn import (
+    AllocatedConv,
+    Backbone,
+    EachStream,
+    NetworkSpec,
+    SFGBuilder,
+    derive,
+    reestimate_statistics,
+    sfg_layers,
+)
 
 CASES = [
     (num_tasks, dimensions, norm)
@@ -236,3 +246,20 @@ def test_a_missing_layer_is_refused(tiny):
     del assignments["conv2"]
     with pytest.raises(ValueError, match="conv2"):
         derive(tiny.masked(spec), spec, assignments)
+
+
+def test_weights_outside_allocatable_layers_are_refused(tiny):
+    """Which of their channels a compact network keeps cannot be told; a copy that happens to fit would be wrong."""
+
+    class Scaled(Backbone):
+        def __init__(self, layers, image_shape):
+            super().__init__()
+            self.conv, self.layout = layers.conv("conv1", layers.image(image_shape[0]), 6, 3)
+            self.scale = EachStream(torch.nn.BatchNorm2d(self.layout.num_channels(0)))
+
+        def forward(self, streams):
+            return self.scale(self.conv(streams))
+
+    spec = NetworkSpec(Scaled, tiny.tasks(2), (2, 6, 6))
+    with pytest.raises(BackboneError, match="BatchNorm2d with weights of its own"):
+        derive(spec.build(SFGBuilder(2, 2)), spec)
