@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from sfgsearch.nn._streams import Streams, as_streams, distinct
 Size = int | Sequence[int]
 
 
-class SFGConv(nn.Module):
+class SFGConv(nn.Module, ABC):
     r"""A layer of filter groups: convolution, norm, activation, gates and routing.
 
     .. math::
@@ -112,8 +113,9 @@ class SFGConv(nn.Module):
         shared = features[-1]
         return (*(feature + shared for feature in features[:-1]), shared)
 
+    @abstractmethod
     def _convolve(self, stacked: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Convolve distinct streams, stacked along the batch, with the layer's weight and bias."""
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(network)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from sfgsearch.nn._conv import SFGConv
 from sfgsearch.nn._streams import StreamLayout, Streams
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Base of backbones: maps T+1 streams of images to T+1 streams of features.
 
     A subclass takes ``(layers: LayerBuilder, image_shape: tuple[int, ...], **options)``, asks ``layers`` for its
@@ -29,9 +30,9 @@ class Backbone(nn.Module):
 
     layout: StreamLayout
 
+    @abstractmethod
     def forward(self, streams: Streams) -> Streams:
         """Return the feature streams."""
-        raise NotImplementedError
 
 
 class Head(nn.Module):

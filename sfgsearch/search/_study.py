@@ -95,13 +95,15 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     if database is not None and not database.exists():
         raise StudyError(f"{config.path}: no study yet in {display_url(url)}; {remedy}")
     try:
-        if not has_table(url, _OPTUNA_TABLE):
-            raise KeyError(config.name)
-        return optuna.load_study(study_name=config.name, storage=_open(config, url))
+        has_studies = has_table(url, _OPTUNA_TABLE)
     except RecordsError as error:
         raise RecordsError(f"{config.path}: study.storage: {error}") from error
-    except KeyError as error:
-        raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}") from error
+    try:
+        if has_studies:
+            return optuna.load_study(study_name=config.name, storage=_open(config, url))
+    except KeyError:
+        pass
+    raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}")
 
 
 def records_of(study: optuna.Study) -> Records | None:

@@ -31,6 +31,9 @@ class Forgetful(Backbone):
         super().__init__()
         self.conv, _ = layers.conv("conv1", layers.image(image_shape[0]), 4, 3)
 
+    def forward(self, streams):
+        return streams
+
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_spec_describes_its_network(tiny, dimensions):
