@@ -9,12 +9,11 @@ import optuna
 from optuna.trial import TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import FixedAllocation, Method
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind
 from sfgsearch.search._objective import Objective, describe_training
-from sfgsearch.search._study import records_of
+from sfgsearch.search._study import records_of, seed_of
 from sfgsearch.training import EpochReport
 
 
@@ -67,7 +66,7 @@ def candidates(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
 def current_finalists(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
     """Return the recorded retrainings that belong to the comparison as the file asks for it now."""
     selected = {record.trial for record in select_finalists(candidates(study, config), config.comparison)}
-    seeds = finalist_seeds(config.comparison, config.study.seed)
+    seeds = finalist_seeds(config.comparison, seed_of(study, config))
     records = records_of(study)
     return [r for r in (records.all("finalist") if records else []) if r.trial in selected and r.seed in seeds]
 
@@ -81,7 +80,7 @@ def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
     return [
         Finalist(record.trial, record.kind, record.name, seed)
         for record in select_finalists(candidates(study, config), config.comparison)
-        for seed in finalist_seeds(config.comparison, config.study.seed)
+        for seed in finalist_seeds(config.comparison, seed_of(study, config))
         if (record.trial, seed) not in done
     ]
 
@@ -107,7 +106,7 @@ def retrain_finalists(
         records: Where finalists are recorded.
         finalists: What to train.
         on_epoch: Called after every epoch.
-        on_failure: Called with the reason when a loss is not finite; the others go on.
+        on_failure: Called with the reason when a retraining fails, and the others go on; without it the error is raised.
     """
     sources = {record.trial: record for record in records.all("trial")}
     for finalist in finalists:
@@ -121,9 +120,10 @@ def retrain_finalists(
             trained = objective.experiment.train(
                 method, finalist.seed, on_epoch=end_epoch, splits=("train", "validation", "test")
             )
-        except NonFiniteLossError as error:
-            if on_failure:
-                on_failure(finalist, str(error))
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(finalist, f"{type(error).__name__}: {error}")
             continue
         records.add(describe_training(objective, finalist.trial, "finalist", finalist.kind, finalist.name, trained))
 

@@ -118,6 +118,12 @@ def _engine(storage: BaseStorage) -> Engine | None:
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
+def seed_of(study: optuna.Study, config: Config) -> int:
+    """Return the seed that a study was created with, which a command line may have set; else the file's."""
+    settings = json.loads(study.user_attrs.get(SETTINGS, "{}"))
+    return int(settings.get("study.seed", config.study.seed))
+
+
 def is_single_process(study: optuna.Study) -> bool:
     """Tell whether a study is in SQLite, where only one process may work on it at a time."""
     engine = _engine(study._storage)

@@ -115,6 +115,8 @@ def test_storage_and_seed_options(study_file, capsys, tmp_path):
     status, out, _ = call(capsys, "show", path, "--trial", 0, "--storage", url, "--json")
     assert status == 0
     assert json.loads(out)["seed"] == 4
+    (row,) = json.loads(call(capsys, "compare", path, "--storage", url, "--json")[1])["rows"]
+    assert (row["name"], row["seeds"]) == ("equal", 1), "the finalists of a seed from the command line are compared too"
 
 
 @pytest.mark.parametrize(
