@@ -106,7 +106,7 @@ def retrain_finalists(
         records: Where finalists are recorded.
         finalists: What to train.
         on_epoch: Called after every epoch.
-        on_failure: Called with the reason when a retraining fails, and the others go on; without it the error is raised.
+        on_failure: Called with the reason when a retraining fails, and the others go on; without it it is raised.
     """
     sources = {record.trial: record for record in records.all("trial")}
     for finalist in finalists:
