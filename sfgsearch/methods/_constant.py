@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_derived
 from sfgsearch.nn import (
     Complexity,
+    Derived,
     FilterGroups,
     GateSampling,
-    MonteCarloEnsemble,
     MultiTaskNetwork,
     NetworkSpec,
     SFGBuilder,
+    Structure,
+    allocated_structure,
     complexity,
-    derive,
     initialise,
-    reestimate_statistics,
+    monte_carlo_structure,
     sfg_layers,
 )
 
@@ -61,31 +63,23 @@ class ConstantSystem(System):
     def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec, samples: int) -> None:
         super().__init__(network, spec)
         self._samples = samples
-        self._averages = {task.name: task.average for task in spec.tasks}
-
-    def _members(self, samples: int) -> list[MultiTaskNetwork]:
-        """Return compact networks of sampled assignments; the same ones whenever asked."""
-        generator = torch.Generator().manual_seed(0)
-        shares = {name: layer.groups.probs.cpu() for name, layer in sfg_layers(self.network).items()}
-        assignments = [
-            {name: torch.multinomial(probs, 1, generator=generator).squeeze(1) for name, probs in shares.items()}
-            for _ in range(samples)
-        ]
-        return [derive(self.network, self.spec, assignment).network for assignment in assignments]
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the ensemble of sampled compact networks, each with statistics of its own."""
-        return self._ensemble(self._samples, calibration)
+        return monte_carlo_ensemble(self._members(), self.spec, calibration)
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
         """Return an ensemble of at most two samples."""
-        return self._ensemble(min(2, self._samples), calibration)
+        few = sample_derived(self.network, self.spec, min(2, self._samples))
+        return monte_carlo_ensemble(few, self.spec, calibration)
 
-    def _ensemble(self, samples: int, calibration: Calibration) -> nn.Module:
-        members = self._members(samples)
-        for member in members:
-            reestimate_statistics(member, calibration())
-        return MonteCarloEnsemble(members, self._averages)
+    def structure(self) -> Structure:
+        """Return the ensemble's."""
+        members = [allocated_structure(member.assignments, separate=True) for member in self._members()]
+        return monte_carlo_structure(members)
+
+    def _members(self) -> list[Derived]:
+        return sample_derived(self.network, self.spec, self._samples)
 
     def allocation(self) -> Allocation:
         """Return the expected counts: equal parts."""
@@ -105,7 +99,7 @@ class ConstantSystem(System):
     def complexity(self) -> Complexity:
         """Return the masked network's parameters, which all samples share, and the multiply-adds of S samples."""
         parameters = complexity(self.network, self.spec.image_shape).parameters
-        macs = sum(complexity(member, self.spec.image_shape).macs for member in self._members(self._samples))
+        macs = sum(complexity(member.network, self.spec.image_shape).macs for member in self._members())
         return Complexity(parameters, macs)
 
     def probabilities(self) -> dict[str, Tensor]:

@@ -9,7 +9,16 @@ from torch import nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
-from sfgsearch.nn import AllocatedBuilder, Complexity, MultiTaskNetwork, NetworkSpec, complexity, initialise
+from sfgsearch.nn import (
+    AllocatedBuilder,
+    Complexity,
+    MultiTaskNetwork,
+    NetworkSpec,
+    Structure,
+    allocated_structure,
+    complexity,
+    initialise,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,13 @@ class FixedAllocation(Method):
         builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
         network = spec.build(builder)
         initialise(network, randomness.weights)
-        return FixedSystem(network.to(device), spec, builder.allocation(spec.task_names), tuple(builder.repairs))
+        return FixedSystem(
+            network.to(device),
+            spec,
+            builder.allocation(spec.task_names),
+            allocated_structure(builder.assignments, separate=False),
+            tuple(builder.repairs),
+        )
 
 
 class FixedSystem(System):
@@ -40,14 +55,20 @@ class FixedSystem(System):
         network: The compact network.
         spec: What built it.
         allocation: The allocation as built.
+        structure: What rebuilds the network.
         repairs: What had to be repaired to build it.
     """
 
     def __init__(
-        self, network: MultiTaskNetwork, spec: NetworkSpec, allocation: Allocation, repairs: tuple[str, ...] = ()
+        self,
+        network: MultiTaskNetwork,
+        spec: NetworkSpec,
+        allocation: Allocation,
+        structure: Structure,
+        repairs: tuple[str, ...] = (),
     ) -> None:
         super().__init__(network, spec)
-        self._allocation, self._repairs = allocation, repairs
+        self._allocation, self._structure, self._repairs = allocation, structure, repairs
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network itself, whose running statistics fit it."""
@@ -57,6 +78,10 @@ class FixedSystem(System):
     def allocation(self) -> Allocation:
         """Return the allocation as built."""
         return self._allocation
+
+    def structure(self) -> Structure:
+        """Return the network's own."""
+        return self._structure
 
     def repairs(self) -> tuple[str, ...]:
         """Return what had to be repaired."""

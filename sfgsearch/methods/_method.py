@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import Complexity, MultiTaskNetwork, NetworkSpec
+from sfgsearch.nn import Complexity, MonteCarloEnsemble, MultiTaskNetwork, NetworkSpec, Structure
 
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
@@ -81,9 +81,27 @@ class System(ABC):
         """Return a predictor for the report of an epoch, which may be a cheaper one than :meth:`predictor`."""
         return self.predictor(calibration)
 
+    def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble | None:
+        """Return the ensemble of S sampled networks, for methods that predict with another network than that.
+
+        Args:
+            samples: S.
+            calibration: Training images, for the statistics of every sample.
+        """
+        del samples, calibration
+        return None
+
     @abstractmethod
     def allocation(self) -> Allocation:
-        """Return the allocation as of now."""
+        """Return the allocation as of now.
+
+        Methods that share filters otherwise than between one task and all describe themselves in these terms: a
+        filter that serves several tasks counts as shared, one that serves none does not count.
+        """
+
+    @abstractmethod
+    def structure(self) -> Structure:
+        """Return what rebuilds the network of :meth:`predictor`."""
 
     @abstractmethod
     def complexity(self) -> Complexity:

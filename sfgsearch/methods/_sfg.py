@@ -10,14 +10,19 @@ from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_derived
 from sfgsearch.methods._settings import SFGSettings
 from sfgsearch.nn import (
     Complexity,
+    Derived,
     FilterGroups,
     GateSampling,
+    MonteCarloEnsemble,
     MultiTaskNetwork,
     NetworkSpec,
     SFGBuilder,
+    Structure,
+    allocated_structure,
     complexity,
     derive,
     initialise,
@@ -94,21 +99,32 @@ class SFGSystem(System):
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable allocation, its statistics re-estimated."""
-        compact = derive(self.network, self.spec).network
+        compact = self._derived().network
         reestimate_statistics(compact, calibration())
         return compact
 
+    def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble:
+        """Return the ensemble of assignments drawn from the learned probabilities."""
+        return monte_carlo_ensemble(sample_derived(self.network, self.spec, samples), self.spec, calibration)
+
     def allocation(self) -> Allocation:
         """Return the most probable allocation, with mean probabilities and entropy per layer."""
-        return derive(self.network, self.spec).allocation
+        return self._derived().allocation
+
+    def structure(self) -> Structure:
+        """Return that of the compact network."""
+        return allocated_structure(self._derived().assignments, separate=True)
 
     def repairs(self) -> tuple[str, ...]:
         """Return what the most probable allocation needed."""
-        return derive(self.network, self.spec).repairs
+        return self._derived().repairs
 
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
-        return complexity(derive(self.network, self.spec).network, self.spec.image_shape)
+        return complexity(self._derived().network, self.spec.image_shape)
+
+    def _derived(self) -> Derived:
+        return derive(self.network, self.spec)
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return every layer's probabilities (K, T+1)."""

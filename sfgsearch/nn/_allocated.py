@@ -93,7 +93,7 @@ class AllocatedConv(nn.Module):
         return (*(_join(own, shared) for own in features[:-1]), shared)
 
     @torch.no_grad()
-    def load_filters(self, trained: SFGConv) -> None:
+    def load_trained(self, trained: SFGConv) -> None:
         """Take over the weights and norms of a trained layer, each group those of its own filters."""
         for name, sequence in self.groups.items():
             group = int(name)

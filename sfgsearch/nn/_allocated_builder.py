@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
 from sfgsearch.nn._allocated import AllocatedConv
+from sfgsearch.nn._blocks import AllocatedBlocks, MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
 from sfgsearch.nn._streams import StreamLayout
 
@@ -28,6 +29,8 @@ class AllocatedBuilder(LayerBuilder):
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
         repair: Whether to repair what cannot be built instead of refusing it.
         preferences: For every layer, scores of shape (K, T+1), such as log probabilities.
+        separate: Give every stream blocks of its own, as a trained masked network has them; otherwise a task
+            whose stream carries the shared channels only goes through the shared blocks.
 
     Attributes:
         repairs: One sentence for every repair that was made.
@@ -43,11 +46,13 @@ class AllocatedBuilder(LayerBuilder):
         *,
         repair: bool = False,
         preferences: Mapping[str, Tensor] | None = None,
+        separate: bool = False,
     ) -> None:
         super().__init__(num_tasks, dimensions, norm)
         self.assignments = {name: assignment.clone() for name, assignment in assignments.items()}
         self.repairs: list[str] = []
-        self._repair, self._preferences = repair, dict(preferences or {})
+        self._repair, self._preferences, self._separate = repair, dict(preferences or {}), separate
+        self._unread: list[AllocatedBlocks] = []
 
     @classmethod
     def from_allocation(
@@ -71,13 +76,27 @@ class AllocatedBuilder(LayerBuilder):
         idle = [name for name in self.assignments if name not in self._names]
         if idle:
             raise AllocationError(f"the backbone has no layer {idle[0]!r}; it has {', '.join(self._names)}")
+        for blocks in self._unread:
+            blocks.drop_shared()
+
+    def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
+        blocks = AllocatedBlocks(source, make, separate=self._separate)
+        if source.members[-1]:
+            self._unread.append(blocks)
+        return blocks
 
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
         assignment = self._assignment(request)
         if not request.source.members[-1]:
             self._revive_shared(request.name, assignment)
         self._feed_tasks(request, assignment)
-        filters = [torch.nonzero(assignment == group).flatten().tolist() for group in range(self.num_tasks + 1)]
+        if bool((assignment == self.num_tasks).any()):
+            self._unread.clear()
+        # A full-width network per task names its channels like the plain network, so that shortcuts find each other.
+        filters = [
+            (torch.nonzero(assignment == group).flatten() % request.out_channels).tolist()
+            for group in range(self.num_tasks + 1)
+        ]
         layer = AllocatedConv(request.source, filters, dimensions=self.dimensions, norm=self.norm, **request.geometry)
         return layer, layer.layout
 

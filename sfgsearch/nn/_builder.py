@@ -14,9 +14,10 @@ from typing import Any
 from torch import nn
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.nn._blocks import GatedBlocks, MakeBlock
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d, Size
 from sfgsearch.nn._groups import FilterGroups
-from sfgsearch.nn._streams import StreamLayout
+from sfgsearch.nn._streams import AddStreams, StreamLayout
 
 _SFG_CONVOLUTIONS: dict[int, type[SFGConv]] = {2: SFGConv2d, 3: SFGConv3d}
 
@@ -100,6 +101,42 @@ class LayerBuilder(ABC):
         request = ConvRequest(name, source, out_channels, kernel_size, stride, padding, dilation, activation)
         return self._build_conv(request)
 
+    def add(self, first: StreamLayout, second: StreamLayout) -> tuple[nn.Module, StreamLayout]:
+        """Build a residual addition.
+
+        Args:
+            first: Layout of the streams of the shortcut.
+            second: Layout of the streams that are added to it.
+
+        Returns:
+            A module that maps two sets of streams to their sum, and the layout of the sum.
+        """
+        total = AddStreams(first, second)
+        return total, total.layout
+
+    def per_stream(self, source: StreamLayout, make: MakeBlock) -> tuple[nn.Module, StreamLayout]:
+        """Build ordinary blocks, whose filters are not allocated, one for every stream that differs.
+
+        Args:
+            source: Layout of the streams that the blocks read and return, as :meth:`conv` returned it.
+            make: Builds a :class:`~sfgsearch.nn.StreamBlock` of a number of channels.
+
+        Returns:
+            A module that maps streams to streams, and their layout, which is the source's.
+
+        Raises:
+            BackboneError: If the streams come from elsewhere than :meth:`conv` and blocks on top of it.
+        """
+        return self._build_per_stream(source, make), source
+
+    def readout(self, source: StreamLayout) -> tuple[nn.Module, StreamLayout]:
+        """Build what turns the backbone's last streams into those that the heads of the tasks read.
+
+        Args:
+            source: Layout of the backbone's streams.
+        """
+        return nn.Identity(), source
+
     def check_complete(self) -> None:
         """Check, once the backbone stands, that it took everything the method brought.
 
@@ -110,6 +147,10 @@ class LayerBuilder(ABC):
     @abstractmethod
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
         """Build the layer; see :meth:`conv`."""
+
+    @abstractmethod
+    def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
+        """Build the blocks; see :meth:`per_stream`."""
 
 
 class SFGBuilder(LayerBuilder):
@@ -138,7 +179,13 @@ class SFGBuilder(LayerBuilder):
             name=request.name,
             **request.geometry,
         )
-        return layer, StreamLayout.full(request.out_channels, self.num_tasks + 1)
+        full = StreamLayout.full(request.out_channels, self.num_tasks + 1)
+        return layer, StreamLayout(full.members, origin=layer.groups)
+
+    def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
+        if not isinstance(source.origin, FilterGroups):
+            raise BackboneError("per_stream blocks must read what conv returned: only there a gate says who speaks")
+        return GatedBlocks((make(source.num_channels(0)) for _ in source.members), source.origin)
 
 
 class SurveyBuilder(LayerBuilder):
@@ -155,3 +202,7 @@ class SurveyBuilder(LayerBuilder):
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
         self.filters[request.name] = request.out_channels
         return nn.Identity(), StreamLayout.full(request.out_channels, self.num_tasks + 1)
+
+    def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
+        del source, make
+        return nn.Identity()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._conv import SFGConv
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec, sfg_layers
@@ -65,6 +64,7 @@ def derive(trained: MultiTaskNetwork, spec: NetworkSpec, assignments: Mapping[st
         spec.norm,
         repair=True,
         preferences={name: layer.groups.log_probs for name, layer in layers.items()},
+        separate=True,
     )
     device = next(trained.parameters()).device
     compact = spec.build(builder).to(device)
@@ -100,14 +100,20 @@ def _copy_weights(compact: MultiTaskNetwork, trained: MultiTaskNetwork) -> None:
 
 
 def _copy_module(target: nn.Module, source: nn.Module) -> None:
-    """Copy the allocatable layers of a module tree into its compact twin; nothing else may have weights."""
-    if isinstance(target, AllocatedConv) and isinstance(source, SFGConv):
-        target.load_filters(source)
+    """Copy the layers of a module tree into its compact twin; what does not know how to may have no weights."""
+    load_trained = getattr(target, "load_trained", None)
+    if load_trained is not None:
+        load_trained(source)
         return
-    if [*target.parameters(recurse=False), *target.buffers(recurse=False)]:
+    if [*target.parameters(recurse=False), *_state(target)]:
         raise BackboneError(
             f"the backbone has a {type(target).__name__} with weights of its own, of which only some channels would be "
             "left in the compact network; ask the layer builder for layers with weights"
         )
     for name, child in target.named_children():
         _copy_module(child, source.get_submodule(name))
+
+
+def _state(module: nn.Module) -> list[str]:
+    """Return the names of a module's own buffers that are part of its state."""
+    return [name for name, _ in module.named_buffers(recurse=False) if name not in module._non_persistent_buffers_set]

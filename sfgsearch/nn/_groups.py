@@ -68,6 +68,7 @@ class FilterGroups(nn.Module):
         self.num_filters, self.num_tasks = num_filters, num_tasks
         self.sampling = sampling or GateSampling()
         self._fixed: Tensor | None = None
+        self._gates: Tensor | None = None
         centre = uniform_prior(num_tasks) if prior is None else simplex(prior, num_tasks + 1, "prior")
         start = centre if initial is None else torch.as_tensor(initial, dtype=torch.float64)
         shape = (num_filters, num_tasks + 1)
@@ -139,16 +140,35 @@ class FilterGroups(nn.Module):
             assignment = groups
         self._fixed = assignment
 
+    @property
+    def gates(self) -> Tensor:
+        """The gates that :meth:`forward` returned last, shape (K, T+1).
+
+        Raises:
+            RuntimeError: If there was no pass yet.
+        """
+        if self._gates is None:
+            raise RuntimeError("the layer of these filter groups has not been run yet; its gates are drawn in a pass")
+        return self._gates
+
     def forward(self) -> Tensor:
         """Return the gates of this pass, shape (K, T+1).
 
         Fixed gates if :meth:`fix` was called; else in training a fresh sample as ``sampling`` says, and in
         evaluation the one-hot gates of the most probable assignment.
         """
+        self._gates = self._draw()
+        return self._gates
+
+    def _draw(self) -> Tensor:
         if self._fixed is None and self.training:
             return self.sample(self.sampling.temperature, self.sampling.hard, self.sampling.generator)
         groups = self.assignment() if self._fixed is None else self._fixed.to(self.logits.device)
         return torch.nn.functional.one_hot(groups, self.num_tasks + 1).to(self.logits.dtype)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the gates of the last pass, which belong to a graph and cannot be copied."""
+        return {**self.__dict__, "_gates": None}
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(network)``."""

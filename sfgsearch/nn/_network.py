@@ -74,11 +74,12 @@ class MultiTaskNetwork(nn.Module):
     Args:
         backbone: The backbone.
         heads: Heads by task name, in task order.
+        readout: Maps the backbone's streams to those that the heads read; the identity if None.
     """
 
-    def __init__(self, backbone: Backbone, heads: dict[str, Head]) -> None:
+    def __init__(self, backbone: Backbone, heads: dict[str, Head], readout: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.readout = backbone, readout or nn.Identity()
         self.tasks = tuple(heads)
         self.ordered_heads = nn.ModuleList(heads.values())  # by position: a task may be called what a module may not
 
@@ -89,7 +90,7 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
-        streams = self.backbone((images,) * (len(self.tasks) + 1))
+        streams = self.readout(self.backbone((images,) * (len(self.tasks) + 1)))
         return {name: head(streams[task]) for task, (name, head) in enumerate(self.heads.items())}
 
 
@@ -147,14 +148,14 @@ class NetworkSpec:
 
     def _build(self, layers: LayerBuilder) -> MultiTaskNetwork:
         backbone = self.backbone(layers, self.image_shape)
-        layers.check_complete()
         if not isinstance(getattr(backbone, "layout", None), StreamLayout):
             raise BackboneError(f"{type(backbone).__name__} must set self.layout to the layout of its last layer")
+        readout, layout = layers.readout(backbone.layout)
+        layers.check_complete()
         heads = {
-            task.name: task.head(backbone.layout.num_channels(index), self.dimensions)
-            for index, task in enumerate(self.tasks)
+            task.name: task.head(layout.num_channels(index), self.dimensions) for index, task in enumerate(self.tasks)
         }
-        return MultiTaskNetwork(backbone, heads)
+        return MultiTaskNetwork(backbone, heads, readout)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -7,8 +7,9 @@ construction, as all are at the image, are the same tensor object, and layers co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 Streams = tuple[Tensor | None, ...]
@@ -21,9 +22,11 @@ class StreamLayout:
 
     Args:
         members: For every stream, the channel indices in the order in which the stream's tensor holds them.
+        origin: What the builder that made the streams wants to know of them later; part of no comparison.
     """
 
     members: tuple[tuple[int, ...], ...]
+    origin: object = field(default=None, compare=False, repr=False)
 
     @classmethod
     def full(cls, num_channels: int, num_streams: int) -> StreamLayout:
@@ -33,6 +36,10 @@ class StreamLayout:
     def num_channels(self, stream: int) -> int:
         """Return how many channels a stream carries."""
         return len(self.members[stream])
+
+    def shifted(self, offset: int) -> StreamLayout:
+        """Return the layout with all channels renamed, as a shortcut into the middle of a wider layer needs it."""
+        return StreamLayout(tuple(tuple(channel + offset for channel in members) for members in self.members))
 
 
 def distinct(streams: Streams) -> tuple[list[Tensor], list[int | None]]:
@@ -66,6 +73,62 @@ def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Stre
     if len(inputs) != num_tasks + 1:
         raise ValueError(f"a layer of {num_tasks} tasks reads {num_tasks + 1} streams, got {len(inputs)}")
     return tuple(inputs)
+
+
+class AddStreams(nn.Module):
+    r"""Add two sets of streams, as residual connections do, each channel to its namesake.
+
+    .. math:: y_g[k] = \mathbb{1}[k \in a_g]\, a_g[k] + \mathbb{1}[k \in b_g]\, b_g[k]
+
+    Layers with different allocations carry different channels in a stream. The sum carries the union, in ascending
+    order; a channel that one side lacks counts as zero there, which is what the masked network adds.
+
+    Args:
+        first: Layout of the first streams.
+        second: Layout of the second.
+    """
+
+    def __init__(self, first: StreamLayout, second: StreamLayout) -> None:
+        super().__init__()
+        pairs = list(zip(first.members, second.members, strict=True))
+        self.layout = StreamLayout(tuple(own if own == other else _union(own, other) for own, other in pairs))
+        self._alignments = nn.ModuleList(
+            _Aligned(own, other, union) for (own, other), union in zip(pairs, self.layout.members, strict=True)
+        )
+
+    def forward(self, first: Streams, second: Streams) -> Streams:
+        """Return the sums, one tensor for all streams whose summands are the same tensors."""
+        known: dict[tuple[int, int], Tensor | None] = {}
+        for own, other, aligned in zip(first, second, self._alignments, strict=True):
+            if (id(own), id(other)) not in known:
+                known[id(own), id(other)] = aligned(own, other)
+        return tuple(known[id(own), id(other)] for own, other in zip(first, second, strict=True))
+
+
+class _Aligned(nn.Module):
+    """Adds the two tensors of one stream."""
+
+    def __init__(self, first: tuple[int, ...], second: tuple[int, ...], union: tuple[int, ...]) -> None:
+        super().__init__()
+        self._width = len(union)
+        self._same = first == second
+        for name, members in (("first", first), ("second", second)):
+            positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
+            self.register_buffer(f"_{name}", positions, persistent=False)
+
+    def forward(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
+        if first is None or second is None:
+            return second if first is None else first
+        if self._same:
+            return first + second
+        total = first.new_zeros(first.shape[0], self._width, *first.shape[2:])
+        return total.index_add(1, self._first, first).index_add(1, self._second, second)  # type: ignore[arg-type]
+
+
+def _union(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    if not first or not second:
+        return first or second
+    return tuple(sorted({*first, *second}))
 
 
 class EachStream(nn.Module):

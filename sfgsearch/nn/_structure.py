@@ -1,0 +1,87 @@
+"""Structures: what a plain network is, as JSON, so that it can be built again for its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfgsearch._registry import Registry
+from sfgsearch.errors import SFGSearchError
+from sfgsearch.nn._allocated_builder import AllocatedBuilder
+from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
+from sfgsearch.nn._network import NetworkSpec
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a network that predicts is made of, beside its backbone and tasks.
+
+    Args:
+        kind: Which of :data:`structures` builds it.
+        details: Plain data for JSON, as that one needs it.
+    """
+
+    kind: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"kind": self.kind, **self.details}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Structure:
+        """Read what :meth:`to_dict` returned."""
+        return cls(data["kind"], {key: value for key, value in data.items() if key != "kind"})
+
+    def build(self, spec: NetworkSpec) -> nn.Module:
+        """Build the network, in evaluation mode, for :meth:`torch.nn.Module.load_state_dict`.
+
+        Raises:
+            RegistryError: If nothing builds this kind.
+            SFGSearchError: If the details do not fit the network.
+        """
+        try:
+            return structures[self.kind](spec, self.details).eval()
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, SFGSearchError):
+                raise
+            raise SFGSearchError(f"the structure {self.kind!r} cannot be built: {error!r}") from error
+
+
+structures: Registry[Callable[[NetworkSpec, Mapping[str, Any]], nn.Module]] = Registry(
+    "structure", "@sfgsearch.nn.structures.register('my_structure')"
+)
+"""Functions of ``(spec, details)`` that build the network of a recorded structure."""
+
+
+def allocated_structure(assignments: Mapping[str, torch.Tensor], *, separate: bool) -> Structure:
+    """Return the structure of what :class:`AllocatedBuilder` built.
+
+    Args:
+        assignments: The group of every filter by layer, as built.
+        separate: As the builder was told.
+    """
+    plain = {name: assignment.tolist() for name, assignment in assignments.items()}
+    return Structure("allocated", {"assignments": plain, "separate": separate})
+
+
+@structures.register("allocated")
+def _build_allocated(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
+    assignments = {name: torch.tensor(groups) for name, groups in details["assignments"].items()}
+    builder = AllocatedBuilder(assignments, len(spec.tasks), spec.dimensions, spec.norm, separate=details["separate"])
+    return spec.build(builder)
+
+
+def monte_carlo_structure(members: list[Structure]) -> Structure:
+    """Return the structure of an ensemble of networks."""
+    return Structure("monte_carlo", {"members": [member.to_dict() for member in members]})
+
+
+@structures.register("monte_carlo")
+def _build_monte_carlo(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
+    members = [Structure.from_dict(member).build(spec) for member in details["members"]]
+    return MonteCarloEnsemble(members, {task.name: task.average for task in spec.tasks})
