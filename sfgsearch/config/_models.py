@@ -85,6 +85,8 @@ class TrainingSection(_Section):
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: Annotated[float, Field(ge=0)] = 1.0
     calibration_batches: AtLeastOne = 10
+    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    monte_carlo_samples: Count = 10
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: AtLeastOne | None = None
 
@@ -193,12 +195,17 @@ class PrunerSection(_Section):
 
 
 class ComparisonSection(_Section):
-    """The final comparison: how many of each kind are retrained, over how many seeds."""
+    """The final comparison: how many of each kind are retrained, over how many seeds.
+
+    With ``as_learned`` learned finalists are also trained again jointly with their allocation, for the metrics of the
+    derived network and of Monte-Carlo prediction.
+    """
 
     seeds: AtLeastOne = 5
     learned: Count = 1
     searched: Count = 1
     manual: Count | Literal["all"] = "all"
+    as_learned: bool = True
 
 
 class Config(_Section):

@@ -1,6 +1,6 @@
 """The mathematics of Stochastic Filter Groups as pure functions on tensors and floats."""
 
-from sfgsearch.functional._categorical import categorical_entropy, categorical_kl
+from sfgsearch.functional._categorical import categorical_entropy, categorical_kl, mutual_information
 from sfgsearch.functional._initial import InitialFamily, initial_probs
 from sfgsearch.functional._objective import variational_objective
 from sfgsearch.functional._priors import linear_depth_prior, simplex, uniform_prior
@@ -16,6 +16,7 @@ __all__ = [
     "gumbel_softmax",
     "initial_probs",
     "linear_depth_prior",
+    "mutual_information",
     "simplex",
     "temperature",
     "uniform_prior",

@@ -37,3 +37,22 @@ def categorical_kl(log_probs: Tensor, log_prior: Tensor) -> Tensor:
     """
     log_probs, log_prior = torch.broadcast_tensors(log_probs, log_prior)  # type: ignore[no-untyped-call]
     return _weighted_sum(log_probs, log_probs - log_prior)
+
+
+def mutual_information(log_probs: Tensor) -> Tensor:
+    r"""Return how much S sampled categoricals disagree: the mutual information of outcome and sample, in nats.
+
+    .. math:: I = H\left[\frac{1}{S} \sum_i p_i\right] - \frac{1}{S} \sum_i H[p_i]
+
+    As an uncertainty of Bayesian networks: Houlsby, Huszár, Ghahramani & Lengyel, 2011, arXiv 1112.5745.
+
+    Args:
+        log_probs: Log probabilities of shape (S, ..., C).
+
+    Returns:
+        Shape (...), at least 0 (rounding below is cut off) and at most log C.
+    """
+    probs = log_probs.exp()
+    expected = categorical_entropy(log_probs).mean(0)
+    information: Tensor = torch.special.entr(probs.mean(0)).sum(-1) - expected
+    return information.clamp_min(0)

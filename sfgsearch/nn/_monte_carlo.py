@@ -28,8 +28,10 @@ class MonteCarloEnsemble(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the averaged predictions by task name for images of shape (B, C, *space)."""
+        samples = self.samples(images)
+        return {name: average(samples[name]) for name, average in self._averages.items()}
+
+    def samples(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions of all members by task name, shape (S, B, ...)."""
         predictions = [member(images) for member in self.members]
-        return {
-            name: average(torch.stack([prediction[name] for prediction in predictions]))
-            for name, average in self._averages.items()
-        }
+        return {name: torch.stack([prediction[name] for prediction in predictions]) for name in self._averages}

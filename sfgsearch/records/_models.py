@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raise this with every change to the tables below."""
 
 
@@ -37,6 +37,9 @@ class ArchitectureRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     name: Mapped[str] = mapped_column(String(256))
     backbone: Mapped[dict[str, Any]] = mapped_column(JSON)
+    image_shape: Mapped[list[int]] = mapped_column(JSON)
+    tasks: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    structure: Mapped[dict[str, Any]] = mapped_column(JSON)
     allocation: Mapped[dict[str, Any]] = mapped_column(JSON)
     seed: Mapped[int] = mapped_column(BigInteger)
     units: Mapped[dict[str, str]] = mapped_column(JSON)
@@ -46,12 +49,19 @@ class ArchitectureRow(Base):
     training_seconds: Mapped[float] = mapped_column(Double)
     package_version: Mapped[str] = mapped_column(String(32))
     probabilities_artifact: Mapped[str | None] = mapped_column(String(64))
+    weights_artifact: Mapped[str | None] = mapped_column(String(64))
+    monte_carlo_samples: Mapped[int | None]
+    monte_carlo_macs: Mapped[int | None] = mapped_column(BigInteger)
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     metrics: Mapped[list[MetricRow]] = relationship(cascade="all, delete-orphan", lazy="selectin")
 
 
 class MetricRow(Base):
-    """One metric of one task on one split; a row without task is the mean relative error over tasks."""
+    """One metric of one task on one split; a row without task is the mean relative error over tasks.
+
+    ``inference`` is ``"network"`` for the network that the method predicts with, ``"monte_carlo"`` for the average
+    over sampled masks.
+    """
 
     __tablename__ = "sfgsearch_metrics"
 
@@ -59,6 +69,7 @@ class MetricRow(Base):
     architecture_id: Mapped[int] = mapped_column(
         ForeignKey("sfgsearch_architectures.id", ondelete="CASCADE"), index=True
     )
+    inference: Mapped[str] = mapped_column(String(16))
     split: Mapped[str] = mapped_column(String(16))
     task: Mapped[str] = mapped_column(String(256))
     metric: Mapped[str] = mapped_column(String(64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,8 +17,26 @@ from sfgsearch.errors import RecordsError
 from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, MetricRow, SchemaRow
 
 Kind = Literal["learned", "searched", "manual"]
-Role = Literal["trial", "finalist"]
+Role = Literal["trial", "finalist", "relearned"]
 RELATIVE_ERROR = "relative_error"
+NETWORK, MONTE_CARLO = "network", "monte_carlo"
+
+
+@dataclass(frozen=True)
+class MonteCarloRecord:
+    """Monte-Carlo prediction with a network that was trained with sampled masks.
+
+    Args:
+        samples: S, the sampled masks.
+        macs: Multiply-adds for one image, of all samples.
+        metrics: As in :class:`ArchitectureRecord`; ``"<task>/uncertainty"`` is the mean uncertainty over images.
+        scores: As in :class:`ArchitectureRecord`.
+    """
+
+    samples: int
+    macs: int
+    metrics: dict[str, dict[str, float]]
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -25,11 +44,15 @@ class ArchitectureRecord:
     """One training of one architecture.
 
     Args:
-        trial: Number of the trial that it is, or, for finalists, that it retrains.
-        role: ``"trial"`` or ``"finalist"``.
+        trial: Number of the trial that it is, or that it retrains.
+        role: ``"trial"``; ``"finalist"``, retrained from scratch; or ``"relearned"``, a learned trial whose
+            allocation is learned again, jointly with the weights, from another seed.
         kind: How the allocation came about.
         name: The manual method, or the kind and the trial's number.
         backbone: Name, options and norm of the backbone.
+        image_shape: (C, *space) of one image in training.
+        tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them.
+        structure: What rebuilds the network that predicts; see :class:`sfgsearch.nn.Structure`.
         allocation: Counts per layer and group; for learned ones mean probabilities and entropies too.
         seed: Seed of the training.
         epochs: Epochs trained.
@@ -40,6 +63,8 @@ class ArchitectureRecord:
         scores: Mean relative error over tasks by split; lower is better.
         training_seconds: Wall-clock time.
         probabilities_artifact: Artifact id of the per-filter probabilities, where there are any.
+        weights_artifact: Artifact id of the weights of the network that predicts, where they were kept.
+        monte_carlo: Monte-Carlo prediction, where the method predicts with another network than that.
         package_version: Of the sfgsearch that trained it.
     """
 
@@ -48,6 +73,9 @@ class ArchitectureRecord:
     kind: Kind
     name: str
     backbone: dict[str, Any]
+    image_shape: tuple[int, ...]
+    tasks: list[dict[str, Any]]
+    structure: dict[str, Any]
     allocation: Allocation
     seed: int
     epochs: int
@@ -58,6 +86,8 @@ class ArchitectureRecord:
     scores: dict[str, float]
     training_seconds: float
     probabilities_artifact: str | None = None
+    weights_artifact: str | None = None
+    monte_carlo: MonteCarloRecord | None = None
     package_version: str = field(default=__version__)
 
 
@@ -109,6 +139,9 @@ class Records:
             study=self._study,
             **{name: getattr(record, name) for name in _COPIED},
             allocation=record.allocation.to_dict(),
+            image_shape=list(record.image_shape),
+            monte_carlo_samples=record.monte_carlo.samples if record.monte_carlo else None,
+            monte_carlo_macs=record.monte_carlo.macs if record.monte_carlo else None,
             recorded_at=datetime.now(UTC),
             metrics=_metric_rows(record),
         )
@@ -148,7 +181,7 @@ class Records:
 
 _COPIED = (
     *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
-    *("training_seconds", "package_version", "probabilities_artifact"),
+    *("tasks", "structure", "training_seconds", "package_version", "probabilities_artifact", "weights_artifact"),
 )
 
 
@@ -184,27 +217,46 @@ def check_schema(target: Engine | str) -> None:
 
 
 def _metric_rows(record: ArchitectureRecord) -> list[MetricRow]:
-    rows = []
-    for split, metrics in record.metrics.items():
-        for key, value in metrics.items():
-            task, metric = key.rsplit("/", 1)
-            rows.append(MetricRow(split=split, task=task, metric=metric, value=value))
-    for split, value in record.scores.items():
-        rows.append(MetricRow(split=split, task="", metric=RELATIVE_ERROR, value=value))
+    rows = list(_rows(NETWORK, record.metrics, record.scores))
+    if record.monte_carlo:
+        rows += _rows(MONTE_CARLO, record.monte_carlo.metrics, record.monte_carlo.scores)
     return rows
 
 
+def _rows(inference: str, metrics: dict[str, dict[str, float]], scores: dict[str, float]) -> Iterator[MetricRow]:
+    for split, values in metrics.items():
+        for key, value in values.items():
+            task, metric = key.rsplit("/", 1)
+            yield MetricRow(inference=inference, split=split, task=task, metric=metric, value=value)
+    for split, value in scores.items():
+        yield MetricRow(inference=inference, split=split, task="", metric=RELATIVE_ERROR, value=value)
+
+
 def _to_record(row: ArchitectureRow) -> ArchitectureRecord:
+    metrics, scores = _values(row, NETWORK)
+    monte_carlo = None
+    if row.monte_carlo_samples is not None:
+        sampled = _values(row, MONTE_CARLO)
+        monte_carlo = MonteCarloRecord(row.monte_carlo_samples, row.monte_carlo_macs or 0, *sampled)
+    return ArchitectureRecord(
+        **{name: getattr(row, name) for name in _COPIED},
+        image_shape=tuple(row.image_shape),
+        allocation=Allocation.from_json(row.allocation),
+        metrics=metrics,
+        scores=scores,
+        monte_carlo=monte_carlo,
+    )
+
+
+def _values(row: ArchitectureRow, inference: str) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Return the metrics and scores of one way of inference, by split."""
     metrics: dict[str, dict[str, float]] = {}
     scores: dict[str, float] = {}
     for metric in row.metrics:
+        if metric.inference != inference:
+            continue
         if metric.task:
             metrics.setdefault(metric.split, {})[f"{metric.task}/{metric.metric}"] = metric.value
         else:
             scores[metric.split] = metric.value
-    return ArchitectureRecord(
-        **{name: getattr(row, name) for name in _COPIED},
-        allocation=Allocation.from_json(row.allocation),
-        metrics=metrics,
-        scores=scores,
-    )
+    return metrics, scores

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from sfgsearch.functional import mutual_information
 from sfgsearch.tasks._task import FRACTION, Task
 
 
@@ -54,3 +55,12 @@ class Classification(Task):
     def average(self, predictions: Tensor) -> Tensor:
         """Return the logarithm of the mean class probabilities."""
         return torch.logsumexp(predictions.log_softmax(-1), dim=0) - math.log(len(predictions))
+
+    def uncertainty(self, predictions: Tensor) -> Tensor:
+        """Return the mutual information of class and sample, in nats."""
+        return mutual_information(predictions.log_softmax(-1))
+
+    @property
+    def uncertainty_unit(self) -> str:
+        """Mutual information is in nats."""
+        return "nats"

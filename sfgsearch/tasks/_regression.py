@@ -69,3 +69,12 @@ class Regression(Task):
     def average(self, predictions: Tensor) -> Tensor:
         """Return the mean."""
         return predictions.mean(0)
+
+    def uncertainty(self, predictions: Tensor) -> Tensor:
+        """Return the standard deviation over samples, in ``unit``."""
+        return predictions.std(0, correction=0) * self.scale
+
+    @property
+    def uncertainty_unit(self) -> str:
+        """The unit of the target."""
+        return self.unit

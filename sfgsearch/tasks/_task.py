@@ -58,6 +58,15 @@ class Task(ABC):
     def average(self, predictions: Tensor) -> Tensor:
         """Average the predictive distributions of S predictions, shape (S, B, ...), into one (B, ...)."""
 
+    @abstractmethod
+    def uncertainty(self, predictions: Tensor) -> Tensor:
+        """Return how far S sampled predictions, shape (S, B, ...), disagree; at least 0, shape (B, ...)."""
+
+    @property
+    @abstractmethod
+    def uncertainty_unit(self) -> str:
+        """The unit of :meth:`uncertainty`."""
+
     def head(self, in_channels: int, dimensions: int) -> Head:
         """Build global average pooling and a linear head, or one with a hidden layer.
 

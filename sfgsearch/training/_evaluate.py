@@ -6,13 +6,41 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import DataError
+from sfgsearch.nn import MonteCarloEnsemble
 from sfgsearch.tasks import Task
 
 Metrics = dict[str, float]
 """Values by ``"<task>/<metric>"``."""
+
+
+UNCERTAINTY = "uncertainty"
+"""Name of the metric that Monte-Carlo prediction adds to every task."""
+
+
+class WithUncertainty(nn.Module):
+    """Monte-Carlo prediction that says how sure it is.
+
+    Args:
+        ensemble: The sampled networks.
+        tasks: Say what uncertainty means for them.
+    """
+
+    def __init__(self, ensemble: MonteCarloEnsemble, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.ensemble, self._tasks = ensemble, tuple(tasks)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the averaged predictions by task name, and ``"<task>/uncertainty"`` beside each."""
+        samples = self.ensemble.samples(images)
+        result = {}
+        for task in self._tasks:
+            result[task.name] = task.average(samples[task.name])
+            result[f"{task.name}/{UNCERTAINTY}"] = task.uncertainty(samples[task.name])
+        return result
 
 
 @torch.no_grad()
@@ -25,23 +53,27 @@ def evaluate(
     """Return the metrics of all tasks; the network's mode is restored.
 
     Args:
-        network: Images in, predictions by task name out.
+        network: Images in, predictions by task name out; other names than tasks' are averaged over images.
         tasks: The tasks.
         batches: Images and targets on the device.
         device: Where metrics accumulate.
     """
     collections = {task.name: task.metrics().to(device) for task in tasks}
+    quantities: dict[str, MeanMetric] = {}
     training = network.training
     network.eval()
     for images, targets in batches:
         for name, prediction in network(images).items():
-            collections[name].update(prediction, targets[name])
+            if name in collections:
+                collections[name].update(prediction, targets[name])
+            else:
+                quantities.setdefault(name, MeanMetric().to(device)).update(prediction)
     network.train(training)
     return {
         f"{name}/{metric}": float(value)
         for name, collection in collections.items()
         for metric, value in collection.compute().items()
-    }
+    } | {name: float(quantity.compute()) for name, quantity in quantities.items()}
 
 
 class RelativeError:

@@ -17,9 +17,9 @@ from sfgsearch.data import MultiTaskData, batches
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import NetworkSpec
+from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.tasks import Task
-from sfgsearch.training._evaluate import Metrics, RelativeError, evaluate
+from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
 from sfgsearch.training._settings import TrainingSettings, resolve_device
 from sfgsearch.training._trainer import EpochReport, StepLosses, train
 
@@ -50,6 +50,24 @@ def _deterministic_kernels() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class MonteCarlo:
+    """What Monte-Carlo prediction with a trained network came to.
+
+    Args:
+        samples: S, the sampled masks.
+        metrics: Metrics by split, then by ``"<task>/<metric>"``; ``"<task>/uncertainty"`` is the mean over images of
+            :meth:`sfgsearch.tasks.Task.uncertainty`.
+        scores: Mean relative error over tasks, by split.
+        macs: Multiply-adds for one image, of all samples.
+    """
+
+    samples: int
+    metrics: dict[str, Metrics]
+    scores: dict[str, float]
+    macs: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a training left behind.
 
@@ -62,6 +80,7 @@ class Trained:
         scores: Mean relative error over tasks, by split.
         history: One report per epoch.
         seconds: Wall-clock time of training and evaluation.
+        monte_carlo: Monte-Carlo prediction, for methods that predict with another network than that.
     """
 
     tasks: tuple[Task, ...]
@@ -72,6 +91,7 @@ class Trained:
     scores: dict[str, float]
     history: list[EpochReport]
     seconds: float
+    monte_carlo: MonteCarlo | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +145,20 @@ class Experiment:
         with _threads(self.settings.threads), _deterministic_kernels():
             system, predictor, history = self._fit(method, seed, on_epoch)
             metrics = {split: self.evaluate(predictor, split) for split in splits}
+            monte_carlo = self._monte_carlo(system, [split for split in splits if split != "train"])
         scores = {split: self._score(metrics[split], split) for split in splits}
         seconds = time.perf_counter() - started
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, history, seconds)
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, history, seconds, monte_carlo)
+
+    def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
+        samples = self.settings.monte_carlo_samples
+        ensemble = system.monte_carlo(samples, self._quick_calibration) if samples else None
+        if ensemble is None:
+            return None
+        predictor = WithUncertainty(ensemble, self.data.tasks).eval()
+        metrics = {split: self.evaluate(predictor, split) for split in splits}
+        scores = {split: self._score(values, split) for split, values in metrics.items()}
+        return MonteCarlo(samples, metrics, scores, complexity(ensemble, self.spec.image_shape).macs)
 
     def _fit(self, method: Method, seed: int, on_epoch: OnEpoch | None) -> tuple[System, nn.Module, list[EpochReport]]:
         randomness = Randomness.from_seed(seed, self.device)
@@ -153,6 +184,7 @@ class Experiment:
             score=self._score(metrics, "validation"),
             mean_probs={layer.name: list(layer.mean_probs or ()) for layer in layers},
             mean_entropy={layer.name: layer.mean_entropy or 0.0 for layer in layers},
+            task_weights=losses.weights,
         )
 
     def _score(self, metrics: Metrics, split: str) -> float:

@@ -22,6 +22,9 @@ class TrainingSettings:
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
         calibration_batches: Batches from which per-epoch evaluations re-estimate statistics; the final evaluation
             uses the whole training split.
+        task_weighting: ``"fixed"`` weighs the losses of tasks with their weights, ``"uncertainty"`` learns factors
+            besides (Kendall, Gal & Cipolla, CVPR 2018).
+        monte_carlo_samples: S, the sampled masks of the Monte-Carlo prediction of learned networks; 0 for none.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads; torch's own choice if None. Small networks gain little from a second thread, and
             threads that wait for each other on a busy machine lose a lot.
@@ -33,6 +36,8 @@ class TrainingSettings:
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: float = 1.0
     calibration_batches: int = 10
+    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    monte_carlo_samples: int = 10
     device: str = "auto"
     threads: int | None = None
 

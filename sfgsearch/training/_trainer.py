@@ -17,6 +17,7 @@ from sfgsearch.methods import System
 from sfgsearch.nn import SFGConv
 from sfgsearch.tasks import Task
 from sfgsearch.training._settings import TrainingSettings
+from sfgsearch.training._weighting import TaskWeighting
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class EpochReport:
         score: Mean relative error over tasks on the validation split; lower is better.
         mean_probs: For methods with group probabilities, their mean over filters by layer.
         mean_entropy: Likewise the mean entropy in nats.
+        task_weights: Factor of every task's loss, which training may learn.
     """
 
     epoch: int
@@ -40,6 +42,7 @@ class EpochReport:
     score: float
     mean_probs: dict[str, list[float]]
     mean_entropy: dict[str, float]
+    task_weights: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -48,10 +51,17 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Mean losses over an epoch: the objective and the negative log likelihood of every task, in nats per image."""
+    """What the trainer knows of an epoch.
+
+    Args:
+        objective: Mean objective, in nats per image.
+        tasks: Mean negative log likelihood by task, in nats per image.
+        weights: Factor of every task's loss at the end of the epoch.
+    """
 
     objective: float
     tasks: dict[str, float]
+    weights: dict[str, float]
 
 
 def train(
@@ -75,7 +85,12 @@ def train(
     Raises:
         NonFiniteLossError: If the objective is NaN or infinite, which is checked at every epoch's end.
     """
-    optimiser = torch.optim.Adam(system.parameter_groups(settings.lr))
+    learn = settings.task_weighting == "uncertainty"
+    weighting = TaskWeighting([task.weight for task in data.tasks], learn=learn).to(device)
+    groups = system.parameter_groups(settings.lr)
+    if learn:
+        groups.append({"params": list(weighting.parameters()), "lr": settings.lr, "scheduled": True})
+    optimiser = torch.optim.Adam(groups)
     steps_per_epoch = _count_steps(len(data.train), settings.batch_size)
     total = settings.epochs * steps_per_epoch
     decay = torch.optim.lr_scheduler.LambdaLR(
@@ -90,10 +105,9 @@ def train(
         for images, targets in batches(data.train, settings.batch_size, device, order):
             system.begin_step(step, total)
             predictions = system.network(images)
-            task_losses = _task_losses(data.tasks, predictions, targets)
-            likelihood = sum(task.weight * loss for task, loss in zip(data.tasks, task_losses, strict=True))
+            task_losses = torch.stack(_task_losses(data.tasks, predictions, targets))
             objective = variational_objective(
-                torch.as_tensor(likelihood),
+                weighting(task_losses),
                 system.kl(),
                 torch.stack([weight.square().sum() for weight in weights]).sum(),
                 len(data.train),
@@ -104,12 +118,13 @@ def train(
             objective.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             decay.step()
-            sums += torch.stack([objective.detach(), *(loss.detach() for loss in task_losses)])
+            sums += torch.cat([objective.detach()[None], task_losses.detach()])
             step, epoch_steps = step + 1, epoch_steps + 1
         objective_mean, *task_means = (sums / epoch_steps).tolist()
         if not math.isfinite(objective_mean):
             raise NonFiniteLossError(_diverged(epoch, dict(zip(names, task_means, strict=True))))
-        on_epoch(epoch, StepLosses(objective_mean, dict(zip(names, task_means, strict=True))))
+        losses, weights_now = (dict(zip(names, values, strict=True)) for values in (task_means, weighting.current()))
+        on_epoch(epoch, StepLosses(objective_mean, losses, weights_now))
 
 
 def _count_steps(num_examples: int, batch_size: int) -> int:
