@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn._builder import LayerBuilder, SurveyBuilder
@@ -42,16 +43,36 @@ class Head(nn.Module):
         reader: The layer that reads the stream's channels: a linear layer or convolution.
         before: Applied to the stream before the reader, without channel parameters; pooling, say.
         after: Applied to the reader's output.
+        resize: Whether predictions have space, (B, *space) or (B, numbers, *space), which is interpolated linearly to
+            that of the images where the backbone has reduced it.
     """
 
-    def __init__(self, reader: nn.Module, before: nn.Module | None = None, after: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        reader: nn.Module,
+        before: nn.Module | None = None,
+        after: nn.Module | None = None,
+        *,
+        resize: bool = False,
+    ) -> None:
         super().__init__()
         self.before, self.reader, self.after = before or nn.Identity(), reader, after or nn.Identity()
+        self.resize = resize
 
-    def forward(self, stream: Tensor) -> Tensor:
-        """Return the task's prediction from its stream of shape (B, channels, *space)."""
+    def forward(self, stream: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Return the task's prediction from its stream of shape (B, channels, *space).
+
+        Args:
+            stream: What the backbone returns for the task.
+            size: Space of the images; that of the stream if None.
+        """
         prediction: Tensor = self.after(self.reader(self.before(stream)))
-        return prediction
+        if not self.resize or size is None or tuple(size) == tuple(stream.shape[2:]):
+            return prediction
+        with_channels = prediction.unsqueeze(1) if prediction.ndim < stream.ndim else prediction
+        mode = "bilinear" if len(size) == 2 else "trilinear"
+        resized = functional.interpolate(with_channels, list(size), mode=mode, align_corners=False)
+        return resized.squeeze(1) if prediction.ndim < stream.ndim else resized
 
 
 class TaskLike(Protocol):
@@ -91,7 +112,8 @@ class MultiTaskNetwork(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
         streams = self.readout(self.backbone((images,) * (len(self.tasks) + 1)))
-        return {name: head(streams[task]) for task, (name, head) in enumerate(self.heads.items())}
+        size = images.shape[2:]
+        return {name: head(streams[task], size) for task, (name, head) in enumerate(self.heads.items())}
 
 
 @dataclass(frozen=True)

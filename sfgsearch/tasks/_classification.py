@@ -12,9 +12,11 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from sfgsearch.functional import mutual_information
+from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import FRACTION, Task
 
 
+@task_types.register("classification")
 @dataclass(frozen=True)
 class Classification(Task):
     """One of several classes; targets are int64 of shape (B,), predictions logits of shape (B, classes).

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MetricCollection
 
 from sfgsearch.nn import Head
+from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import Task
 
 
-class _ScaledMeanAbsoluteError(MeanAbsoluteError):
+class ScaledMeanAbsoluteError(MeanAbsoluteError):
     """Mean absolute error in the unit that users read, from predictions in the scale of training."""
 
     def __init__(self, scale: float) -> None:
@@ -22,6 +23,7 @@ class _ScaledMeanAbsoluteError(MeanAbsoluteError):
         super().update(preds * self.scale, target * self.scale)
 
 
+@task_types.register("regression")
 @dataclass(frozen=True)
 class Regression(Task):
     """One real number; targets and predictions are float of shape (B,), scaled to about [-1, 1].
@@ -56,7 +58,7 @@ class Regression(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the mean absolute error, in ``unit``."""
-        return MetricCollection({"mae": _ScaledMeanAbsoluteError(self.scale)})
+        return MetricCollection({"mae": ScaledMeanAbsoluteError(self.scale)})
 
     def error(self, metrics: dict[str, float]) -> float:
         """Return the mean absolute error."""
