@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,15 +29,22 @@ class FixedAllocation(Method):
     Args:
         allocation: The allocation.
         repair: Whether to repair filters that would read nothing instead of refusing them.
+        assignments: Group of every filter by layer, where it matters which filters they are: residual connections
+            add filters to their namesakes. Dealt in order if None.
     """
 
     allocation: Allocation
     repair: bool = False
+    assignments: Mapping[str, Sequence[int]] | None = None
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
         """Build the compact network."""
         self.allocation.check_fits(spec.filters, spec.task_names)
-        builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
+        if self.assignments is None:
+            builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
+        else:
+            assignments = {name: torch.tensor(groups) for name, groups in self.assignments.items()}
+            builder = AllocatedBuilder(assignments, len(spec.tasks), spec.dimensions, spec.norm, repair=self.repair)
         network = spec.build(builder)
         initialise(network, randomness.weights)
         return FixedSystem(

@@ -51,6 +51,7 @@ class ArchitectureRow(Base):
     probabilities_artifact: Mapped[str | None] = mapped_column(String(64))
     weights_artifact: Mapped[str | None] = mapped_column(String(64))
     monte_carlo_samples: Mapped[int | None]
+    monte_carlo_parameters: Mapped[int | None] = mapped_column(BigInteger)
     monte_carlo_macs: Mapped[int | None] = mapped_column(BigInteger)
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     metrics: Mapped[list[MetricRow]] = relationship(cascade="all, delete-orphan", lazy="selectin")

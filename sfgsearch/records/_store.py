@@ -28,12 +28,14 @@ class MonteCarloRecord:
 
     Args:
         samples: S, the sampled masks.
+        parameters: Trainable numbers of the masked network, which all samples share.
         macs: Multiply-adds for one image, of all samples.
         metrics: As in :class:`ArchitectureRecord`; ``"<task>/uncertainty"`` is the mean uncertainty over images.
         scores: As in :class:`ArchitectureRecord`.
     """
 
     samples: int
+    parameters: int
     macs: int
     metrics: dict[str, dict[str, float]]
     scores: dict[str, float]
@@ -141,6 +143,7 @@ class Records:
             allocation=record.allocation.to_dict(),
             image_shape=list(record.image_shape),
             monte_carlo_samples=record.monte_carlo.samples if record.monte_carlo else None,
+            monte_carlo_parameters=record.monte_carlo.parameters if record.monte_carlo else None,
             monte_carlo_macs=record.monte_carlo.macs if record.monte_carlo else None,
             recorded_at=datetime.now(UTC),
             metrics=_metric_rows(record),
@@ -237,7 +240,8 @@ def _to_record(row: ArchitectureRow) -> ArchitectureRecord:
     monte_carlo = None
     if row.monte_carlo_samples is not None:
         sampled = _values(row, MONTE_CARLO)
-        monte_carlo = MonteCarloRecord(row.monte_carlo_samples, row.monte_carlo_macs or 0, *sampled)
+        size = (row.monte_carlo_parameters or 0, row.monte_carlo_macs or 0)
+        monte_carlo = MonteCarloRecord(row.monte_carlo_samples, *size, *sampled)
     return ArchitectureRecord(
         **{name: getattr(row, name) for name in _COPIED},
         image_shape=tuple(row.image_shape),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
@@ -14,6 +14,8 @@ from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._statistics import Interval, interval
 
 KINDS = ("learned", "searched", "manual")
+RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
+INFERENCES = (RETRAINED, DERIVED, MONTE_CARLO)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Row:
     Args:
         kind: How its allocation came about.
         name: Its name.
+        inference: ``"retrained"`` from scratch, as all kinds are compared; for what was learned besides the
+            ``"derived"`` network with the weights of the masked one, and its ``"monte_carlo"`` prediction.
         trial: The trial that it retrains.
         seeds: How many seeds it was retrained with.
         metrics: Test metrics by ``"<task>/<metric>"``.
@@ -30,12 +34,13 @@ class Row:
         error: Mean relative error over tasks on the test split.
         validation_error: Its mean on the validation split, by which the best of a kind is chosen.
         errors_by_seed: Relative error on the test split by seed.
-        parameters: Trainable numbers.
-        macs: Multiply-adds for one image.
+        parameters: Trainable numbers, the mean over seeds.
+        macs: Multiply-adds for one image, the mean over seeds.
     """
 
     kind: str
     name: str
+    inference: str
     trial: int
     seeds: int
     metrics: dict[str, Interval]
@@ -82,6 +87,7 @@ class Comparison:
                 {
                     "kind": row.kind,
                     "name": row.name,
+                    "inference": row.inference,
                     "trial": row.trial,
                     "seeds": row.seeds,
                     "metrics": {key: _plain(value) for key, value in row.metrics.items()},
@@ -100,7 +106,7 @@ class Comparison:
         The difference of relative errors is paired by seed; a difference counts only if its 95 % interval leaves
         out zero.
         """
-        best = {row.kind: row for row in reversed(self.rows)}
+        best = {row.kind: row for row in reversed(self.rows) if row.inference == RETRAINED}
         if "learned" not in best:
             return []
         return [_verdict(best["learned"], best[kind]) for kind in ("searched", "manual") if kind in best]
@@ -135,31 +141,63 @@ def compare(study: str, finalists: Sequence[ArchitectureRecord], trials: Sequenc
 
     Args:
         study: The study's name.
-        finalists: Records of role ``"finalist"``.
+        finalists: Records of role ``"finalist"``, and of role ``"relearned"`` for what was learned.
         trials: All trials of the study, for what they cost.
     """
-    ordered = sorted(finalists, key=lambda record: (KINDS.index(record.kind), record.name, record.trial))
-    groups = groupby(ordered, key=lambda record: (record.kind, record.name, record.trial))
-    rows = [_row(list(records)) for _, records in groups]
-    rows.sort(key=lambda row: (KINDS.index(row.kind), row.validation_error))
+    measured = [entry for record in finalists for entry in _measured(record)]
+    measured.sort(key=lambda entry: entry.place)
+    rows = [_row(list(entries)) for _, entries in groupby(measured, key=lambda entry: entry.place)]
+    rows.sort(key=lambda row: (KINDS.index(row.kind), INFERENCES.index(row.inference), row.validation_error))
     return Comparison(study, rows, {kind: _spent(kind, trials) for kind in KINDS})
 
 
-def _row(records: Sequence[ArchitectureRecord]) -> Row:
-    first = records[0]
-    by_seed: Mapping[int, float] = {record.seed: record.scores["test"] for record in records}
+@dataclass(frozen=True)
+class _Measured:
+    """One way of predicting with one recorded training."""
+
+    record: ArchitectureRecord
+    inference: str
+    metrics: dict[str, dict[str, float]]
+    scores: dict[str, float]
+    parameters: int
+    macs: int
+
+    @property
+    def place(self) -> tuple[int, str, int, int]:
+        return (
+            KINDS.index(self.record.kind),
+            self.record.name,
+            self.record.trial,
+            INFERENCES.index(self.inference),
+        )
+
+
+def _measured(record: ArchitectureRecord) -> list[_Measured]:
+    inference = DERIVED if record.role == "relearned" else RETRAINED
+    found = [_Measured(record, inference, record.metrics, record.scores, record.parameters, record.macs)]
+    if record.monte_carlo:
+        sampled = record.monte_carlo
+        values = (sampled.metrics, sampled.scores, sampled.parameters, sampled.macs)
+        found.append(_Measured(record, MONTE_CARLO, *values))
+    return found
+
+
+def _row(entries: Sequence[_Measured]) -> Row:
+    first = entries[0]
+    keys = first.metrics["test"]
     return Row(
-        kind=first.kind,
-        name=first.name,
-        trial=first.trial,
-        seeds=len(records),
-        metrics={key: interval([record.metrics["test"][key] for record in records]) for key in first.metrics["test"]},
-        units=first.units,
-        error=interval(list(by_seed.values())),
-        validation_error=fmean(record.scores["validation"] for record in records),
-        errors_by_seed=dict(by_seed),
-        parameters=first.parameters,
-        macs=first.macs,
+        kind=first.record.kind,
+        name=first.record.name + ("" if first.inference == RETRAINED else f" {first.inference.replace('_', ' ')}"),
+        inference=first.inference,
+        trial=first.record.trial,
+        seeds=len(entries),
+        metrics={key: interval([entry.metrics["test"][key] for entry in entries]) for key in keys},
+        units={key: first.record.units[key] for key in keys},
+        error=interval([entry.scores["test"] for entry in entries]),
+        validation_error=fmean(entry.scores["validation"] for entry in entries),
+        errors_by_seed={entry.record.seed: entry.scores["test"] for entry in entries},
+        parameters=round(fmean(entry.parameters for entry in entries)),
+        macs=round(fmean(entry.macs for entry in entries)),
     )
 
 

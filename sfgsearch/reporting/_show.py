@@ -24,6 +24,7 @@ def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, 
         "allocation": record.allocation.to_dict(),
         "metrics": record.metrics["validation"],
         "relative_error": record.scores["validation"],
+        "monte_carlo": _monte_carlo(record),
         "seed": record.seed,
         "epochs": record.epochs,
         "backbone": record.backbone,
@@ -32,4 +33,16 @@ def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, 
         "training_seconds": record.training_seconds,
         "package_version": record.package_version,
         "repairs": trial.user_attrs.get("repairs"),
+    }
+
+
+def _monte_carlo(record: ArchitectureRecord) -> dict[str, Any] | None:
+    sampled = record.monte_carlo
+    if sampled is None:
+        return None
+    return {
+        "samples": sampled.samples,
+        "metrics": sampled.metrics["validation"],
+        "relative_error": sampled.scores["validation"],
+        "macs": sampled.macs,
     }

@@ -145,11 +145,18 @@ def _bar(share: float) -> str:
 
 def _metrics_table(record: ArchitectureRecord) -> Table:
     form = MetricFormat(record.units)
-    metrics = record.metrics["validation"]
+    rows = [("network", record.metrics["validation"], record.scores["validation"])]
+    if record.monte_carlo:
+        rows[0] = ("derived", *rows[0][1:])
+        sampled = record.monte_carlo
+        rows.append((f"Monte Carlo ({sampled.samples})", sampled.metrics["validation"], sampled.scores["validation"]))
+    keys = [key for key in record.units if any(key in metrics for _, metrics, _ in rows)]
     table = _table("validation")
-    _add_columns(table, *map(form.header, metrics), _RELATIVE_ERROR)
-    values = [form.value(key, value) for key, value in metrics.items()]
-    table.add_row(*values, form.value("", record.scores["validation"]))
+    _add_name_column(table, "prediction")
+    _add_columns(table, *map(form.header, keys), _RELATIVE_ERROR)
+    for name, metrics, score in rows:
+        values = [form.value(key, metrics[key]) if key in metrics else "-" for key in keys]
+        table.add_row(name, *values, form.value("", score))
     return table
 
 

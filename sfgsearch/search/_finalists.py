@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.methods import FixedAllocation, Method
+from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, Records
-from sfgsearch.records._store import Kind
+from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._objective import Objective, describe_training
+from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
 from sfgsearch.training import EpochReport
 
@@ -26,12 +28,16 @@ class Finalist:
         kind: Its kind.
         name: Its name.
         seed: The seed of the retraining.
+        role: ``"finalist"``: its allocation is retrained from scratch; ``"relearned"``: it is learned again.
+        params: Parameters of the trial.
     """
 
     trial: int
     kind: Kind
     name: str
     seed: int
+    role: Role = "finalist"
+    params: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSection) -> list[ArchitectureRecord]:
@@ -65,10 +71,10 @@ def candidates(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
 
 def current_finalists(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
     """Return the recorded retrainings that belong to the comparison as the file asks for it now."""
-    selected = {record.trial for record in select_finalists(candidates(study, config), config.comparison)}
-    seeds = finalist_seeds(config.comparison, seed_of(study, config))
+    wanted = {_place(finalist) for finalist in _wanted(study, config)}
     records = records_of(study)
-    return [r for r in (records.all("finalist") if records else []) if r.trial in selected and r.seed in seeds]
+    recorded = [*records.all("finalist"), *records.all("relearned")] if records else []
+    return [record for record in recorded if _place(record) in wanted]
 
 
 def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
@@ -76,13 +82,30 @@ def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
 
     Seeds are the study's seed + 1 and up: the study's own seed is the one that selection favoured.
     """
-    done = {(record.trial, record.seed) for record in current_finalists(study, config)}
-    return [
-        Finalist(record.trial, record.kind, record.name, seed)
-        for record in select_finalists(candidates(study, config), config.comparison)
-        for seed in finalist_seeds(config.comparison, seed_of(study, config))
-        if (record.trial, seed) not in done
-    ]
+    done = {_place(record) for record in current_finalists(study, config)}
+    return [finalist for finalist in _wanted(study, config) if _place(finalist) not in done]
+
+
+def _place(finalist: Finalist | ArchitectureRecord) -> tuple[str, int, int]:
+    return finalist.role, finalist.trial, finalist.seed
+
+
+def _wanted(study: optuna.Study, config: Config) -> list[Finalist]:
+    """Return all retrainings that the comparison asks for."""
+    params = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
+    selected = select_finalists(candidates(study, config), config.comparison)
+    seeds = finalist_seeds(config.comparison, seed_of(study, config))
+    wanted = []
+    for record in selected:
+        roles: tuple[Role, ...] = ("finalist",)
+        if record.kind == "learned" and config.comparison.as_learned:
+            roles = ("finalist", "relearned")
+        wanted += [
+            Finalist(record.trial, record.kind, record.name, seed, role, params[record.trial])
+            for role in roles
+            for seed in seeds
+        ]
+    return wanted
 
 
 def finalist_seeds(section: ComparisonSection, study_seed: int) -> range:
@@ -99,7 +122,8 @@ def retrain_finalists(
 ) -> None:
     """Retrain finalists from scratch, read the test data, and record them one by one.
 
-    Learned and searched architectures are trained as the fixed allocations that they are; manual methods as such.
+    Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such.
+    Learned ones may in addition be learned again, with the settings of their trial.
 
     Args:
         objective: Knows the experiment and the manual methods.
@@ -110,7 +134,7 @@ def retrain_finalists(
     """
     sources = {record.trial: record for record in records.all("trial")}
     for finalist in finalists:
-        method = _method(objective, sources[finalist.trial])
+        method = _method(objective, sources[finalist.trial], finalist)
 
         def end_epoch(report: EpochReport, current: Finalist = finalist) -> None:
             if on_epoch:
@@ -125,10 +149,13 @@ def retrain_finalists(
                 raise
             on_failure(finalist, f"{type(error).__name__}: {error}")
             continue
-        records.add(describe_training(objective, finalist.trial, "finalist", finalist.kind, finalist.name, trained))
+        records.add(describe_training(objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained))
 
 
-def _method(objective: Objective, record: ArchitectureRecord) -> Method:
+def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:
     if record.kind == "manual":
         return objective.manual[record.name]
-    return FixedAllocation(record.allocation)
+    if finalist.role == "relearned":
+        trial = optuna.trial.FixedTrial(dict(finalist.params))
+        return StochasticFilterGroups(suggest_learned(trial, objective.config.learned))
+    return FixedAllocation(record.allocation, assignments=record.structure["assignments"])

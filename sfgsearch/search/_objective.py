@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import fields
 
 import optuna
 from optuna.trial import BaseTrial
@@ -12,13 +13,14 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ArchitectureRecord, Records
+from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import upload_training
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
-from sfgsearch.training import EpochReport, Experiment, Trained
+from sfgsearch.tasks import Task, task_to_dict
+from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained
 
 _LONGEST_REASON = 500
 
@@ -175,14 +177,28 @@ def describe_training(
         kind=kind,
         name=name,
         backbone={"name": backbone.name, "norm": backbone.norm, **options},
+        image_shape=objective.experiment.spec.image_shape,
+        tasks=[task_to_dict(task) for task in trained.tasks],
+        structure=trained.system.structure().to_dict(),
         allocation=trained.system.allocation(),
         seed=trained.seed,
         epochs=len(trained.history),
         parameters=complexity.parameters,
         macs=complexity.macs,
         metrics=trained.metrics,
-        units={f"{task.name}/{metric}": unit for task in trained.tasks for metric, unit in task.units.items()},
+        units={f"{task.name}/{metric}": unit for task in trained.tasks for metric, unit in _units(task).items()},
         scores=trained.scores,
         training_seconds=trained.seconds,
         probabilities_artifact=artifact,
+        monte_carlo=_monte_carlo_record(trained.monte_carlo),
     )
+
+
+def _units(task: Task) -> dict[str, str]:
+    return {**task.units, UNCERTAINTY: task.uncertainty_unit}
+
+
+def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | None:
+    if monte_carlo is None:
+        return None
+    return MonteCarloRecord(**{field.name: getattr(monte_carlo, field.name) for field in fields(MonteCarlo)})

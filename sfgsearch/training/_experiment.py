@@ -58,12 +58,14 @@ class MonteCarlo:
         metrics: Metrics by split, then by ``"<task>/<metric>"``; ``"<task>/uncertainty"`` is the mean over images of
             :meth:`sfgsearch.tasks.Task.uncertainty`.
         scores: Mean relative error over tasks, by split.
+        parameters: Trainable numbers of the masked network, which all samples share.
         macs: Multiply-adds for one image, of all samples.
     """
 
     samples: int
     metrics: dict[str, Metrics]
     scores: dict[str, float]
+    parameters: int
     macs: int
 
 
@@ -158,7 +160,8 @@ class Experiment:
         predictor = WithUncertainty(ensemble, self.data.tasks).eval()
         metrics = {split: self.evaluate(predictor, split) for split in splits}
         scores = {split: self._score(values, split) for split, values in metrics.items()}
-        return MonteCarlo(samples, metrics, scores, complexity(ensemble, self.spec.image_shape).macs)
+        parameters = complexity(system.network, self.spec.image_shape).parameters
+        return MonteCarlo(samples, metrics, scores, parameters, complexity(ensemble, self.spec.image_shape).macs)
 
     def _fit(self, method: Method, seed: int, on_epoch: OnEpoch | None) -> tuple[System, nn.Module, list[EpochReport]]:
         randomness = Randomness.from_seed(seed, self.device)
