@@ -17,6 +17,7 @@ from sfgsearch.data import MultiTaskData, data_sets
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.tasks import task_to_dict
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
 
 EVERY_LAYER = "*"
@@ -95,6 +96,8 @@ def _load_data(config: Config) -> MultiTaskData:
     tasks = tuple(replace(task, **changes.get(task.name, {})) for task in data.tasks)
     with _blame(config, "data"):
         group_names([task.name for task in tasks])
+        for task in tasks:
+            task_to_dict(task)  # records keep tasks, and only registered types can be read back
         if len(data.train) < 2:
             raise DataError("the training split has a single image; batch norm needs more")
         for split in ("train", "validation", "test"):

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from sfgsearch.config._imports import import_user_code
 from sfgsearch.config._models import Config
 from sfgsearch.errors import ConfigError
 
@@ -21,8 +22,8 @@ def load_config(path: str | Path) -> Config:
         path: The study file.
 
     Raises:
-        ConfigError: If the file is missing or no TOML, or a key is unknown, missing or has a value that is not
-            allowed; the error names file, key, value and what is allowed.
+        ConfigError: If the file is missing or no TOML, what it imports fails, or a key is unknown, missing or has a
+            value that is not allowed; the error names file, key, value and what is allowed.
     """
     path = Path(path)
     try:
@@ -31,6 +32,7 @@ def load_config(path: str | Path) -> Config:
         raise ConfigError(f"cannot read the study file: {error.strerror}", file=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not valid TOML: {error}", file=path) from error
+    import_user_code(raw, path)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:

@@ -47,13 +47,14 @@ class _OpenSection(BaseModel):
 
 
 class StudySection(_Section):
-    """Name, seed, place and objective of a study."""
+    """Name, seed, place and objective of a study, and code of the user's own that it needs."""
 
     name: Name | None = None
     seed: Seed = 0
     storage: str | None = None
     folder: Name | None = None
     objective: Literal["mean", "per_task"] = "mean"
+    imports: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
 class DataSection(_OpenSection):

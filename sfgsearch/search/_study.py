@@ -167,7 +167,7 @@ def _open(config: Config, url: str) -> RDBStorage:
 def _settings(config: Config) -> dict[str, Any]:
     """Return what must not change while a study runs, flattened to dotted keys."""
     sections = config.model_dump(mode="json", exclude=_FREE)
-    for key in ("storage", "folder", "name"):
+    for key in ("storage", "folder", "name", "imports"):
         sections["study"].pop(key)
     for key in ("device", "threads"):
         sections["training"].pop(key)

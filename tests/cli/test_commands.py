@@ -60,13 +60,19 @@ def test_compare_prints_the_contract(finished, capsys):
     assert {row["kind"] for row in data["rows"]} == {"learned", "searched", "manual"}
     for row in data["rows"]:
         assert row["seeds"] == 2
-        assert set(row["metrics"]) == {"first/accuracy", "second/accuracy"}
+        sampled = {"first/uncertainty", "second/uncertainty"} if row["inference"] == "monte_carlo" else set()
+        assert set(row["metrics"]) == {"first/accuracy", "second/accuracy"} | sampled
         for metric in row["metrics"].values():
             low, high = metric["ci95"]
             assert low <= metric["mean"] <= high
         assert row["parameters"] > 0
         assert row["macs"] > 0
-    assert call(capsys, "compare", path)[1]
+    learned = [row for row in data["rows"] if row["kind"] == "learned"]
+    assert [row["inference"] for row in learned] == ["retrained", "derived", "monte_carlo"]
+    assert learned[2]["macs"] > learned[1]["macs"]
+    table = call(capsys, "compare", path)[1]
+    assert "learned-2 derived" in table
+    assert "learned-2 monte" in table
 
 
 def test_show_prints_the_contract(finished, capsys):
@@ -86,6 +92,10 @@ def test_show_prints_the_contract(finished, capsys):
     status, table, _ = call(capsys, "show", path, "--trial", 2)
     assert status == 0
     assert "conv2" in table
+    assert "Monte Carlo (10)" in table
+    assert data["monte_carlo"]["samples"] == 10
+    assert set(data["monte_carlo"]["metrics"]) > set(data["metrics"])
+    assert manual["monte_carlo"] is None
 
 
 @pytest.mark.usefixtures("finished")

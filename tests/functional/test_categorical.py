@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from sfgsearch.functional import categorical_entropy, categorical_kl
+from sfgsearch.functional import categorical_entropy, categorical_kl, mutual_information
 
 
 def random_logits(*shape, seed=0, scale=2.0):
@@ -96,3 +96,19 @@ def test_gradient_reaches_the_prior():
     divergence = categorical_kl(logits.log_softmax(-1), prior_logits.log_softmax(-1)).sum()
     (gradient,) = torch.autograd.grad(divergence, prior_logits)
     torch.testing.assert_close(gradient, 6 * prior_logits.detach().softmax(-1) - logits.softmax(-1).sum(0))
+
+
+def test_mutual_information_equals_its_definition():
+    probs = random_logits(4, 6, 3).softmax(-1)
+    entropies = [[Categorical(probs=row).entropy() for row in sample] for sample in probs]
+    of_mean = Categorical(probs=probs.mean(0)).entropy()
+    expected = of_mean - torch.tensor(entropies, dtype=torch.float64).mean(0)
+    torch.testing.assert_close(mutual_information(probs.log()), expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [([(1.0, 0.0), (0.0, 1.0)], math.log(2)), ([(0.3, 0.7), (0.3, 0.7)], 0.0)]
+)
+def test_mutual_information_of_full_and_no_disagreement(samples, expected):
+    log_probs = torch.stack([log(*sample) for sample in samples])
+    assert float(mutual_information(log_probs)) == pytest.approx(expected, abs=1e-12)

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, inspect, text
 from sfgsearch import __version__
 from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.errors import RecordsError
-from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, Records, display_url
+from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, MonteCarloRecord, Records, display_url
 
 LEARNED = ArchitectureRecord(
     trial=3,
@@ -17,6 +17,9 @@ LEARNED = ArchitectureRecord(
     kind="learned",
     name="learned-3",
     backbone={"name": "vgg_small", "norm": "batch", "plan": [4, "pool", 6]},
+    image_shape=(1, 8, 8),
+    tasks=[{"type": "classification", "name": "a", "num_classes": 3}],
+    structure={"kind": "allocated", "assignments": {}, "separate": False},
     allocation=Allocation(("a", "b", "shared"), (LayerAllocation("conv1", (1, 1, 2), (0.3, 0.2, 0.5), 0.7),)),
     seed=2**40,
     epochs=5,
@@ -27,6 +30,14 @@ LEARNED = ArchitectureRecord(
     scores={"validation": 0.25},
     training_seconds=1.5,
     probabilities_artifact="some-id",
+    weights_artifact="another-id",
+    monte_carlo=MonteCarloRecord(
+        samples=5,
+        parameters=234,
+        macs=2**34,
+        metrics={"validation": {"a/accuracy": 0.6, "a/uncertainty": 0.1}, "test": {"a/accuracy": 0.7}},
+        scores={"validation": 0.2, "test": 0.3},
+    ),
 )
 
 

@@ -1,13 +1,14 @@
 """The comparison: contract, intervals and verdicts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import ArchitectureRecord
+from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
 from sfgsearch.reporting import compare
 from sfgsearch.reporting._statistics import interval
 
@@ -19,6 +20,9 @@ def finalist(kind, name, trial, seed, accuracy, error):
         kind=kind,
         name=name,
         backbone={},
+        image_shape=(1, 8, 8),
+        tasks=[{"type": "classification", "name": "a", "num_classes": 3}],
+        structure={"kind": "allocated", "assignments": {}, "separate": False},
         allocation=Allocation.equal({"conv1": 6}, ("a", "b")),
         seed=seed,
         epochs=1,
@@ -34,6 +38,31 @@ def finalist(kind, name, trial, seed, accuracy, error):
 def finalists(learned, manual):
     records = [finalist("manual", "equal", 2, seed, 1 - error, error) for seed, error in enumerate(manual)]
     return records + [finalist("learned", "learned-1", 1, seed, 1 - error, error) for seed, error in enumerate(learned)]
+
+
+def relearned(record, error):
+    sampled = MonteCarloRecord(
+        samples=4,
+        parameters=99,
+        macs=4 * record.macs,
+        metrics={split: {"a/accuracy": 1 - error, "a/uncertainty": 0.1} for split in ("validation", "test")},
+        scores={"validation": error, "test": error},
+    )
+    units = {**record.units, "a/uncertainty": "nats"}
+    return replace(record, role="relearned", macs=record.macs + record.seed, units=units, monte_carlo=sampled)
+
+
+def test_what_was_learned_has_a_row_for_every_way_to_predict():
+    retrained = finalists([0.1, 0.2], [0.15, 0.25])
+    again = [relearned(record, 0.01) for record in retrained if record.kind == "learned"]
+    comparison = compare("demo", retrained + again, [])
+    rows = {row.name: row for row in comparison.rows}
+    assert list(rows) == ["learned-1", "learned-1 derived", "learned-1 monte carlo", "equal"]
+    assert [rows[name].inference for name in rows] == ["retrained", "derived", "monte_carlo", "retrained"]
+    assert rows["learned-1 derived"].macs == 100  # 100 and 101 over the two seeds
+    assert (rows["learned-1 monte carlo"].parameters, rows["learned-1 monte carlo"].macs) == (99, 400)
+    assert rows["learned-1 monte carlo"].metrics["a/uncertainty"].mean == pytest.approx(0.1)
+    assert comparison.verdicts() == compare("demo", retrained, []).verdicts()  # only equals are compared
 
 
 def test_the_interval_is_students():

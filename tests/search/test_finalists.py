@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import optuna
 import pytest
 
 from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import ComparisonSection
+from sfgsearch.methods import StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.search import current_finalists, missing_finalists, records_of, retrain_finalists, select_finalists
+from sfgsearch.search._space import suggest_learned
 
 FILTERS = {"conv1": 4, "conv2": 6}
 
@@ -20,6 +23,9 @@ def record(kind, name, trial, score):
         kind=kind,
         name=name,
         backbone={},
+        image_shape=(1, 8, 8),
+        tasks=[{"type": "classification", "name": "a", "num_classes": 3}],
+        structure={"kind": "allocated", "assignments": {}, "separate": False},
         allocation=Allocation.equal(FILTERS, ("a", "b")),
         seed=0,
         epochs=1,
@@ -80,7 +86,8 @@ def test_finalists_are_retrained_tested_and_continued(finished):
     retrain_finalists(objective, records, wanted[3:])
     assert missing(*finished) == []
     done = current_finalists(created, objective.config)
-    assert len(done) == 8
+    assert [record.role for record in done].count("relearned") == 2  # the learned one, over both seeds
+    assert len(done) == 8 + 2
     assert all(set(finalist.metrics) == {"train", "validation", "test"} for finalist in done)
 
 
@@ -94,6 +101,28 @@ def test_a_learned_finalist_is_the_compact_network_of_its_trial(finished):
     assert (finalist.parameters, finalist.macs) == (trial.parameters, trial.macs)
 
 
+def test_a_learned_finalist_is_learned_again_with_the_settings_of_its_trial(finished):
+    objective, created = finished
+    wanted = [finalist for finalist in missing(*finished) if finalist.role == "relearned"]
+    assert [(finalist.name, finalist.seed) for finalist in wanted] == [("learned-2", 1), ("learned-2", 2)]
+    assert {finalist.kind for finalist in wanted} == {"learned"}
+    retrain_finalists(objective, records_of(created), wanted)
+    trial = created.trials[2]
+    section = objective.config.learned
+    settings = suggest_learned(optuna.trial.FixedTrial(trial.params), section)
+    for finalist in records_of(created).all("relearned"):
+        again = objective.experiment.train(StochasticFilterGroups(settings), finalist.seed, splits=("test",))
+        assert finalist.metrics["test"] == again.metrics["test"]
+        assert finalist.monte_carlo.metrics["test"] == again.monte_carlo.metrics["test"]
+        assert finalist.allocation.to_dict() == again.system.allocation().to_dict()
+
+
+def test_learning_again_can_be_left_out(finished, study):
+    sections = {"manual": {"methods": ["equal", "constant_probabilities"]}, "quota": {"learned": 1, "searched": 1}}
+    config = study(**sections, comparison={"as_learned": False})
+    assert {finalist.role for finalist in missing_finalists(finished[1], config)} == {"finalist"}
+
+
 def test_finalists_that_the_file_no_longer_asks_for_leave_the_comparison(finished, study):
     objective, created = finished
     retrain_finalists(objective, records_of(created), missing(*finished))
@@ -101,6 +130,7 @@ def test_finalists_that_the_file_no_longer_asks_for_leave_the_comparison(finishe
     fewer = study(**sections, comparison={"seeds": 1, "searched": 0})
     left = {(record.name, record.seed) for record in current_finalists(created, fewer)}
     assert left == {("learned-2", 1), ("equal", 1)}
+    assert {record.role for record in current_finalists(created, fewer)} == {"finalist", "relearned"}
     assert missing_finalists(created, fewer) == []
 
 

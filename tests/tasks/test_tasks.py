@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sfgsearch.tasks import Classification, Regression
+from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation
 
 DIGIT = Classification("digit", num_classes=3)
 ANGLE = Regression("angle", scale=60.0, unit="degrees")
@@ -51,3 +51,28 @@ def test_heads_read_images_and_volumes(task, shape, hidden):
     task = type(task)(**{**vars(task), "hidden": hidden})
     for space in ((5, 5), (3, 3, 3)):
         assert task.head(6, len(space))(torch.randn(4, 6, *space)).shape == shape
+
+
+def test_uncertainty_of_classes_is_mutual_information_in_nats():
+    task = Classification("digit", num_classes=2)
+    sure, unsure = [[9.0, -9.0]] * 2, [[9.0, -9.0], [-9.0, 9.0]]
+    predictions = torch.tensor([sure, unsure]).transpose(0, 1)
+    torch.testing.assert_close(task.uncertainty(predictions), torch.tensor([0.0, math.log(2)]), atol=1e-3, rtol=0)
+    assert task.uncertainty_unit == "nats"
+
+
+def test_uncertainty_of_numbers_is_their_deviation_in_units():
+    task = Regression("age", scale=100.0, unit="years")
+    torch.testing.assert_close(task.uncertainty(torch.tensor([[0.1, 0.5], [0.3, 0.5]])), torch.tensor([10.0, 0.0]))
+    assert task.uncertainty_unit == "years"
+
+
+def test_uncertainty_of_voxels_has_their_shape():
+    segmentation = Segmentation("organs", num_classes=3)
+    logits = torch.randn(4, 2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    per_voxel = segmentation.uncertainty(logits)
+    expected = Classification("organs", num_classes=3).uncertainty(logits[:, :, :, 2, 3])
+    assert per_voxel.shape == (2, 5, 6)
+    torch.testing.assert_close(per_voxel[:, 2, 3], expected)
+    dense = DenseRegression("ct", scale=10.0, unit="HU")
+    torch.testing.assert_close(dense.uncertainty(torch.tensor([[[1.0]], [[3.0]]])), torch.tensor([[10.0]]))

@@ -1,0 +1,57 @@
+"""Code of the user's own that a study file names: data sets, backbones, tasks and methods to register."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfgsearch.errors import ConfigError
+
+KEY = "study.imports"
+
+
+def import_user_code(raw: dict[str, Any], file: Path) -> None:
+    """Import what ``study.imports`` lists, each once per process, before names in the study file are looked up.
+
+    Args:
+        raw: The study file as read. Entries that end in ``.py`` are files, relative to the study file; others are
+            modules that Python can import.
+        file: The study file.
+
+    Raises:
+        ConfigError: If the list is malformed, or something in it is missing or fails.
+    """
+    study = raw.get("study", {})
+    entries = study.get("imports", []) if isinstance(study, dict) else []
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not all(isinstance(e, str) for e in entries):
+        raise ConfigError(f"must be a list of modules and Python files, got {entries!r}", file=file, key=KEY)
+    for entry in entries:
+        try:
+            if entry.endswith(".py"):
+                _import_file((file.parent / entry).resolve())
+            else:
+                importlib.import_module(entry)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"cannot import {entry!r}: {reason}", file=file, key=KEY) from error
+
+
+def _import_file(path: Path) -> None:
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

@@ -1,0 +1,66 @@
+"""Task weights, fixed and learned."""
+
+import functools
+
+import pytest
+import torch
+
+from sfgsearch.backbones import vgg_small
+from sfgsearch.data import InMemory, MultiTaskData
+from sfgsearch.methods import manual_methods
+from sfgsearch.nn import NetworkSpec
+from sfgsearch.tasks import Regression
+from sfgsearch.training import Experiment, TrainingSettings
+from sfgsearch.training._weighting import TaskWeighting
+
+
+def test_fixed_weights_are_a_weighted_sum():
+    weighting = TaskWeighting([0.5, 2.0], learn=False)
+    assert float(weighting(torch.tensor([3.0, 4.0]))) == 0.5 * 3 + 2 * 4
+    assert list(weighting.parameters()) == []
+    assert weighting.current() == [0.5, 2.0]
+
+
+def test_learned_noise_gives_the_gaussian_likelihood():
+    """Half a squared error becomes -log N(y; x, sigma^2), up to the constant log(2 pi) / 2."""
+    weighting = TaskWeighting([1.0], learn=True)
+    with torch.no_grad():
+        weighting.log_variances.fill_(0.7)
+    prediction, target = torch.tensor([1.5]), torch.tensor([-0.4])
+    loss = weighting(0.5 * (prediction - target).square())
+    likelihood = torch.distributions.Normal(prediction, torch.tensor(0.7 / 2).exp()).log_prob(target)
+    assert loss.item() == pytest.approx(-float(likelihood) - torch.log(torch.tensor(2 * torch.pi)).item() / 2)
+    assert weighting.current() == pytest.approx([2.718281828**-0.7])
+
+
+def test_the_noise_settles_where_it_should():
+    """The minimum over s of exp(-s) L + s / 2 is at a variance of 2 L."""
+    weighting, losses = TaskWeighting([1.0, 3.0], learn=True), torch.tensor([0.2, 4.0])
+    optimiser = torch.optim.Adam(weighting.parameters(), lr=0.05)
+    for _ in range(1000):
+        optimiser.zero_grad()
+        weighting(losses).backward()
+        optimiser.step()
+    torch.testing.assert_close(weighting.log_variances.detach().exp(), 2 * losses, rtol=1e-3, atol=1e-3)
+
+
+def make_split(number, seed):
+    """One target that images show, and one that is noise."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(number, 1, 6, 6, generator=generator)
+    return InMemory(images, {"seen": images.mean((1, 2, 3)) * 6, "noise": torch.randn(number, generator=generator)})
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
+def test_training_learns_to_trust_the_task_that_can_be_learned(weighting):
+    tasks = (Regression("seen", weight=0.5), Regression("noise"))
+    data = MultiTaskData(tasks, make_split(256, 0), make_split(64, 1), make_split(64, 2))
+    spec = NetworkSpec(functools.partial(vgg_small, plan=(8, "pool", 8)), tasks, data.image_shape)
+    settings = TrainingSettings(epochs=20, batch_size=32, lr=0.02, device="cpu", task_weighting=weighting)
+    trained = Experiment(data, spec, settings).train(manual_methods["hard_sharing"](spec), seed=0)
+    first, last = trained.history[0].task_weights, trained.history[-1].task_weights
+    if weighting == "fixed":
+        assert first == last == {"seen": 0.5, "noise": 1.0}
+    else:
+        assert last["seen"] > 1.5 * first["seen"]
+        assert last["seen"] / 0.5 > 1.5 * last["noise"]
