@@ -2,6 +2,7 @@
 
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._registry import data_sets
+from sfgsearch.data._rotated_mnist import rotated_mnist
 from sfgsearch.data._splits import InMemory, MultiTaskData, batches
 
-__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs"]
+__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs", "rotated_mnist"]
