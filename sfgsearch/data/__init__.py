@@ -1,8 +1,9 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
 from sfgsearch.data._digit_pairs import digit_pairs
+from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotated_mnist import rotated_mnist
 from sfgsearch.data._splits import InMemory, MultiTaskData, batches
 
-__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs", "rotated_mnist"]
+__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs", "fashion_digits", "rotated_mnist"]
