@@ -45,6 +45,8 @@ def run(study_file: Path, trials: int | None, storage: str | None, seed: int | N
     console = Console(stderr=True)
     progress = StudyProgress(console)
     objective = Objective(config, on_epoch=progress.trial_epoch)
+    for note in objective.experiment.data.notes:
+        progress.note(f"{config.path}: {note}")
     with _sole_process(config):
         study = create_study(config, objective=objective)
         if is_single_process(study) and fail_running(study):

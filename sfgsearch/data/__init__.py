@@ -5,5 +5,15 @@ from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotated_mnist import rotated_mnist
 from sfgsearch.data._splits import InMemory, MultiTaskData, batches
+from sfgsearch.data._utkface import utkface
 
-__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs", "fashion_digits", "rotated_mnist"]
+__all__ = [
+    "InMemory",
+    "MultiTaskData",
+    "batches",
+    "data_sets",
+    "digit_pairs",
+    "fashion_digits",
+    "rotated_mnist",
+    "utkface",
+]
