@@ -38,11 +38,11 @@ def digit_pairs(seed: int, *, shift: int = 2, pairs_per_digit: int = 4) -> Multi
         raise DataError(f"shift must be 1 to {_SIDE} and pairs_per_digit at least 1, got {shift} and {pairs_per_digit}")
     digits = load_digits()
     random = np.random.default_rng(seed)
-    splits = (
+    train, validation, test = (
         _pair(digits, members, shift, pairs_per_digit, random) for members in stratified_split(digits.target, seed)
     )
     tasks = (Classification("first", num_classes=_CLASSES), Classification("second", num_classes=_CLASSES))
-    return MultiTaskData(tasks, *splits)
+    return MultiTaskData(tasks, train, validation, test)
 
 
 def _pair(digits, members, shift: int, repeats: int, random: np.random.Generator) -> InMemory:  # type: ignore[no-untyped-def]

@@ -64,12 +64,12 @@ def fashion_digits(
     if not all(len(members) for _, members in garments):
         raise DataError(f"{folder} holds {len(known[1])} training and {len(unknown[1])} test garments: too few")
     sizes = (pairs, evaluation_pairs, evaluation_pairs)
-    splits = [
+    train, validation, test = (
         _pair(source, _draw(members, size, random), (digits, digit_labels), _draw(own, size, random))
         for (source, members), own, size in zip(garments, stratified_split(digit_labels, seed), sizes, strict=True)
-    ]
+    )
     tasks = tuple(Classification(name, hidden=_HIDDEN, num_classes=CLASSES) for name in ("garment", "digit"))
-    return MultiTaskData(tasks, *splits)
+    return MultiTaskData(tasks, train, validation, test)
 
 
 def _read_garments(folder: Path, part: str) -> Labelled:

@@ -51,10 +51,10 @@ def rotated_mnist(seed: int, *, max_angle: float = 60.0, rotations: int = 1) -> 
         images = rotate(torch.from_numpy(digits[members])[:, None], targets * max_angle)
         return InMemory(images, {"digit": torch.from_numpy(labels[members]), "angle": targets})
 
-    train, validation, test = stratified_split(labels, seed)
-    splits = [turn(members) for members in (np.tile(train, rotations), validation, test)]
+    known, selecting, unseen = stratified_split(labels, seed)
+    train, validation, test = (turn(members) for members in (np.tile(known, rotations), selecting, unseen))
     tasks = (
         Classification("digit", hidden=_HIDDEN, num_classes=CLASSES),
         Regression("angle", hidden=_HIDDEN, scale=max_angle, unit="degrees"),
     )
-    return MultiTaskData(tasks, *splits)
+    return MultiTaskData(tasks, train, validation, test)

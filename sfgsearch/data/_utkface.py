@@ -85,8 +85,10 @@ def utkface(
     order = np.random.default_rng(seed).permutation(usable)
     held_out = math.ceil(_HELD_OUT_SHARE * len(order))
     parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
-    splits = [InMemory(torch.from_numpy(pictures[part]), _targets(faces, part, tasks)) for part in parts]
-    return MultiTaskData(tuple(_TASKS[name] for name in tasks), *splits, notes=notes)
+    train, validation, test = (
+        InMemory(torch.from_numpy(pictures[part]), _targets(faces, part, tasks)) for part in parts
+    )
+    return MultiTaskData(tuple(_TASKS[name] for name in tasks), train, validation, test, notes)
 
 
 def _find(folder: Path) -> list[Path]:
@@ -105,9 +107,9 @@ def _parse(folder: Path, files: list[Path]) -> tuple[list[_Face], dict[str, str]
     reasons: dict[str, str] = {}
     seen: set[str] = set()
     for file in files:
-        parsed = _parse_name(file)
-        if isinstance(parsed, _Face) and file.name not in seen:
-            seen.add(file.name)
+        parsed, photograph = _parse_name(file), file.name.split(".")[0]
+        if isinstance(parsed, _Face) and photograph not in seen:
+            seen.add(photograph)
             faces.append(parsed)
         else:
             reasons[str(file.relative_to(folder))] = parsed if isinstance(parsed, str) else "second file of its name"
