@@ -2,6 +2,8 @@
 
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._fashion_digits import fashion_digits
+from sfgsearch.data._folder import folder
+from sfgsearch.data._npz import npz
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotated_mnist import rotated_mnist
 from sfgsearch.data._splits import InMemory, MultiTaskData, batches
@@ -14,6 +16,8 @@ __all__ = [
     "data_sets",
     "digit_pairs",
     "fashion_digits",
+    "folder",
+    "npz",
     "rotated_mnist",
     "utkface",
 ]
