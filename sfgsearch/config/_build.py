@@ -14,6 +14,7 @@ from sfgsearch.backbones import backbones
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
 from sfgsearch.data import MultiTaskData, data_sets
+from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
@@ -80,7 +81,14 @@ def _try_out(spec: NetworkSpec) -> None:
 def _load_data(config: Config) -> MultiTaskData:
     with _blame(config, "data.name"):
         load = data_sets[config.data.name]
-    options = check_options(load, config.data.options, config.path, "data")
+    given = config.data_options
+    if "path" not in given and needs_path(load):
+        raise ConfigError(
+            f"{config.data.name} reads your own copy: set data.path or use --data PATH",
+            file=config.path,
+            key="data.path",
+        )
+    options = check_options(load, given, config.path, "data")
     with _blame(config, "data"):
         data = load(config.study.seed, **options)
     known = {task.name for task in data.tasks}
