@@ -13,7 +13,7 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.backbones import backbones
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
-from sfgsearch.data import MultiTaskData, data_sets
+from sfgsearch.data import Augmentation, MultiTaskData, data_sets
 from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
@@ -47,6 +47,9 @@ def build_experiment(config: Config) -> Experiment:
     spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape, config.backbone.norm)
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         num_layers = len(spec.filters)
+    augmentation = Augmentation(**config.augmentation.model_dump())
+    with _blame(config, "augmentation"):
+        augmentation.check(data.image_shape)
     settings = TrainingSettings(**config.training.model_dump())
     with _blame(config, "training.device"):
         resolve_device(settings.device)
@@ -54,7 +57,7 @@ def build_experiment(config: Config) -> Experiment:
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         _try_out(spec)
     _check_simplices(config, num_layers, len(data.tasks))
-    return Experiment(data, spec, settings)
+    return Experiment(data, spec, settings, augmentation)
 
 
 def _check_width(config: Config, spec: NetworkSpec) -> None:

@@ -20,6 +20,7 @@ from sfgsearch.config._settings import (
     words,
 )
 from sfgsearch.data import data_sets
+from sfgsearch.data._augmentation import FlipAxis, Padding
 from sfgsearch.data._registry import takes_path
 from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
@@ -76,6 +77,15 @@ class TaskSection(_Section):
 
     weight: Positive | None = None
     hidden: Count | None = None
+
+
+class AugmentationSection(_Section):
+    """Random changes to training images; see :class:`sfgsearch.data.Augmentation`."""
+
+    flips: Annotated[tuple[FlipAxis, ...], Field(strict=False)] = ()
+    crop: Count = 0
+    padding: Padding = "reflect"
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
 class TrainingSection(_Section):
@@ -211,6 +221,7 @@ class Config(_Section):
     backbone: BackboneSection
     tasks: dict[str, TaskSection] = {}
     training: TrainingSection = TrainingSection()
+    augmentation: AugmentationSection = AugmentationSection()
     quota: QuotaSection = QuotaSection()
     manual: ManualSection = ManualSection()
     learned: LearnedSection = LearnedSection()

@@ -1,5 +1,6 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
+from sfgsearch.data._augmentation import Augmentation
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._folder import folder
@@ -10,6 +11,7 @@ from sfgsearch.data._splits import InMemory, MultiTaskData, batches
 from sfgsearch.data._utkface import utkface
 
 __all__ = [
+    "Augmentation",
     "InMemory",
     "MultiTaskData",
     "batches",

@@ -8,18 +8,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_OUTSIDE = {"zero": "zeros", "reflect": "reflection"}
 
-def rotate(images: Tensor, degrees: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
+
+def rotate(
+    images: Tensor,
+    degrees: Tensor,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+    padding: Literal["zero", "reflect"] = "zero",
+) -> Tensor:
     """Rotate every image of a batch by an angle of its own, in one call.
 
-    A pixel at p of the result shows what the image has at R(-angle) p, both seen from the centre; outside the image
-    there is zero.
+    A pixel at p of the result shows what the image has at R(-angle) p, both seen from the centre.
 
     Args:
         images: Float of shape (B, C, H, W).
         degrees: Angles of shape (B,) in degrees; positive ones turn counterclockwise as one sees the image, its first
             row on top.
         mode: How values between pixels come about.
+        padding: What is outside the image: zero, or the image in a mirror at its border.
 
     Returns:
         The rotated images, shape (B, C, H, W).
@@ -30,4 +37,4 @@ def rotate(images: Tensor, degrees: Tensor, mode: Literal["bilinear", "nearest"]
     # grid_sample measures both axes from -1 to 1, whatever their lengths: the ratio keeps pixels square.
     to_source = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], dim=1).view(-1, 2, 3)
     grid = functional.affine_grid(to_source, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, mode, padding_mode="zeros", align_corners=False)
+    return functional.grid_sample(images, grid, mode, padding_mode=_OUTSIDE[padding], align_corners=False)
