@@ -15,10 +15,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
 storage_option = click.option("--storage", metavar="URL", help="Database URL instead of the study file's.")
+data_option = click.option(
+    "--data", metavar="PATH", type=click.Path(path_type=Path), help="Where the data are, instead of data.path."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 
 
-def read_study(path: Path, *, trials: int | None = None, seed: int | None = None, storage: str | None = None) -> Config:
+def read_study(
+    path: Path,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    storage: str | None = None,
+    data: Path | None = None,
+) -> Config:
     """Read a study file and apply what the command line changes.
 
     Raises:
@@ -26,6 +36,6 @@ def read_study(path: Path, *, trials: int | None = None, seed: int | None = None
     """
     config = load_config(path)
     try:
-        return config.with_overrides(trials=trials, seed=seed, storage=storage)
+        return config.with_overrides(trials=trials, seed=seed, storage=storage, data=data)
     except ValueError as error:
         raise ConfigError(str(error), file=path) from error

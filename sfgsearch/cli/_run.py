@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import read_study, storage_option, study_file
+from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
@@ -35,16 +35,19 @@ from sfgsearch.search._study import is_single_process, sqlite_file
 @click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
 @storage_option
 @click.option("--seed", type=int, metavar="S", help="The study's seed.")
-def run(study_file: Path, trials: int | None, storage: str | None, seed: int | None) -> None:
+@data_option
+def run(study_file: Path, trials: int | None, storage: str | None, seed: int | None, data: Path | None) -> None:
     """Create or continue the study, train and record its trials, and compare the winners.
 
     Every kind gets its quota of trials. Then the best of each kind are retrained from scratch over several seeds and
     measured, once, on test data. Running it again continues; a finished study reports at once.
     """
-    config = read_study(study_file, trials=trials, seed=seed, storage=storage)
+    config = read_study(study_file, trials=trials, seed=seed, storage=storage, data=data)
     console = Console(stderr=True)
     progress = StudyProgress(console)
     objective = Objective(config, on_epoch=progress.trial_epoch)
+    for note in objective.experiment.data.notes:
+        progress.note(f"{config.path}: {note}")
     with _sole_process(config):
         study = create_study(config, objective=objective)
         if is_single_process(study) and fail_running(study):

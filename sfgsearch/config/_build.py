@@ -13,7 +13,8 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.backbones import backbones
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
-from sfgsearch.data import MultiTaskData, data_sets
+from sfgsearch.data import Augmentation, MultiTaskData, data_sets
+from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
@@ -47,6 +48,9 @@ def build_experiment(config: Config) -> Experiment:
     spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape, config.backbone.norm)
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         num_layers = len(spec.filters)
+    augmentation = Augmentation(**config.augmentation.model_dump())
+    with _blame(config, "augmentation"):
+        augmentation.check(data.image_shape)
     settings = TrainingSettings(**config.training.model_dump())
     with _blame(config, "training.device"):
         resolve_device(settings.device)
@@ -54,7 +58,7 @@ def build_experiment(config: Config) -> Experiment:
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         _try_out(spec)
     _check_simplices(config, num_layers, len(data.tasks))
-    return Experiment(data, spec, settings)
+    return Experiment(data, spec, settings, augmentation)
 
 
 def _check_width(config: Config, spec: NetworkSpec) -> None:
@@ -81,7 +85,14 @@ def _try_out(spec: NetworkSpec) -> None:
 def _load_data(config: Config) -> MultiTaskData:
     with _blame(config, "data.name"):
         load = data_sets[config.data.name]
-    options = check_options(load, config.data.options, config.path, "data")
+    given = config.data_options
+    if "path" not in given and needs_path(load):
+        raise ConfigError(
+            f"{config.data.name} reads your own copy: set data.path or use --data PATH",
+            file=config.path,
+            key="data.path",
+        )
+    options = check_options(load, given, config.path, "data")
     with _blame(config, "data"):
         data = load(config.study.seed, **options)
     known = {task.name for task in data.tasks}

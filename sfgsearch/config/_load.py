@@ -83,6 +83,8 @@ def _location(location: tuple[int | str, ...], raw: Any) -> list[int | str]:
             raw = raw[part]
         elif isinstance(raw, list) and isinstance(part, int):
             found.append(part)
+            if part >= len(raw):  # a list of fixed length that is too short
+                break
             raw = raw[part]
         else:
             break

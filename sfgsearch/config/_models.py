@@ -19,6 +19,9 @@ from sfgsearch.config._settings import (
     WordSetting,
     words,
 )
+from sfgsearch.data import data_sets
+from sfgsearch.data._augmentation import FlipAxis, Padding
+from sfgsearch.data._registry import takes_path
 from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
@@ -75,6 +78,15 @@ class TaskSection(_Section):
 
     weight: Positive | None = None
     hidden: Count | None = None
+
+
+class AugmentationSection(_Section):
+    """Random changes to training images; see :class:`sfgsearch.data.Augmentation`."""
+
+    flips: Annotated[tuple[FlipAxis, ...], Field(strict=False)] = ()
+    crop: Count = 0
+    padding: Padding = "reflect"
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
 
 
 class TrainingSection(_Section):
@@ -217,6 +229,7 @@ class Config(_Section):
     backbone: BackboneSection
     tasks: dict[str, TaskSection] = {}
     training: TrainingSection = TrainingSection()
+    augmentation: AugmentationSection = AugmentationSection()
     quota: QuotaSection = QuotaSection()
     manual: ManualSection = ManualSection()
     learned: LearnedSection = LearnedSection()
@@ -248,8 +261,21 @@ class Config(_Section):
         file = URL.create("sqlite", database=str(self.folder / "study.db"))
         return self.study.storage or file.render_as_string()
 
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The options of the data set; a relative ``path`` counts from the study file's folder."""
+        options = self.data.options
+        if isinstance(options.get("path"), str):
+            options["path"] = str(self.path.parent / Path(options["path"]).expanduser())
+        return options
+
     def with_overrides(
-        self, *, trials: int | None = None, seed: int | None = None, storage: str | None = None
+        self,
+        *,
+        trials: int | None = None,
+        seed: int | None = None,
+        storage: str | None = None,
+        data: str | Path | None = None,
     ) -> Config:
         """Return the study with what a command line changes.
 
@@ -257,16 +283,24 @@ class Config(_Section):
             trials: All trials of the study, split over the kinds in the proportions of the file.
             seed: The study's seed.
             storage: The database URL.
+            data: Where the data set is, the option ``path`` of the data; relative to the working directory.
 
         Raises:
-            ValueError: If trials is below 1 or the seed out of range.
+            ValueError: If trials is below 1, the seed out of range, or the data set takes no path.
         """
         if (trials is not None and trials < 1) or (seed is not None and not 0 <= seed < 2**32):
             raise ValueError(f"trials must be at least 1 and the seed 0 to 2^32 - 1, got {trials} and {seed}")
         changes = {key: value for key, value in (("seed", seed), ("storage", storage)) if value is not None}
         changed = self.model_copy(update={"study": self.study.model_copy(update=changes)})
         changed._trials = trials
-        return changed
+        return changed if data is None else changed._with_data(Path(data))
+
+    def _with_data(self, path: Path) -> Config:
+        name = self.data.name
+        if name in data_sets and not takes_path(data_sets[name]):
+            raise ValueError(f"the data set {name!r} takes no path; leave out --data")
+        options = {**self.data.options, "path": str(path.expanduser().absolute())}
+        return self.model_copy(update={"data": DataSection(name=name, **options)})
 
     @property
     def budget(self) -> dict[str, int]:

@@ -1,7 +1,25 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
+from sfgsearch.data._augmentation import Augmentation
 from sfgsearch.data._digit_pairs import digit_pairs
+from sfgsearch.data._fashion_digits import fashion_digits
+from sfgsearch.data._folder import folder
+from sfgsearch.data._npz import npz
 from sfgsearch.data._registry import data_sets
+from sfgsearch.data._rotated_mnist import rotated_mnist
 from sfgsearch.data._splits import InMemory, MultiTaskData, batches
+from sfgsearch.data._utkface import utkface
 
-__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs"]
+__all__ = [
+    "Augmentation",
+    "InMemory",
+    "MultiTaskData",
+    "batches",
+    "data_sets",
+    "digit_pairs",
+    "fashion_digits",
+    "folder",
+    "npz",
+    "rotated_mnist",
+    "utkface",
+]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from sfgsearch.data._registry import data_sets
+from sfgsearch.data._sources import stratified_split
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification
 
 _SIDE, _CLASSES, _BRIGHTEST = 8, 10, 16.0
-_TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.2
 
 
 @data_sets.register("digit_pairs")
@@ -39,15 +38,11 @@ def digit_pairs(seed: int, *, shift: int = 2, pairs_per_digit: int = 4) -> Multi
         raise DataError(f"shift must be 1 to {_SIDE} and pairs_per_digit at least 1, got {shift} and {pairs_per_digit}")
     digits = load_digits()
     random = np.random.default_rng(seed)
-    rest, test = train_test_split(
-        np.arange(len(digits.target)), test_size=_TEST_SHARE, stratify=digits.target, random_state=seed
+    train, validation, test = (
+        _pair(digits, members, shift, pairs_per_digit, random) for members in stratified_split(digits.target, seed)
     )
-    train, validation = train_test_split(
-        rest, test_size=_VALIDATION_SHARE / (1 - _TEST_SHARE), stratify=digits.target[rest], random_state=seed
-    )
-    splits = (_pair(digits, members, shift, pairs_per_digit, random) for members in (train, validation, test))
     tasks = (Classification("first", num_classes=_CLASSES), Classification("second", num_classes=_CLASSES))
-    return MultiTaskData(tasks, *splits)
+    return MultiTaskData(tasks, train, validation, test)
 
 
 def _pair(digits, members, shift: int, repeats: int, random: np.random.Generator) -> InMemory:  # type: ignore[no-untyped-def]

@@ -21,7 +21,8 @@ class InMemory(Dataset[Batch]):
     """A split that fits into memory, and is fetched a batch at a time.
 
     Args:
-        images: Float of shape (N, C, *space).
+        images: Float of shape (N, C, *space), or uint8, which takes a quarter of the memory and comes out as float
+            in [0, 1].
         targets: For every task, a tensor whose first dimension is N.
 
     Raises:
@@ -38,12 +39,17 @@ class InMemory(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.images[index], {name: target[index] for name, target in self.targets.items()}
+        return _as_float(self.images[index]), {name: target[index] for name, target in self.targets.items()}
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return the images and targets of many indices at once."""
         chosen = torch.tensor(indices)
-        return self.images[chosen], {name: target[chosen] for name, target in self.targets.items()}
+        return _as_float(self.images[chosen]), {name: target[chosen] for name, target in self.targets.items()}
+
+
+def _as_float(images: Tensor) -> Tensor:
+    """Return float images as they are and bytes divided by 255."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,14 @@ class MultiTaskData:
         train: Training split.
         validation: Split for the selection of trials.
         test: Split that is read for the winners only.
+        notes: Sentences that a user should read, such as how many files were skipped.
     """
 
     tasks: tuple[Task, ...]
     train: InMemory
     validation: InMemory
     test: InMemory
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, ...]:

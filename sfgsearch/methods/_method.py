@@ -25,18 +25,20 @@ class Randomness:
         weights: Draws initial weights and probabilities, on the CPU.
         order: Shuffles the training data, on the CPU.
         gates: Draws gates, on the training device.
+        augmentation: Draws changes to training images, on the CPU.
     """
 
     weights: torch.Generator
     order: torch.Generator
     gates: torch.Generator
+    augmentation: torch.Generator
 
     @classmethod
     def from_seed(cls, seed: int, device: torch.device) -> Randomness:
-        """Return three independent generators that the seed fixes."""
+        """Return four independent generators that the seed fixes."""
         root = torch.Generator().manual_seed(seed)
-        seeds = torch.randint(2**62, (3,), generator=root).tolist()
-        places = (torch.device("cpu"), torch.device("cpu"), device)
+        places = (torch.device("cpu"), torch.device("cpu"), device, torch.device("cpu"))
+        seeds = [int(torch.randint(2**62, (), generator=root)) for _ in places]
         return cls(*(torch.Generator(place).manual_seed(value) for place, value in zip(places, seeds, strict=True)))
 
 

@@ -171,6 +171,7 @@ def _settings(config: Config) -> dict[str, Any]:
         sections["study"].pop(key)
     for key in ("device", "threads"):
         sections["training"].pop(key)
+    sections["data"].pop("path", None)
     sections["manual"].pop("methods")
     return _flatten(sections)
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from sfgsearch.data import MultiTaskData, batches
+from sfgsearch.data import Augmentation, MultiTaskData, batches
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
@@ -104,11 +104,13 @@ class Experiment:
         data: The data set.
         spec: The network.
         settings: The training settings.
+        augmentation: What training batches go through; statistics and metrics come from unchanged images.
     """
 
     data: MultiTaskData
     spec: NetworkSpec
     settings: TrainingSettings
+    augmentation: Augmentation = field(default_factory=Augmentation)
     _errors: dict[str, RelativeError] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -173,7 +175,8 @@ class Experiment:
             if on_epoch:
                 on_epoch(history[-1])
 
-        train(system, self.data, self.settings, randomness.order, self.device, end_epoch)
+        augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
+        train(system, self.data, self.settings, randomness.order, self.device, end_epoch, augment)
         return system, system.predictor(self._calibration).eval(), history
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:

@@ -19,6 +19,9 @@ from sfgsearch.tasks import Task
 from sfgsearch.training._settings import TrainingSettings
 from sfgsearch.training._weighting import TaskWeighting
 
+Augment = Callable[[Tensor, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+"""Returns images and targets of a training batch after random changes."""
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -71,6 +74,7 @@ def train(
     order: torch.Generator,
     device: torch.device,
     on_epoch: Callable[[int, StepLosses], None],
+    augment: Augment | None = None,
 ) -> None:
     """Train a system's network.
 
@@ -81,6 +85,7 @@ def train(
         order: Shuffles the training split.
         device: Where the network is.
         on_epoch: Called with the epoch (from zero) and its losses after every epoch; what it raises ends training.
+        augment: Changes every batch at random, on the device.
 
     Raises:
         NonFiniteLossError: If the objective is NaN or infinite, which is checked at every epoch's end.
@@ -103,6 +108,8 @@ def train(
         system.network.train()
         sums, epoch_steps = torch.zeros(len(names) + 1, device=device), 0
         for images, targets in batches(data.train, settings.batch_size, device, order):
+            if augment:
+                images, targets = augment(images, targets)
             system.begin_step(step, total)
             predictions = system.network(images)
             task_losses = torch.stack(_task_losses(data.tasks, predictions, targets))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from sfgsearch import create_study, load_config
 from sfgsearch.cli import main
@@ -268,3 +269,16 @@ def test_markup_in_names_is_text(study_file, capsys):
     status, out, _ = call(capsys, "compare", path)
     assert status == 0
     assert "x[/red] [bold]y: no finalist yet" in out
+
+
+def test_a_run_says_first_which_files_were_skipped(study_file, capsys, tmp_path):
+    for index in range(24):
+        side = Image.new("RGB", (8, 8), (10 * index,) * 3)
+        (tmp_path / "faces").mkdir(exist_ok=True)
+        side.save(tmp_path / "faces" / f"{index}_{index // 2 % 2}_0_{index:03}.jpg")
+    (tmp_path / "faces" / "5_1_20170109142408075.jpg").write_bytes(b"")
+    faces = {"name": "utkface", "pairs_per_digit": None, "path": str(tmp_path / "faces"), "size": 8}
+    path = study_file(**{**SMALL, "data": faces, "comparison": {"seeds": 1}})
+    status, _, err = call(capsys, "run", path)
+    assert status == 0, err
+    assert err.splitlines()[0].endswith("skipped 1 of 25 files: 5_1_20170109142408075.jpg (3 fields instead of 4)")

@@ -1,0 +1,144 @@
+"""Random flips, crops and rotations of training batches.
+
+Space is (height, width) or (depth, height, width); every function works on images (B, C, *space) and on dense targets
+(B, *space) that go through it as (B, 1, *space).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from sfgsearch.data._rotation import rotate
+from sfgsearch.errors import DataError
+
+FlipAxis = Literal["horizontal", "vertical", "depth"]
+Padding = Literal["reflect", "zero"]
+
+_DIMENSIONS: dict[FlipAxis, int] = {"horizontal": -1, "vertical": -2, "depth": -3}
+_HALF_TURN = 180.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training batch goes through, in this order: flips, rotation, crop. By default nothing.
+
+    Targets for the whole image stay as they are: leave out what would make them wrong, such as rotation where the
+    task is to tell an angle.
+
+    Args:
+        flips: Axes along which every image is flipped with probability 1/2, ``"horizontal"`` (left and right),
+            ``"vertical"`` or ``"depth"``.
+        crop: Pixels by which images are padded on every side before a random crop of the original size: each image
+            is shifted by up to so many pixels along each axis.
+        padding: What is beyond the border, for crops and rotations: the image in a mirror, or zero, which in
+            classes is the first one.
+        rotation: Largest angle in degrees; each image is turned by a uniform one up to it, in the axial plane
+            (height and width).
+    """
+
+    flips: tuple[FlipAxis, ...] = ()
+    crop: int = 0
+    padding: Padding = "reflect"
+    rotation: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.flips or self.crop or self.rotation)
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Check that images (C, *space) can go through it.
+
+        Raises:
+            DataError: If an axis is unknown, twice there or none of the images', or a number is out of range.
+        """
+        space = image_shape[1:]
+        axes = get_args(FlipAxis)[: len(space)]
+        if len(set(self.flips)) < len(self.flips) or not set(self.flips) <= set(axes):
+            raise DataError(f"flips must be some of {', '.join(map(repr, axes))} here, got {list(self.flips)}")
+        if not 0 <= self.crop < min(space):
+            raise DataError(f"crop must be at least 0 and below the {min(space)} pixels of a side, got {self.crop}")
+        if self.padding not in get_args(Padding):
+            raise DataError(f"padding must be 'reflect' or 'zero', got {self.padding!r}")
+        if not 0 <= self.rotation <= _HALF_TURN:
+            raise DataError(f"rotation must be 0 to {_HALF_TURN:g} degrees, got {self.rotation}")
+
+    def __call__(
+        self, images: Tensor, targets: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a batch after random changes, images and dense targets alike.
+
+        Args:
+            images: Float of shape (B, C, *space).
+            targets: By task; those of shape (B, *space) are dense.
+            generator: Draws the changes, on the CPU, whatever device the batch is on.
+        """
+        number, space, device = len(images), images.shape[2:], images.device
+        maps = [images]
+        dense = [name for name, target in targets.items() if target.shape[1:] == space]
+        maps += [targets[name][:, None] for name in dense]
+        for axis in self.flips:
+            chosen = (torch.rand(number, generator=generator) < 0.5).to(device)
+            maps = [flip(values, axis, chosen) for values in maps]
+        if self.rotation:
+            degrees = ((2 * torch.rand(number, generator=generator) - 1) * self.rotation).to(device)
+            maps = [turn(values, degrees, self.padding) for values in maps]
+        if self.crop:
+            reach = 2 * self.crop + 1
+            offsets = (torch.randint(reach, (number, len(space)), generator=generator) - self.crop).to(device)
+            maps = [shift(values, offsets, self.padding) for values in maps]
+        changed = {name: values[:, 0] for name, values in zip(dense, maps[1:], strict=True)}
+        return maps[0], {**targets, **changed}
+
+
+def flip(values: Tensor, axis: FlipAxis, chosen: Tensor) -> Tensor:
+    """Flip the chosen ones of a batch.
+
+    Args:
+        values: Shape (B, C, *space).
+        axis: Which axis is reversed.
+        chosen: Bool of shape (B,).
+    """
+    return torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), values.flip(_DIMENSIONS[axis]), values)
+
+
+def shift(values: Tensor, offsets: Tensor, padding: Padding) -> Tensor:
+    """Crop every image of a batch at a place of its own, padding what lies beyond the border.
+
+    Args:
+        values: Shape (B, C, *space), of any type.
+        offsets: Whole numbers of shape (B, dimensions): where along each axis the crop begins, from -size + 1 to
+            size - 1.
+        padding: The image in a mirror (the border itself is not repeated) or zero.
+
+    Returns:
+        The crops, as large as the images: at p they show what was at p + offset.
+    """
+    for dimension, offset in enumerate(offsets.T, start=2):
+        size = values.shape[dimension]
+        place = torch.arange(size, device=values.device) + offset[:, None]
+        inside = (place >= 0) & (place < size)
+        mirrored = (size - 1) - (place.abs() - (size - 1)).abs()
+        shape = [len(values), *[1] * (values.ndim - 1)]
+        shape[dimension] = size
+        values = values.gather(dimension, mirrored.view(shape).expand_as(values))
+        if padding == "zero":
+            values = values * inside.view(shape)
+    return values
+
+
+def turn(values: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
+    """Rotate every image of a batch in the axial plane by an angle of its own.
+
+    Args:
+        values: Shape (B, C, *space); float is interpolated, whole numbers are those of the nearest pixel.
+        degrees: Angles of shape (B,), counterclockwise.
+        padding: What is beyond the border.
+    """
+    slices = values.flatten(1, -3)
+    if values.is_floating_point():
+        return rotate(slices, degrees, "bilinear", padding).view_as(values)
+    return rotate(slices.float(), degrees, "nearest", padding).round().to(values.dtype).view_as(values)

@@ -1,0 +1,137 @@
+"""UTKFace: age, gender and race of people in photographs, from the user's own copy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sfgsearch.data._pictures import describe_skipped, read_pictures
+from sfgsearch.data._registry import data_sets
+from sfgsearch.data._splits import InMemory, MultiTaskData
+from sfgsearch.errors import DataError
+from sfgsearch.tasks import Classification, Regression, Task
+
+_HELD_OUT_SHARE = 0.15
+"""Of all faces, in validation and in test each; rounded up as in the published 16,594 / 3,557 / 3,557."""
+
+_OLDEST, _YEARS, _FEWEST = 116, 100.0, 4
+_SUFFIXES = {".jpg", ".jpeg"}
+_TASKS: dict[str, Task] = {
+    "age": Regression("age", scale=_YEARS, unit="years"),
+    "gender": Classification("gender", num_classes=2),
+    "race": Classification("race", num_classes=5),
+}
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,3}")
+
+
+@dataclass(frozen=True)
+class _Face:
+    file: Path
+    age: int
+    gender: int
+    race: int
+
+
+@data_sets.register("utkface")
+def utkface(
+    seed: int,
+    *,
+    path: str | Path,
+    size: int = 64,
+    tasks: tuple[Literal["age", "gender", "race"], ...] = ("age", "gender"),
+) -> MultiTaskData:
+    """Photographs of faces: how old is a person, and of which gender?
+
+    Reads the user's own copy of UTKFace (Zhang, Song, Qi, CVPR 2017), JPEG files named ``age_gender_race_time.jpg``
+    in a folder or below it. Files that are misnamed or cannot be decoded are skipped and counted, and so are files
+    with the name of another, since the published archives hold some photographs twice and one copy could end in
+    training, the other in test.
+
+    Args:
+        seed: Fixes the split: 70 % training, 15 % validation, 15 % test.
+        path: The folder.
+        size: Pixels a side to which photographs are resized.
+        tasks: Which of ``age`` (years; targets are divided by 100), ``gender`` (0 male, 1 female) and ``race``
+            (0 White, 1 Black, 2 Asian, 3 Indian, 4 others; the annotators' terms) to predict, in this order.
+
+    Returns:
+        Images of shape (3, size, size) as bytes, which batches hold as float in [0, 1], and the tasks.
+
+    Raises:
+        DataError: If the folder is not there or holds no usable photograph, or an option is out of range.
+    """
+    if size < 1 or not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(_TASKS):
+        raise DataError(f"size must be at least 1 and tasks some of {', '.join(_TASKS)}, got {size} and {list(tasks)}")
+    folder = Path(path)
+    files = _find(folder)
+    faces, reasons = _parse(folder, files)
+    pictures, broken = read_pictures([face.file for face in faces], (size, size))
+    reasons |= {str(faces[index].file.relative_to(folder)): reason for index, reason in broken.items()}
+    usable = np.array([index for index in range(len(faces)) if index not in broken])
+    notes = (describe_skipped(len(files), dict(sorted(reasons.items()))),) if reasons else ()
+    if len(usable) < _FEWEST:
+        raise DataError(
+            f"{folder} holds {len(usable)} usable photographs of {len(files)}, too few for three splits; "
+            f"{'; '.join(notes) or 'add more'}"
+        )
+    order = np.random.default_rng(seed).permutation(usable)
+    held_out = math.ceil(_HELD_OUT_SHARE * len(order))
+    parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
+    train, validation, test = (
+        InMemory(torch.from_numpy(pictures[part]), _targets(faces, part, tasks)) for part in parts
+    )
+    return MultiTaskData(tuple(_TASKS[name] for name in tasks), train, validation, test, notes)
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the JPEG files in a folder and below, in the order of their paths."""
+    if not folder.is_dir():
+        raise DataError(f"path: there is no folder {folder}; set it to your copy of UTKFace")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    if not files:
+        raise DataError(f"path: {folder} holds no JPEG file; set it to your copy of UTKFace")
+    return files
+
+
+def _parse(folder: Path, files: list[Path]) -> tuple[list[_Face], dict[str, str]]:
+    """Return the faces of well-named files, and for the others the reason by relative path."""
+    faces: list[_Face] = []
+    reasons: dict[str, str] = {}
+    seen: set[str] = set()
+    for file in files:
+        parsed, photograph = _parse_name(file), file.name.split(".")[0]
+        if isinstance(parsed, _Face) and photograph not in seen:
+            seen.add(photograph)
+            faces.append(parsed)
+        else:
+            reasons[str(file.relative_to(folder))] = parsed if isinstance(parsed, str) else "second file of its name"
+    return faces, reasons
+
+
+def _parse_name(file: Path) -> _Face | str:
+    """Return what a file's name says, or what is wrong with it."""
+    fields = file.name.split("_")
+    if len(fields) != 4:
+        return f"{len(fields)} fields instead of 4"
+    highest = {"age": _OLDEST, "gender": 1, "race": 4}
+    numbers = {}
+    for (name, limit), field in zip(highest.items(), fields, strict=False):
+        if not _WHOLE_NUMBER.fullmatch(field) or int(field) > limit:
+            return f"{name} is {field!r}, not 0 to {limit}"
+        numbers[name] = int(field)
+    return _Face(file, **numbers)
+
+
+def _targets(faces: list[_Face], members: NDArray[np.int64], tasks: Sequence[str]) -> dict[str, torch.Tensor]:
+    targets = {name: torch.tensor([getattr(faces[index], name) for index in members]) for name in tasks}
+    if "age" in targets:
+        targets["age"] = targets["age"].float() / _YEARS
+    return targets
