@@ -2,6 +2,16 @@
 
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._registry import data_sets
-from sfgsearch.data._splits import InMemory, MultiTaskData, batches
+from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
+from sfgsearch.data._window import SlidingWindow
 
-__all__ = ["InMemory", "MultiTaskData", "batches", "data_sets", "digit_pairs"]
+__all__ = [
+    "InMemory",
+    "MultiTaskData",
+    "SlidingWindow",
+    "Split",
+    "batches",
+    "data_sets",
+    "digit_pairs",
+    "largest_batch",
+]

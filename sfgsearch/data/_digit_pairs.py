@@ -45,9 +45,9 @@ def digit_pairs(seed: int, *, shift: int = 2, pairs_per_digit: int = 4) -> Multi
     train, validation = train_test_split(
         rest, test_size=_VALIDATION_SHARE / (1 - _TEST_SHARE), stratify=digits.target[rest], random_state=seed
     )
-    splits = (_pair(digits, members, shift, pairs_per_digit, random) for members in (train, validation, test))
+    splits = [_pair(digits, members, shift, pairs_per_digit, random) for members in (train, validation, test)]
     tasks = (Classification("first", num_classes=_CLASSES), Classification("second", num_classes=_CLASSES))
-    return MultiTaskData(tasks, *splits)
+    return MultiTaskData(tasks, splits[0], splits[1], splits[2])
 
 
 def _pair(digits, members, shift: int, repeats: int, random: np.random.Generator) -> InMemory:  # type: ignore[no-untyped-def]
