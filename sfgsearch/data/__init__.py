@@ -1,5 +1,6 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
+from sfgsearch.data._brain_slices import brain_slices
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
@@ -11,6 +12,7 @@ __all__ = [
     "SlidingWindow",
     "Split",
     "batches",
+    "brain_slices",
     "data_sets",
     "digit_pairs",
     "largest_batch",
