@@ -37,8 +37,8 @@ def brain_slices(seed: int, *, spacing: int = 2, every: int = 1) -> MultiTaskDat
         every: Reads one of so many slices of a slab, which has 7.
 
     Returns:
-        Images of shape (1, 144 / spacing, 180 / spacing) in [0, 1], and the tasks ``grey_matter`` (a probability)
-        and ``regions`` (background, cortex, deep nuclei, cerebellum).
+        Images of shape (1, 180 / spacing, 144 / spacing) in [0, 1], front to back and left to right, and the tasks
+        ``grey_matter`` (a probability) and ``regions`` (background, cortex, deep nuclei, cerebellum).
 
     Raises:
         DataError: If a package of the extra ``brain`` is missing or an option is out of range.
@@ -85,8 +85,17 @@ def _split(template: BrainTemplate, slabs: list[range], spacing: int) -> InMemor
 
 
 def _average(slices: NDArray[np.float32], spacing: int) -> NDArray[np.float32]:
-    """Average squares of ``spacing`` pixels a side: slices (X, Y, N) to (N, X / spacing, Y / spacing)."""
+    """Average squares of ``spacing`` pixels a side.
+
+    Args:
+        slices: Shape (X, Y, N), left to right and back to front.
+        spacing: Divides X and Y.
+
+    Returns:
+        Shape (N, Y / spacing, X / spacing), front to back and left to right, as people look at slices.
+    """
     width, height, number = slices.shape
-    squares = slices.transpose(2, 0, 1).reshape(number, width // spacing, spacing, height // spacing, spacing)
+    upright = slices[:, ::-1].transpose(2, 1, 0)
+    squares = upright.reshape(number, height // spacing, spacing, width // spacing, spacing)
     averages: NDArray[np.float32] = squares.mean(axis=(2, 4))
     return averages

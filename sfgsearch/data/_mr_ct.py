@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,9 +40,10 @@ def mr_ct(
     """From MRI: what would a CT show, and which organ lies where?
 
     Reads one folder per subject with ``mr.nii.gz``, ``ct.nii.gz`` (Hounsfield units) and ``labels.nii.gz`` (0 is the
-    background), all three on one grid; ``.nii`` will do. Volumes are turned to RAS order. Each MRI gets the mean 0 and
-    standard deviation 1 over its foreground, the voxels above its own mean. Subjects that cannot be used (a file
-    missing, broken or not finite, grids that differ) are skipped, and a note of the data set lists them with reasons.
+    background), all three on one grid; ``.nii`` will do. Volumes are turned to (depth, height, width): bottom to
+    top, front to back, left to right. Each MRI gets the mean 0 and standard deviation 1 over its foreground, the
+    voxels above its own mean. Subjects that cannot be used (a file missing, broken or not finite, grids that differ)
+    are skipped, and a note of the data set lists them with reasons.
 
     Args:
         seed: Fixes the split by subject: 60 % training, 20 % validation, 20 % test, at least one each.
@@ -50,7 +51,7 @@ def mr_ct(
         mode: ``"slices"`` trains on one random crop per axial slice and epoch and evaluates whole slices;
             ``"patches"`` trains on random patches of volumes and evaluates whole volumes. Both slide a window over
             what is evaluated.
-        patch: Voxels a side of a crop or patch, or one number for each of its two or three sides.
+        patch: Voxels a side of a crop or patch, or one number for each side: (height, width) or (depth, height, width).
         patches_per_volume: Patches of every volume in an epoch, at positions drawn anew; for ``"patches"`` only.
         overlap: Share of a window that the next one covers too.
         classes: Names of the labels from 0; as many as the greatest label asks for, without names, if empty.
@@ -127,13 +128,18 @@ def _prepare(
     images: list[Tensor] = []
     targets: dict[str, list[Tensor]] = {"ct": [], "organs": []}
     for subject in subjects:
-        mr = torch.from_numpy(_normalise(subject.mr))
-        ct = torch.from_numpy(subject.ct.clip(*ct_range) / np.float32(_HOUNSFIELD))
-        labels = torch.from_numpy(subject.labels)
-        images += [image[None] for image in (mr.unbind(-1) if mode == "slices" else [mr])]
-        targets["ct"] += ct.unbind(-1) if mode == "slices" else [ct]
-        targets["organs"] += labels.unbind(-1) if mode == "slices" else [labels]
+        mr = _to_depth_height_width(_normalise(subject.mr))
+        ct = _to_depth_height_width(subject.ct.clip(*ct_range) / np.float32(_HOUNSFIELD))
+        labels = _to_depth_height_width(subject.labels)
+        images += [image[None] for image in (mr.unbind() if mode == "slices" else [mr])]
+        targets["ct"] += ct.unbind() if mode == "slices" else [ct]
+        targets["organs"] += labels.unbind() if mode == "slices" else [labels]
     return images, targets
+
+
+def _to_depth_height_width(volume: NDArray[Any]) -> Tensor:
+    """Turn a volume (X, Y, Z) in RAS order, so that slices stand as people look at them."""
+    return torch.from_numpy(np.ascontiguousarray(volume[:, ::-1].transpose(2, 1, 0)))
 
 
 def _normalise(mr: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ def data():
 
 def slices_of(data, split):
     """Return which slices of the template the images of a split are."""
-    brain = torch.from_numpy(brain_template().t1[18:162, 18:198].copy()).permute(2, 0, 1)
+    brain = torch.from_numpy(brain_template().t1[18:162, 197:17:-1].T.copy())
     return [int((brain == image).all((1, 2)).nonzero()) for image in getattr(data, split).images[:, 0]]
 
 
@@ -64,7 +64,7 @@ def test_labels_and_template_are_aligned():
 @pytest.mark.parametrize("spacing", [1, 2, 3, 4, 6])
 def test_shapes_ranges_and_types(spacing):
     data = brain_slices(1, spacing=spacing)
-    space = (144 // spacing, 180 // spacing)
+    space = (180 // spacing, 144 // spacing)
     assert data.image_shape == (1, *space)
     assert [len(getattr(data, split)) for split in SPLITS] == [63, 21, 21]
     for split in SPLITS:
@@ -99,8 +99,8 @@ def test_images_are_the_slices_of_their_slabs(data):
         assert slices_of(data, split) == expected
         targets = getattr(data, split).targets
         middle = len(expected) // 2
-        regions = brain_template().regions[18:162, 18:198, expected[middle]]
-        assert np.array_equal(targets["regions"][middle], regions)
+        regions = brain_template().regions[18:162, 197:17:-1, expected[middle]]
+        assert np.array_equal(targets["regions"][middle], regions.T)
 
 
 def test_regions_have_their_share_of_voxels(data):
@@ -111,8 +111,8 @@ def test_regions_have_their_share_of_voxels(data):
 
 def test_pixels_are_averages_and_have_the_region_of_most(data):
     coarse = brain_slices(0, spacing=3)
-    squares = data.train.targets["regions"][30].reshape(48, 3, 60, 3).permute(0, 2, 1, 3).reshape(48, 60, 9)
-    grey = data.train.targets["grey_matter"][30].reshape(48, 3, 60, 3).mean((1, 3))
+    squares = data.train.targets["regions"][30].reshape(60, 3, 48, 3).permute(0, 2, 1, 3).reshape(60, 48, 9)
+    grey = data.train.targets["grey_matter"][30].reshape(60, 3, 48, 3).mean((1, 3))
     torch.testing.assert_close(coarse.train.targets["grey_matter"][30], grey)
     counts = torch.nn.functional.one_hot(squares, 4).sum(2)
     chosen = counts.gather(2, coarse.train.targets["regions"][30][..., None])[..., 0]
