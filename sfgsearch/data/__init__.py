@@ -1,24 +1,35 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
 from sfgsearch.data._augmentation import Augmentation
+from sfgsearch.data._brain_slices import brain_slices
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._folder import folder
+from sfgsearch.data._mr_ct import mr_ct
 from sfgsearch.data._npz import npz
+from sfgsearch.data._patches import RandomPatches, WholeImages
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotated_mnist import rotated_mnist
-from sfgsearch.data._splits import InMemory, MultiTaskData, batches
+from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
 from sfgsearch.data._utkface import utkface
+from sfgsearch.data._window import SlidingWindow
 
 __all__ = [
     "Augmentation",
     "InMemory",
     "MultiTaskData",
+    "RandomPatches",
+    "SlidingWindow",
+    "Split",
+    "WholeImages",
     "batches",
+    "brain_slices",
     "data_sets",
     "digit_pairs",
     "fashion_digits",
     "folder",
+    "largest_batch",
+    "mr_ct",
     "npz",
     "rotated_mnist",
     "utkface",

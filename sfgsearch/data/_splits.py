@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task
 
@@ -17,8 +19,37 @@ Targets = dict[str, Tensor]
 Batch = tuple[Tensor, Targets]
 
 
-class InMemory(Dataset[Batch]):
-    """A split that fits into memory, and is fetched a batch at a time.
+class Split(Dataset[Batch], ABC):
+    """Images and their targets for every task, fetched a batch at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    @abstractmethod
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return images, float of shape (B, C, *space), and the targets by task of many indices at once."""
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of an image; of the first, where sizes differ."""
+
+    @abstractmethod
+    def target(self, name: str) -> Tensor:
+        """Return all targets of a task, for trivial predictions; of any shape, and integers of any type for classes."""
+
+    @property
+    def max_batch(self) -> int | None:
+        """The most images that a batch can hold: 1 where sizes differ; None for any number."""
+        return None
+
+    def begin_epoch(self, generator: torch.Generator) -> None:
+        """Prepare for a shuffled epoch; splits of random patches draw new positions from ``generator``."""
+
+
+class InMemory(Split):
+    """A split that fits into memory.
 
     Args:
         images: Float of shape (N, C, *space), or uint8, which takes a quarter of the memory and comes out as float
@@ -46,6 +77,15 @@ class InMemory(Dataset[Batch]):
         chosen = torch.tensor(indices)
         return _as_float(self.images[chosen]), {name: target[chosen] for name, target in self.targets.items()}
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of one image."""
+        return tuple(self.images.shape[1:])
+
+    def target(self, name: str) -> Tensor:
+        """Return all targets of a task."""
+        return self.targets[name]
+
 
 def _as_float(images: Tensor) -> Tensor:
     """Return float images as they are and bytes divided by 255."""
@@ -62,46 +102,56 @@ class MultiTaskData:
         validation: Split for the selection of trials.
         test: Split that is read for the winners only.
         notes: Sentences that a user should read, such as how many files were skipped.
+        window: How a network predicts images larger than those it is trained on; at once if None.
     """
 
     tasks: tuple[Task, ...]
-    train: InMemory
-    validation: InMemory
-    test: InMemory
+    train: Split
+    validation: Split
+    test: Split
     notes: tuple[str, ...] = ()
+    window: SlidingWindow | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, *space) of one image."""
-        return tuple(self.train.images.shape[1:])
+        """(C, *space) of one training image."""
+        return self.train.image_shape
 
 
 def batches(
-    split: InMemory, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    split: Split, batch_size: int, device: torch.device, generator: torch.Generator | None = None
 ) -> Iterator[Batch]:
     """Yield the batches of one epoch on a device.
 
     Args:
         split: What to read.
-        batch_size: Images per batch; the last batch of an epoch may be smaller.
+        batch_size: Images per batch, fewer where the split says so; the last batch of an epoch may be smaller.
         device: Where batches go.
         generator: Shuffles the epoch; in order if None. A shuffled epoch drops a last batch of one image, which
             batch norm could not use.
     """
+    if generator is not None:
+        split.begin_epoch(generator)
+    size = largest_batch(split, batch_size)
     loader = DataLoader(
         split,
-        batch_size=batch_size,
+        batch_size=size,
         shuffle=generator is not None,
         generator=generator or torch.Generator(),  # without one of its own, a loader draws from torch's
         collate_fn=_as_fetched,
     )
     for images, targets in loader:
-        if generator is not None and len(images) == 1:
+        if generator is not None and len(images) == 1 < size:
             continue
         yield (
             images.to(device, non_blocking=True),
             {name: target.to(device, non_blocking=True) for name, target in targets.items()},
         )
+
+
+def largest_batch(split: Split, batch_size: int) -> int:
+    """Return how many images a batch of a split holds: ``batch_size``, or fewer where the split says so."""
+    return min(batch_size, split.max_batch or batch_size)
 
 
 def _as_fetched(batch: Any) -> Any:

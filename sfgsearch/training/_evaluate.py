@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from sfgsearch.data import MultiTaskData
+from sfgsearch.data import MultiTaskData, Split
 from sfgsearch.errors import DataError
 from sfgsearch.nn import MonteCarloEnsemble
 from sfgsearch.tasks import Task
@@ -90,10 +90,11 @@ class RelativeError:
     """
 
     def __init__(self, data: MultiTaskData, split: str) -> None:
-        targets = getattr(data, split).targets
+        measured: Split = getattr(data, split)
         self._tasks = data.tasks
         self._trivial = {
-            task.name: task.trivial_error(data.train.targets[task.name], targets[task.name]) for task in data.tasks
+            task.name: task.trivial_error(data.train.target(task.name), measured.target(task.name))
+            for task in data.tasks
         }
         for name, error in self._trivial.items():
             if not error > 0:

@@ -125,7 +125,9 @@ class Experiment:
         return self._errors[split]
 
     def evaluate(self, predictor: nn.Module, split: str) -> Metrics:
-        """Return the metrics of a predictor on a split."""
+        """Return the metrics of a predictor on a split; a data set's window slides over images that are larger."""
+        if self.data.window:
+            predictor = self.data.window.over(predictor)
         examples = batches(getattr(self.data, split), self.settings.batch_size, self.device)
         return evaluate(predictor, self.data.tasks, examples, self.device)
 

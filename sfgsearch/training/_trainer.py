@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfgsearch.data import MultiTaskData, batches
+from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
 from sfgsearch.methods import System
@@ -96,7 +96,7 @@ def train(
     if learn:
         groups.append({"params": list(weighting.parameters()), "lr": settings.lr, "scheduled": True})
     optimiser = torch.optim.Adam(groups)
-    steps_per_epoch = _count_steps(len(data.train), settings.batch_size)
+    steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))
     total = settings.epochs * steps_per_epoch
     decay = torch.optim.lr_scheduler.LambdaLR(
         optimiser, [_decay(settings, total if group["scheduled"] else None) for group in optimiser.param_groups]

@@ -1,0 +1,143 @@
+"""Splits of large images: random patches of them for training, whole ones for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sfgsearch.data._splits import Batch, Split, Targets
+from sfgsearch.errors import DataError
+
+Images = Sequence[Tensor]
+"""Float tensors of shape (C, *space), of sizes that may differ."""
+
+DenseTargets = Mapping[str, Images]
+"""By task, a tensor of shape (*space) for every image: float, or uint8 for classes, which come out as int64."""
+
+
+class WholeImages(Split):
+    """Images of any size with dense targets, one at a time where sizes differ.
+
+    Args:
+        images: The images.
+        targets: Their targets.
+
+    Raises:
+        DataError: If there are no images, or a target's space differs from its image's.
+    """
+
+    def __init__(self, images: Images, targets: DenseTargets) -> None:
+        _check(images, targets)
+        self._images, self._targets = list(images), {name: list(values) for name, values in targets.items()}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return images of one size and their targets."""
+        targets = {name: _stack([values[index] for index in indices]) for name, values in self._targets.items()}
+        return torch.stack([self._images[index] for index in indices]), targets
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of the first image."""
+        return tuple(self._images[0].shape)
+
+    def target(self, name: str) -> Tensor:
+        """Return the targets of all voxels, of shape (voxels,)."""
+        return torch.cat([target.flatten() for target in self._targets[name]])
+
+    @property
+    def max_batch(self) -> int | None:
+        """1 where sizes differ, None otherwise."""
+        return None if len({image.shape for image in self._images}) == 1 else 1
+
+
+class RandomPatches(Split):
+    """Patches at random positions of images with dense targets; every shuffled epoch draws positions anew.
+
+    Images smaller than a patch are padded with their border, and so are their targets.
+
+    Args:
+        images: The images.
+        targets: Their targets.
+        size: Space of a patch.
+        per_image: Patches of every image in an epoch.
+        seed: Fixes the positions before the first shuffled epoch.
+
+    Raises:
+        DataError: If there are no images, a target's space differs from its image's, or the size has other dimensions.
+    """
+
+    def __init__(
+        self, images: Images, targets: DenseTargets, size: tuple[int, ...], per_image: int = 1, seed: int = 0
+    ) -> None:
+        _check(images, targets)
+        if images[0].ndim - 1 != len(size) or min(size) < 1 or per_image < 1:
+            raise DataError(
+                f"patches of size {size}, {per_image} per image, cannot be cut from images {tuple(images[0].shape)}"
+            )
+        self._voxels = {name: list(values) for name, values in targets.items()}
+        self._images = [_pad(image, size) for image in images]
+        self._targets = {name: [_pad(target[None], size)[0] for target in values] for name, values in targets.items()}
+        self._size, self._per_image = size, per_image
+        self.begin_epoch(torch.Generator().manual_seed(seed))
+
+    def __len__(self) -> int:
+        return len(self._images) * self._per_image
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return the patches of many indices at once, and their targets."""
+        patches: list[Tensor] = []
+        targets: dict[str, list[Tensor]] = {name: [] for name in self._targets}
+        for index in indices:
+            image = index // self._per_image
+            starts = self._starts[index].tolist()
+            where = tuple(slice(start, start + side) for start, side in zip(starts, self._size, strict=True))
+            patches.append(self._images[image][(slice(None), *where)])
+            for name, values in self._targets.items():
+                targets[name].append(values[image][where])
+        stacked: Targets = {name: _stack(values) for name, values in targets.items()}
+        return torch.stack(patches), stacked
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of a patch."""
+        return (self._images[0].shape[0], *self._size)
+
+    def target(self, name: str) -> Tensor:
+        """Return the targets of all voxels of all images, of shape (voxels,), wherever patches lie."""
+        return torch.cat([target.flatten() for target in self._voxels[name]])
+
+    def begin_epoch(self, generator: torch.Generator) -> None:
+        """Draw the position of every patch, uniformly over those inside its image."""
+        space = torch.tensor([image.shape[1:] for image in self._images]).repeat_interleave(self._per_image, dim=0)
+        positions = space - torch.tensor(self._size) + 1
+        draws = torch.rand(positions.shape, generator=generator, dtype=torch.float64)
+        self._starts = (draws * positions).long()
+
+
+def _check(images: Images, targets: DenseTargets) -> None:
+    spaces = [tuple(image.shape[1:]) for image in images]
+    for name, values in targets.items():
+        if [tuple(target.shape) for target in values] != spaces:
+            raise DataError(f"targets of task {name!r} differ in number or size from the images")
+    if not images:
+        raise DataError("a split needs at least one image")
+
+
+def _stack(values: list[Tensor]) -> Tensor:
+    stacked = torch.stack(values)
+    return stacked.long() if stacked.dtype == torch.uint8 else stacked
+
+
+def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Repeat the border at the far ends of an image (C, *space) until a patch fits."""
+    missing = [max(side - have, 0) for side, have in zip(size, image.shape[1:], strict=True)]
+    if not any(missing):
+        return image
+    pads = [amount for side in reversed(missing) for amount in (0, side)]
+    return functional.pad(image[None].float(), pads, mode="replicate")[0].to(image.dtype)
