@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sfgsearch.data._task_types import task_from_dict, task_types
 from sfgsearch.errors import DataError
-from sfgsearch.tasks import Task
+from sfgsearch.tasks import Task, task_from_dict, task_types
 
 DENSE_TYPES = frozenset({"segmentation", "dense_regression"})
 """Types with a target for every pixel."""

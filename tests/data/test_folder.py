@@ -9,7 +9,6 @@ from PIL import Image
 
 from sfgsearch.config import build_experiment
 from sfgsearch.data import folder
-from sfgsearch.data._task_types import task_types
 from sfgsearch.errors import DataError
 
 NUMBER = 30
@@ -89,7 +88,6 @@ def test_another_table(place):
     assert len(folder(0, path=place, tasks=TASKS, table="few.csv").train) == 8
 
 
-@pytest.mark.skipif("segmentation" not in task_types, reason="needs the types of dense tasks")
 def test_maps_of_dense_tasks(place):
     organs = np.random.default_rng(0).integers(4, size=(NUMBER, 6, 8))
     for index, labels in enumerate(organs):

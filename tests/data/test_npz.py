@@ -6,7 +6,6 @@ import torch
 
 from sfgsearch.config import build_experiment
 from sfgsearch.data import npz
-from sfgsearch.data._task_types import task_types
 from sfgsearch.errors import ConfigError, DataError
 
 NUMBER = 40
@@ -102,7 +101,6 @@ def test_groups_and_named_splits(write):
     assert sorted((named.test.targets["age"] * 50).round().int().tolist()) == list(range(4, NUMBER, 5))
 
 
-@pytest.mark.skipif("segmentation" not in task_types, reason="needs the types of dense tasks")
 def test_dense_targets(write):
     organs = np.random.default_rng(0).integers(3, size=(NUMBER, 6, 4))
     tasks = {
