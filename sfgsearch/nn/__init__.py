@@ -6,6 +6,13 @@ from sfgsearch.nn._blocks import MakeBlock, StreamBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._cross_stitch import (
+    CrossStitch,
+    CrossStitchBuilder,
+    CrossStitchConv,
+    Granularity,
+    cross_stitch_structure,
+)
 from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
@@ -21,10 +28,14 @@ __all__ = [
     "Backbone",
     "Complexity",
     "ConvRequest",
+    "CrossStitch",
+    "CrossStitchBuilder",
+    "CrossStitchConv",
     "Derived",
     "EachStream",
     "FilterGroups",
     "GateSampling",
+    "Granularity",
     "Head",
     "LayerBuilder",
     "MakeBlock",
@@ -42,6 +53,7 @@ __all__ = [
     "SurveyBuilder",
     "allocated_structure",
     "complexity",
+    "cross_stitch_structure",
     "derive",
     "initialise",
     "map_streams",
