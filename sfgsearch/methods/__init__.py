@@ -7,6 +7,7 @@ from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._method import Method, System
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
+from sfgsearch.methods._task_routing import TaskRouting
 
 __all__ = [
     "ConstantProbabilities",
@@ -18,5 +19,6 @@ __all__ = [
     "SFGSettings",
     "StochasticFilterGroups",
     "System",
+    "TaskRouting",
     "manual_methods",
 ]

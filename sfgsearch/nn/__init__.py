@@ -17,6 +17,7 @@ from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._routed import RoutedBlocks, RoutedBuilder, RoutedConv, routed_allocation, routed_structure
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
@@ -42,6 +43,9 @@ __all__ = [
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "RoutedBlocks",
+    "RoutedBuilder",
+    "RoutedConv",
     "SFGBuilder",
     "SFGConv",
     "SFGConv2d",
@@ -59,6 +63,8 @@ __all__ = [
     "map_streams",
     "monte_carlo_structure",
     "reestimate_statistics",
+    "routed_allocation",
+    "routed_structure",
     "sfg_layers",
     "structures",
 ]
