@@ -4,6 +4,7 @@ from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._cross_stitch import CrossStitchNetworks
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
+from sfgsearch.methods._maximum_roaming import MaximumRoaming
 from sfgsearch.methods._method import Method, System
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
@@ -14,6 +15,7 @@ __all__ = [
     "CrossStitchNetworks",
     "FixedAllocation",
     "InitialSettings",
+    "MaximumRoaming",
     "Method",
     "PriorSettings",
     "SFGSettings",
