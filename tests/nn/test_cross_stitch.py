@@ -151,3 +151,14 @@ def test_the_cost_is_that_of_all_networks_and_their_units(tiny, num_tasks):
     mixing = sum(filters * pixels for filters, _, pixels in shapes)
     read = sum(reader.weight.numel() for reader in readers)
     assert cost.macs == num_tasks * convolutions + num_tasks**2 * mixing + read
+
+
+def test_volumes_are_mixed_alike(tiny):
+    spec = tiny.spec(2, dimensions=3)
+    network = spec.build(CrossStitchBuilder(2, 3, spec.norm, own=1.0)).eval()
+    name = spec.task_names[1]
+    features = tiny.images(spec)
+    for layer, pool in zip(layers(network), (2, 1, 1), strict=True):
+        features = torch.nn.functional.max_pool3d(layer.tasks[1](features), pool)
+    expected = network.heads[name].reader(features.mean((2, 3, 4)))
+    torch.testing.assert_close(network(tiny.images(spec))[name].reshape(expected.shape), expected)

@@ -185,3 +185,15 @@ def test_masks_of_unknown_layers_are_refused(tiny):
 def test_blocks_on_top_of_anything_but_a_layer_are_refused():
     with pytest.raises(BackboneError, match="per_stream"):
         RoutedBuilder({}, 2, 2).per_stream(StreamLayout.full(4, 3), lambda _channels: None)
+
+
+def test_volumes_are_masked_alike(tiny):
+    spec = tiny.spec(2, dimensions=3)
+    masks = {name: random_masks(width, 2, 0.4, tiny.seeded(0)) for name, width in spec.filters.items()}
+    network = spec.build(RoutedBuilder(masks, 2, 3, spec.norm))
+    tiny.randomise(network)
+    streams = network.backbone((tiny.images(spec),) * 3)
+    for task in range(2):
+        speaks = streams[task].abs().sum((0, 2, 3, 4)) > 0
+        assert bool(speaks.any())
+        assert not bool((speaks & ~masks["conv3"][task]).any())
