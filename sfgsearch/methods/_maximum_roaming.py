@@ -37,8 +37,9 @@ class MaximumRoaming(Method):
         m_{i^-t} \leftarrow 0, \quad m_{i^+t} \leftarrow 1, \qquad
         i^- \sim \mathcal{U}\{i : m_{it} = 1\}, \quad i^+ \sim \mathcal{U}\{i : i \text{ was never in } m_t\}
 
-    The paper gives all layers the same :math:`\Delta`, so that wide layers roam longer. Here, as in later code of
-    its authors, all layers finish together: a task that lacks R filters of a layer at the start exchanges one after
+    The paper's code exchanges after the same :math:`\Delta` in all layers, so that wide layers roam longer, and takes
+    an optimiser step for each task in turn. Here all tasks are trained in one step and, as in later code of its
+    authors, all layers finish together: a task that lacks R filters of a layer at the start exchanges one after
     every :math:`\Delta = \text{finish} \cdot \text{steps} / (R + 1)` steps, and several at once where that is less
     than a step.
 
