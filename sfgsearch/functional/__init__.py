@@ -3,6 +3,7 @@
 from sfgsearch.functional._categorical import categorical_entropy, categorical_kl, mutual_information
 from sfgsearch.functional._initial import InitialFamily, initial_probs
 from sfgsearch.functional._objective import variational_objective
+from sfgsearch.functional._partitions import random_masks, roam
 from sfgsearch.functional._priors import linear_depth_prior, simplex, uniform_prior
 from sfgsearch.functional._relaxation import gumbel_softmax
 from sfgsearch.functional._schedules import ScheduleFamily, TemperatureSchedule, temperature
@@ -17,6 +18,8 @@ __all__ = [
     "initial_probs",
     "linear_depth_prior",
     "mutual_information",
+    "random_masks",
+    "roam",
     "simplex",
     "temperature",
     "uniform_prior",

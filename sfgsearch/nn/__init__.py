@@ -6,10 +6,18 @@ from sfgsearch.nn._blocks import MakeBlock, StreamBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._cross_stitch import (
+    CrossStitch,
+    CrossStitchBuilder,
+    CrossStitchConv,
+    Granularity,
+    cross_stitch_structure,
+)
 from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._routed import RoutedBlocks, RoutedBuilder, RoutedConv, routed_allocation, routed_structure
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
@@ -21,16 +29,23 @@ __all__ = [
     "Backbone",
     "Complexity",
     "ConvRequest",
+    "CrossStitch",
+    "CrossStitchBuilder",
+    "CrossStitchConv",
     "Derived",
     "EachStream",
     "FilterGroups",
     "GateSampling",
+    "Granularity",
     "Head",
     "LayerBuilder",
     "MakeBlock",
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "RoutedBlocks",
+    "RoutedBuilder",
+    "RoutedConv",
     "SFGBuilder",
     "SFGConv",
     "SFGConv2d",
@@ -42,11 +57,14 @@ __all__ = [
     "SurveyBuilder",
     "allocated_structure",
     "complexity",
+    "cross_stitch_structure",
     "derive",
     "initialise",
     "map_streams",
     "monte_carlo_structure",
     "reestimate_statistics",
+    "routed_allocation",
+    "routed_structure",
     "sfg_layers",
     "structures",
 ]

@@ -4,6 +4,7 @@ Methods and backbones come from the registries, so a new one is held to this as 
 """
 
 import functools
+import json
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
 from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import NetworkSpec
+from sfgsearch.nn import NetworkSpec, Structure
 
 CPU = torch.device("cpu")
 BATCH = 8
@@ -20,6 +21,9 @@ IMAGE_SHAPE = (2, 16, 16)
 # Sampled groups of narrow layers may come out empty by chance, and an empty group trains nothing.
 BACKBONE_OPTIONS = {"vgg_small": {"plan": (24, "pool", 32, 24)}, "vgg11": {"width": 0.25}}
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
+
+# Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
+DESCRIBED_ONLY = {"task_routing", "maximum_roaming"}
 
 
 def searched(spec):
@@ -51,9 +55,14 @@ def spec(request, tiny, num_tasks):
 
 
 @pytest.fixture(params=list(METHODS))
-def build(request, spec):
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def build(name, spec):
     """Return what builds the method's system from a seed."""
-    method = METHODS[request.param](spec)
+    method = METHODS[name](spec)
     return lambda seed=0: method.build(spec, Randomness.from_seed(seed, CPU), CPU)
 
 
@@ -68,7 +77,7 @@ def take_step(tiny, system):
     return predictions
 
 
-def test_a_method_keeps_the_contract(tiny, build):
+def test_a_method_keeps_the_contract(tiny, name, build):
     system = build()
     spec = system.spec
     predictions = take_step(tiny, system)
@@ -77,7 +86,10 @@ def test_a_method_keeps_the_contract(tiny, build):
     assert system.kl().shape == ()
 
     allocation = system.allocation()
-    allocation.check_fits(spec.filters, spec.task_names)
+    if name in DESCRIBED_ONLY:
+        assert_describes(allocation, spec)
+    else:
+        allocation.check_fits(spec.filters, spec.task_names)
     again = Allocation.from_json(allocation.to_json())
     assert again.to_dict() == allocation.to_dict()
     assert min(system.complexity()) > 0
@@ -89,9 +101,17 @@ def test_a_method_keeps_the_contract(tiny, build):
             predictions = predictor(images)
         assert_shapes(spec, predictions)
         assert all(bool(prediction.isfinite().all()) for prediction in predictions.values())
-    for name, probs in system.probabilities().items():
-        assert probs.shape == (spec.filters[name], len(spec.tasks) + 1)
+    for layer, probs in system.probabilities().items():
+        assert probs.shape == (spec.filters[layer], len(spec.tasks) + 1)
         torch.testing.assert_close(probs.sum(1), torch.ones(len(probs)))
+
+
+def assert_describes(allocation, spec):
+    assert allocation.tasks == spec.task_names
+    assert [layer.name for layer in allocation.layers] == list(spec.filters)
+    for layer in allocation.layers:
+        assert layer.num_filters <= spec.filters[layer.name]
+        assert all(count + layer.shared > 0 for count in layer.counts[:-1])
 
 
 def assert_shapes(spec, predictions):
@@ -116,3 +136,18 @@ def test_a_seed_fixes_a_system(tiny, build):
     for name, prediction in predictions[0].items():
         assert torch.equal(prediction, predictions[1][name])
         assert not torch.equal(prediction, predictions[2][name])
+
+
+def test_a_structure_rebuilds_the_network_that_predicts(tiny, build):
+    system = build()
+    tiny.randomise(system.network)
+    images = tiny.images(system.spec, BATCH)
+    predictor = system.predictor(lambda: [images, images + 1]).eval()
+    written = json.dumps(system.structure().to_dict())
+    again = Structure.from_dict(json.loads(written)).build(system.spec)
+    again.load_state_dict(predictor.state_dict())
+    with torch.no_grad():
+        expected, found = predictor(images), again(images)
+    assert_shapes(system.spec, found)
+    for task, prediction in expected.items():
+        assert torch.equal(found[task], prediction)

@@ -1,0 +1,134 @@
+"""Maximum Roaming: every task uses a part of each layer's filters, and has used them all before training ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.functional import random_masks, roam
+from sfgsearch.methods._fixed import FixedSystem
+from sfgsearch.methods._method import Method, Randomness
+from sfgsearch.methods._registry import manual_methods
+from sfgsearch.nn import (
+    MultiTaskNetwork,
+    NetworkSpec,
+    RoutedBuilder,
+    RoutedConv,
+    Structure,
+    initialise,
+    routed_allocation,
+    routed_structure,
+)
+
+
+@dataclass(frozen=True)
+class MaximumRoaming(Method):
+    r"""Let the filters of every task roam through the layer (Pascal, Michiardi, Bost, Huet & Zuluaga, AAAI 2021).
+
+    Training starts from the masks of task routing, :func:`~sfgsearch.functional.random_masks`. After every
+    :math:`\Delta` steps each task drops a random one of the filters that it holds and takes a random one that it has
+    never held, until it has held every filter for at least :math:`\Delta` steps, see
+    :func:`~sfgsearch.functional.roam`:
+
+    .. math::
+        m_{i^-t} \leftarrow 0, \quad m_{i^+t} \leftarrow 1, \qquad
+        i^- \sim \mathcal{U}\{i : m_{it} = 1\}, \quad i^+ \sim \mathcal{U}\{i : i \text{ was never in } m_t\}
+
+    The paper's code exchanges after the same :math:`\Delta` in all layers, so that wide layers roam longer, and takes
+    an optimiser step for each task in turn. Here all tasks are trained in one step and, as in later code of its
+    authors, all layers finish together: a task that lacks R filters of a layer at the start exchanges one after
+    every :math:`\Delta = \text{finish} \cdot \text{steps} / (R + 1)` steps, and several at once where that is less
+    than a step.
+
+    The paper's sharing ratio p is the proportion of filters that a task holds, :math:`p = \sigma + (1 - \sigma) / T`.
+    The network predicts as it trains, with the masks of the last step; complexity is that of
+    :class:`~sfgsearch.methods.TaskRouting`.
+
+    Args:
+        sharing: The sharing ratio sigma, from 0 to 1.
+        finish: The part of training that filters roam in, above 0 and at most 1.
+    """
+
+    sharing: float = 0.5
+    finish: float = 0.5
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> RoamingSystem:
+        """Draw the masks to start from and build the network."""
+        num_tasks = len(spec.tasks)
+        masks = {
+            name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
+            for name, num_filters in spec.filters.items()
+        }
+        seed = int(torch.randint(2**62, (), generator=randomness.weights))
+        network = spec.build(RoutedBuilder(masks, num_tasks, spec.dimensions, spec.norm))
+        initialise(network, randomness.weights)
+        return RoamingSystem(network.to(device), spec, masks, self.finish, torch.Generator().manual_seed(seed))
+
+
+class RoamingSystem(FixedSystem):
+    """A routed network whose masks change in training.
+
+    Args:
+        network: The routed network.
+        spec: What built it.
+        masks: The masks to start from by layer, in depth order, bool of shape (T, K) on the CPU.
+        finish: As in :class:`MaximumRoaming`.
+        generator: Draws what tasks exchange, on the CPU.
+    """
+
+    def __init__(
+        self,
+        network: MultiTaskNetwork,
+        spec: NetworkSpec,
+        masks: dict[str, Tensor],
+        finish: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(network, spec, routed_allocation(masks, spec.task_names), routed_structure(masks))
+        self._finish, self._generator = finish, generator
+        self._masks, self._visited = dict(masks), dict(masks)
+        self._lacking = {name: (~mask).sum(1) for name, mask in masks.items()}
+        self._layers = {module.name: module for module in network.modules() if isinstance(module, RoutedConv)}
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Let the tasks exchange the filters that are due."""
+        for name, lacking in self._lacking.items():
+            due = (step * (lacking + 1) / (self._finish * steps)).floor().long().minimum(lacking)
+            taken = lacking - (~self._visited[name]).sum(1)
+            if bool((due > taken).any()):
+                swaps = (due - taken).clamp_min(0)
+                self._masks[name], self._visited[name] = roam(
+                    self._masks[name], self._visited[name], swaps, self._generator
+                )
+                self._layers[name].set_masks(self._masks[name])
+
+    def allocation(self) -> Allocation:
+        """Describe the masks as of now."""
+        return routed_allocation(self._masks, self.spec.task_names)
+
+    def structure(self) -> Structure:
+        """Return the structure with the masks as of now."""
+        return routed_structure(self._masks)
+
+
+@manual_methods.register("maximum_roaming")
+def maximum_roaming(spec: NetworkSpec, *, sharing: float = 0.5, finish: float = 0.5) -> Method:
+    """Train one set of filters, of which each task uses a part that changes until it has used them all.
+
+    Args:
+        spec: The network.
+        sharing: The sharing ratio: 0 splits filters among tasks, 1 shares them all.
+        finish: The part of training that filters roam in, above 0 and at most 1.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+    del spec
+    if not 0 <= sharing <= 1:
+        raise ValueError(f"sharing must be from 0 to 1, got {sharing}")
+    if not 0 < finish <= 1:
+        raise ValueError(f"finish must be above 0 and at most 1, got {finish}")
+    return MaximumRoaming(sharing, finish)
