@@ -50,7 +50,7 @@ def brain_slices(seed: int, *, spacing: int = 2, every: int = 1) -> MultiTaskDat
     slabs = _assign_slabs(template.regions, every, np.random.default_rng(seed))
     train, validation, test = (_split(template, slabs[name], spacing) for name in ("train", "validation", "test"))
     tasks = (
-        DenseRegression("grey_matter", unit="probability", span=1.0),
+        DenseRegression("grey_matter", span=1.0),
         Segmentation("regions", num_classes=len(REGIONS), classes=REGIONS),
     )
     return MultiTaskData(tasks, train, validation, test)

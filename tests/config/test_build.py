@@ -25,7 +25,7 @@ def test_manual_allocations_are_counts_or_proportions(study):
 @pytest.mark.parametrize(
     ("sections", "key", "remedy"),
     [
-        ({"data": {"name": "digits"}}, "data.name", "digit_pairs, mr_ct"),
+        ({"data": {"name": "digits"}}, "data.name", "digit_pairs"),
         ({"data": {"shif": 1}}, "data.shif", "did you mean 'shift'"),
         ({"data": {"shift": "two"}}, "data.shift", "integer"),
         ({"data": {"shift": 99}}, "data", "1 to 8"),
