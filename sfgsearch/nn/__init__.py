@@ -6,6 +6,7 @@ from sfgsearch.nn._blocks import MakeBlock, StreamBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._convert import ConvertedNetwork, convert
 from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
@@ -22,6 +23,7 @@ __all__ = [
     "Backbone",
     "Complexity",
     "ConvRequest",
+    "ConvertedNetwork",
     "Derived",
     "EachStream",
     "FilterGroups",
@@ -43,6 +45,7 @@ __all__ = [
     "SurveyBuilder",
     "allocated_structure",
     "complexity",
+    "convert",
     "derive",
     "initialise",
     "map_streams",
