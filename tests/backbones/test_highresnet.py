@@ -143,7 +143,7 @@ def test_blocks_are_optional():
 
 
 def test_a_step_on_a_volume_fits_into_memory():
-    """Forward and backward of the masked network, two tasks, one patch of 32x32x32; about 1.4 GiB."""
+    """Forward and backward of the masked network, two tasks, one patch of 32x32x32; about 1.1 GiB."""
     result = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert 0.1 * GIBIBYTE < int(result.stdout) < 4 * GIBIBYTE
