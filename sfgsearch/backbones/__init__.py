@@ -1,6 +1,19 @@
 """Backbones: the convolutional networks that allocations apply to."""
 
+from sfgsearch.backbones._highresnet import HighResBlock, HighResNet, highresnet
 from sfgsearch.backbones._registry import backbones
+from sfgsearch.backbones._resnet import BasicBlock, ResNet, resnet
 from sfgsearch.backbones._vgg import VGG, vgg11, vgg_small
 
-__all__ = ["VGG", "backbones", "vgg11", "vgg_small"]
+__all__ = [
+    "VGG",
+    "BasicBlock",
+    "HighResBlock",
+    "HighResNet",
+    "ResNet",
+    "backbones",
+    "highresnet",
+    "resnet",
+    "vgg11",
+    "vgg_small",
+]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from sfgsearch.backbones._registry import backbones
+from sfgsearch.backbones._width import widen
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn import Backbone, EachStream, LayerBuilder, Streams
 
@@ -54,9 +55,7 @@ class VGG(Backbone):
 
 
 def _widen(plan: Sequence[int | str], width: float) -> list[int | str]:
-    if not width > 0:
-        raise BackboneError(f"width must be positive, got {width}")
-    return [step if isinstance(step, str) else max(1, round(step * width)) for step in plan]
+    return [step if isinstance(step, str) else widen([step], width)[0] for step in plan]
 
 
 @backbones.register("vgg11")

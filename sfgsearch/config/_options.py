@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
@@ -17,7 +17,7 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
     """Check options against the keyword-only parameters of a function.
 
     Args:
-        part: A registered data set, backbone or method.
+        part: A registered data set, backbone or method, a function or a class.
         options: What the study file says.
         file: The study file.
         key: The section that the options stand in.
@@ -28,7 +28,7 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
     Raises:
         ConfigError: If an option is unknown, missing or of a wrong type.
     """
-    hints = get_type_hints(part)
+    hints = get_type_hints(cast("Any", part).__init__ if inspect.isclass(part) else part)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(part).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:

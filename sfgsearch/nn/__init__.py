@@ -6,6 +6,7 @@ from sfgsearch.nn._blocks import MakeBlock, StreamBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._convert import ConvertedNetwork, convert
 from sfgsearch.nn._cross_stitch import (
     CrossStitch,
     CrossStitchBuilder,
@@ -17,6 +18,7 @@ from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._routed import RoutedBlocks, RoutedBuilder, RoutedConv, routed_allocation, routed_structure
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
@@ -29,6 +31,7 @@ __all__ = [
     "Backbone",
     "Complexity",
     "ConvRequest",
+    "ConvertedNetwork",
     "CrossStitch",
     "CrossStitchBuilder",
     "CrossStitchConv",
@@ -57,11 +60,13 @@ __all__ = [
     "SurveyBuilder",
     "allocated_structure",
     "complexity",
+    "convert",
     "cross_stitch_structure",
     "derive",
     "initialise",
     "map_streams",
     "monte_carlo_structure",
+    "norm_factory",
     "reestimate_statistics",
     "routed_allocation",
     "routed_structure",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -59,6 +59,7 @@ class LayerBuilder(ABC):
     def __init__(self, num_tasks: int, dimensions: int, norm: str = "batch") -> None:
         self.num_tasks, self.dimensions, self.norm = num_tasks, dimensions, norm
         self._names: list[str] = []
+        self._convolved: list[StreamLayout] = []
 
     def image(self, channels: int) -> StreamLayout:
         """Return the layout of the input: every stream is the whole image."""
@@ -99,7 +100,9 @@ class LayerBuilder(ABC):
             raise BackboneError(f"a backbone names two layers {name!r}; layer names must differ")
         self._names.append(name)
         request = ConvRequest(name, source, out_channels, kernel_size, stride, padding, dilation, activation)
-        return self._build_conv(request)
+        layer, layout = self._build_conv(request)
+        self._convolved.append(layout)
+        return layer, layout
 
     def add(self, first: StreamLayout, second: StreamLayout) -> tuple[nn.Module, StreamLayout]:
         """Build a residual addition.
@@ -127,6 +130,12 @@ class LayerBuilder(ABC):
         Raises:
             BackboneError: If the streams come from elsewhere than :meth:`conv` and blocks on top of it.
         """
+        # Every builder refuses what the masked network could not gate, so that a backbone works for all or for none.
+        if not any(source is layout for layout in self._convolved):
+            raise BackboneError(
+                "per_stream blocks must read what conv returned: only there a gate says which channels speak; "
+                "build them before an addition, or after one more convolution"
+            )
         return self._build_per_stream(source, make), source
 
     def readout(self, source: StreamLayout) -> tuple[nn.Module, StreamLayout]:
@@ -183,9 +192,8 @@ class SFGBuilder(LayerBuilder):
         return layer, StreamLayout(full.members, origin=layer.groups)
 
     def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
-        if not isinstance(source.origin, FilterGroups):
-            raise BackboneError("per_stream blocks must read what conv returned: only there a gate says who speaks")
-        return GatedBlocks((make(source.num_channels(0)) for _ in source.members), source.origin)
+        groups = cast("FilterGroups", source.origin)
+        return GatedBlocks((make(source.num_channels(0)) for _ in source.members), groups)
 
 
 class SurveyBuilder(LayerBuilder):

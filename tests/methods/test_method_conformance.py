@@ -19,7 +19,12 @@ CPU = torch.device("cpu")
 BATCH = 8
 IMAGE_SHAPE = (2, 16, 16)
 # Sampled groups of narrow layers may come out empty by chance, and an empty group trains nothing.
-BACKBONE_OPTIONS = {"vgg_small": {"plan": (24, "pool", 32, 24)}, "vgg11": {"width": 0.25}}
+BACKBONE_OPTIONS = {
+    "vgg_small": {"plan": (24, "pool", 32, 24)},
+    "vgg11": {"width": 0.25},
+    "resnet": {"depth": 8, "width": 1.5},
+    "highresnet": {"width": 1.5, "blocks": 1},
+}
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
