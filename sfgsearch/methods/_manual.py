@@ -1,20 +1,13 @@
-"""The table of manual methods that study files can name."""
+"""The manual methods that are allocations, and the constant-probabilities baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from sfgsearch._registry import Registry
 from sfgsearch.allocation import Allocation
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._method import Method
+from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import NetworkSpec
-
-manual_methods: Registry[Callable[..., Method]] = Registry(
-    "manual method", "@sfgsearch.methods.manual_methods.register('my_method')"
-)
-"""Functions of ``(spec, *, options...)``; the keyword options are what a study file may set."""
 
 
 @manual_methods.register("single_task")

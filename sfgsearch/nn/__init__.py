@@ -3,6 +3,7 @@
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._blocks import MakeBlock, StreamBlock
+from sfgsearch.nn._branched import BranchingBuilder, Tree, TreeBuilder, branched_structure, likely_tree, prune
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
@@ -10,6 +11,7 @@ from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._routes import DrawnRoute
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
@@ -19,9 +21,11 @@ __all__ = [
     "AllocatedBuilder",
     "AllocatedConv",
     "Backbone",
+    "BranchingBuilder",
     "Complexity",
     "ConvRequest",
     "Derived",
+    "DrawnRoute",
     "EachStream",
     "FilterGroups",
     "GateSampling",
@@ -40,12 +44,17 @@ __all__ = [
     "Streams",
     "Structure",
     "SurveyBuilder",
+    "Tree",
+    "TreeBuilder",
     "allocated_structure",
+    "branched_structure",
     "complexity",
     "derive",
     "initialise",
+    "likely_tree",
     "map_streams",
     "monte_carlo_structure",
+    "prune",
     "reestimate_statistics",
     "sfg_layers",
     "structures",
