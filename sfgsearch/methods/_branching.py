@@ -43,20 +43,26 @@ class LearningToBranch(Method):
         lr: Learning rate of the logits of parents (Adam), constant over training.
         warmup: Part of the steps, from the first, in which draws stay uniform and only weights learn, so that all
             nodes have learned something before one is preferred.
+        settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on.
+            It takes the place of the paper's second training, of the tree that was found.
         temperature: The schedule, per step.
 
     Raises:
-        ValueError: If the part is not in [0, 1).
+        ValueError: If the parts are negative or leave no steps in between.
     """
 
     branches: int | None = None
     lr: float = 0.02
     warmup: float = 0.1
+    settle: float = 0.3
     temperature: TemperatureSchedule = field(default_factory=lambda: TemperatureSchedule(start=5.0, end=0.5))
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be at least 0 and below 1, a part of all steps, got {self.warmup}")
+        if self.warmup < 0 or self.settle < 0 or not self.warmup + self.settle < 1:
+            raise ValueError(
+                "warmup and settle are parts of all steps, not negative and below 1 together, "
+                f"got {self.warmup} and {self.settle}"
+            )
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> BranchingSystem:
         """Build the network of all nodes."""
@@ -95,10 +101,12 @@ class BranchingSystem(System):
         return groups
 
     def begin_step(self, step: int, steps: int) -> None:
-        """Set the temperature of all draws, and whether their probabilities learn yet."""
+        """Set the temperature of all draws, whether their probabilities learn yet, and whether the tree has settled."""
         self.sampling.temperature = self.method.temperature(step, steps)
+        settled = step >= (1 - self.method.settle) * steps
         for route in self._routes:
             route.learning = step >= self.method.warmup * steps
+            route.settled = settled
 
     def tree(self) -> Tree:
         """Return the most probable tree as of now."""
@@ -138,6 +146,7 @@ def learning_to_branch(
     branches: int | None = None,
     lr: float = 0.02,
     warmup: float = 0.1,
+    settle: float = 0.3,
     schedule: ScheduleFamily = "exponential",
     start: float = 5.0,
     end: float = 0.5,
@@ -148,7 +157,8 @@ def learning_to_branch(
         spec: The network.
         branches: Nodes per layer, at most one per task; as many as there are tasks if left out.
         lr: Learning rate of the branching.
-        warmup: Part of the steps in which only weights learn.
+        warmup: Part of the steps, from the first, in which only weights learn.
+        settle: Part of the steps, to the last, in which the tree stands still.
         schedule: How the temperature of the draws goes from ``start`` to ``end``.
         start: The first temperature.
         end: The last temperature.
@@ -163,4 +173,4 @@ def learning_to_branch(
         raise ValueError(f"lr must be positive, got {lr}")
     temperature = TemperatureSchedule(schedule, start, end)
     temperature(0, 1)  # refuses temperatures that are out of range
-    return LearningToBranch(branches, lr, warmup, temperature)
+    return LearningToBranch(branches, lr, warmup, settle, temperature)

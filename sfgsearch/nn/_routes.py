@@ -70,13 +70,17 @@ class DrawnRoute(Route):
 
     with :math:`\theta_j = \mathrm{softmax}(\text{logits}_j)`. The backward pass takes the gradient of the relaxed
     :math:`\mathrm{softmax}_i((\log\theta_{ji} + \varepsilon_{ji}) / \tau)` instead (Guo, Lee and Ulbricht, ICML 2020).
-    In evaluation every node reads its most probable parent.
+    In evaluation, and once the route has settled, every node reads its most probable parent.
 
     Args:
         children: Nodes above.
         parents: Nodes below, the first streams; a single one leaves nothing to learn.
         num_streams: T+1.
         sampling: How draws are made; its ``hard`` is not asked. An object of its own if None.
+
+    Attributes:
+        learning: Whether the logits get a gradient.
+        settled: Whether training, too, takes the most probable parents instead of drawing.
     """
 
     logits: Tensor
@@ -84,7 +88,7 @@ class DrawnRoute(Route):
     def __init__(self, children: int, parents: int, num_streams: int, sampling: GateSampling | None = None) -> None:
         super().__init__()
         self.sampling = sampling or GateSampling()
-        self.learning = True
+        self.learning, self.settled = True, False
         self._num_streams = num_streams
         self._fixed: Tensor | None = None
         self._drawn: Tensor | None = None
@@ -139,7 +143,7 @@ class DrawnRoute(Route):
         return mix(self._drawn, streams)
 
     def _draw(self) -> Tensor:
-        if self._fixed is None and self.training:
+        if self._fixed is None and self.training and not self.settled:
             log_probs = self.logits.log_softmax(-1)
             log_probs = log_probs if self.learning else log_probs.detach()
             return gumbel_softmax(log_probs, self.sampling.temperature, hard=True, generator=self.sampling.generator)

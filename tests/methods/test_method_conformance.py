@@ -21,7 +21,7 @@ IMAGE_SHAPE = (2, 16, 16)
 BACKBONE_OPTIONS = {"vgg_small": {"plan": (24, "pool", 32, 24)}, "vgg11": {"width": 0.25}}
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 # A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
-METHOD_STEPS = {"learning_to_branch": 40}
+METHOD_STEPS = {"learning_to_branch": 25}
 # Methods whose layers are made of something else than the K filters that their allocation describes them by.
 DESCRIBED = {"learning_to_branch"}
 
