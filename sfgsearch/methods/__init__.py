@@ -1,11 +1,10 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
-from sfgsearch.methods import _manual as _manual
 from sfgsearch.methods._branching import LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
+from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._method import Method, System
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
 

@@ -52,9 +52,9 @@ class LearningToBranch(Method):
     """
 
     branches: int | None = None
-    lr: float = 0.02
+    lr: float = 0.1
     warmup: float = 0.1
-    settle: float = 0.3
+    settle: float = 0.5
     temperature: TemperatureSchedule = field(default_factory=lambda: TemperatureSchedule(start=5.0, end=0.5))
 
     def __post_init__(self) -> None:
@@ -144,9 +144,9 @@ def learning_to_branch(
     spec: NetworkSpec,
     *,
     branches: int | None = None,
-    lr: float = 0.02,
+    lr: float = 0.1,
     warmup: float = 0.1,
-    settle: float = 0.3,
+    settle: float = 0.5,
     schedule: ScheduleFamily = "exponential",
     start: float = 5.0,
     end: float = 0.5,

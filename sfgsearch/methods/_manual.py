@@ -1,4 +1,4 @@
-"""The manual methods that are allocations, and the constant-probabilities baseline."""
+"""The manual methods that train a plain or a sampled allocation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._method import Method
-from sfgsearch.methods._registry import manual_methods
+from sfgsearch.methods._registry import manual_methods as manual_methods
 from sfgsearch.nn import NetworkSpec
 
 

@@ -1,4 +1,4 @@
-"""The table of manual methods that study files can name."""
+"""The registry of manual methods."""
 
 from __future__ import annotations
 
