@@ -1,6 +1,6 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
-from sfgsearch.methods._branching import LearningToBranch
+from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
@@ -11,6 +11,7 @@ from sfgsearch.methods._sfg import StochasticFilterGroups
 __all__ = [
     "ConstantProbabilities",
     "FixedAllocation",
+    "FixedTree",
     "InitialSettings",
     "LearningToBranch",
     "Method",

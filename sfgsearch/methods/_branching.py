@@ -21,6 +21,7 @@ from sfgsearch.nn import (
     NetworkSpec,
     Structure,
     Tree,
+    TreeBuilder,
     branched_structure,
     complexity,
     initialise,
@@ -36,15 +37,16 @@ class LearningToBranch(Method):
 
     Every layer has B nodes, each a full-width copy of the layer. Every node, and every head, draws the node below
     that it reads; see :class:`~sfgsearch.nn.DrawnRoute`. All draws start uniform. The most probable parents of what
-    the heads reach are the tree that predicts.
+    the heads reach are the tree that predicts; the paper then trains it from scratch, for which there is
+    :class:`FixedTree`.
 
     Args:
         branches: B, at most the number of tasks; that number if None.
         lr: Learning rate of the logits of parents (Adam), constant over training.
         warmup: Part of the steps, from the first, in which draws stay uniform and only weights learn, so that all
             nodes have learned something before one is preferred.
-        settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on.
-            It takes the place of the paper's second training, of the tree that was found.
+        settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on,
+            which the paper does not do.
         temperature: The schedule, per step.
 
     Raises:
@@ -73,7 +75,31 @@ class LearningToBranch(Method):
         return BranchingSystem(network.to(device), spec, self, sampling)
 
 
-class BranchingSystem(System):
+class TreeSystem(System):
+    """A network of nodes, described by its most probable tree."""
+
+    def tree(self) -> Tree:
+        """Return the most probable tree as of now."""
+        return likely_tree(self.network)
+
+    def allocation(self) -> Allocation:
+        """Return what the nodes of the tree amount to: all filters of a node are its only task's, or shared."""
+        tree, tasks = self.tree(), self.spec.task_names
+        layers = []
+        for name, num_filters in self.spec.filters.items():
+            counts = [0] * (len(tasks) + 1)
+            for readers in tree.readers[name]:
+                if readers:
+                    counts[readers[0] if len(readers) == 1 else -1] += num_filters
+            layers.append(LayerAllocation(name, tuple(counts)))
+        return Allocation(group_names(tasks), tuple(layers))
+
+    def structure(self) -> Structure:
+        """Return that of the compact network."""
+        return branched_structure(self.tree())
+
+
+class BranchingSystem(TreeSystem):
     """A network of all nodes, whose tree is being learned.
 
     Args:
@@ -108,35 +134,45 @@ class BranchingSystem(System):
             route.learning = step >= self.method.warmup * steps
             route.settled = settled
 
-    def tree(self) -> Tree:
-        """Return the most probable tree as of now."""
-        return likely_tree(self.network)
-
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable tree, its statistics re-estimated."""
         compact = prune(self.network, self.spec)
         reestimate_statistics(compact, calibration())
         return compact
 
-    def allocation(self) -> Allocation:
-        """Return what the nodes of the tree amount to: all filters of a node are its only task's, or shared."""
-        tree, tasks = self.tree(), self.spec.task_names
-        layers = []
-        for name, num_filters in self.spec.filters.items():
-            counts = [0] * (len(tasks) + 1)
-            for readers in tree.readers[name]:
-                if readers:
-                    counts[readers[0] if len(readers) == 1 else -1] += num_filters
-            layers.append(LayerAllocation(name, tuple(counts)))
-        return Allocation(group_names(tasks), tuple(layers))
-
-    def structure(self) -> Structure:
-        """Return that of the compact network."""
-        return branched_structure(self.tree())
-
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
         return complexity(prune(self.network, self.spec), self.spec.image_shape)
+
+
+@dataclass(frozen=True)
+class FixedTree(Method):
+    """Train the compact network of a tree from scratch, as the paper does with the tree that was found.
+
+    Args:
+        tree: The tree, such as :meth:`BranchingSystem.tree` returned.
+    """
+
+    tree: Tree
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedTreeSystem:
+        """Build the compact network."""
+        network = spec.build(TreeBuilder(self.tree, len(spec.tasks), spec.dimensions, spec.norm))
+        initialise(network, randomness.weights)
+        return FixedTreeSystem(network.to(device), spec)
+
+
+class FixedTreeSystem(TreeSystem):
+    """A plain network of nodes: it predicts as it trains."""
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the network itself, whose running statistics fit it."""
+        del calibration
+        return self.network
+
+    def complexity(self) -> Complexity:
+        """Return the network's own."""
+        return complexity(self.network, self.spec.image_shape)
 
 
 @manual_methods.register("learning_to_branch")

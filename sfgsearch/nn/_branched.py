@@ -258,7 +258,7 @@ def likely_tree(network: MultiTaskNetwork) -> Tree:
     """Return the tree of the most probable parents, without the nodes that no head reaches.
 
     Args:
-        network: What :class:`BranchingBuilder` built.
+        network: What :class:`BranchingBuilder` or :class:`TreeBuilder` built.
     """
     readout = cast(Readout, network.readout)
     heads = cast("tuple[int, ...]", readout.route.parents[:-1])

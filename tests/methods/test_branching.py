@@ -5,7 +5,7 @@ import torch
 
 from sfgsearch.backbones import vgg_small
 from sfgsearch.functional import TemperatureSchedule
-from sfgsearch.methods import LearningToBranch, manual_methods
+from sfgsearch.methods import FixedTree, LearningToBranch, manual_methods
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import DrawnRoute, NetworkSpec, Structure, prune
 from sfgsearch.tasks import Regression
@@ -104,6 +104,21 @@ def test_the_allocation_describes_the_tree(tiny):
     fix(system, (0, 0, 0), (0, 1, 1), (0, 1, 2))
     layers = {layer.name: layer.counts for layer in system.allocation().layers}
     assert layers == {"conv1": (0, 0, 0, 4), "conv2": (5, 0, 0, 5), "conv3": (6, 6, 6, 0)}
+
+
+def test_a_tree_that_was_found_can_be_trained_from_scratch(tiny):
+    system = start(tiny.spec(3))
+    fix(system, (1, 0, 2), (1, 0, 0), (1, 0, 0))
+    again = start(system.spec, FixedTree(system.tree()))
+    assert again.tree() == system.tree()
+    assert again.tree().readers == system.tree().readers
+    assert again.allocation() == system.allocation()
+    assert again.structure() == system.structure()
+    assert again.complexity() == system.complexity()
+    assert again.predictor(list) is again.network
+    before = [parameter.detach().clone() for parameter in again.network.parameters()]
+    train(tiny, again, 2)
+    assert all(not torch.equal(old, new) for old, new in zip(before, again.network.parameters(), strict=True))
 
 
 def test_one_task_owns_its_only_nodes(tiny):
