@@ -3,7 +3,7 @@
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._blocks import MakeBlock, StreamBlock
-from sfgsearch.nn._branched import BranchingBuilder, Tree, TreeBuilder, branched_structure, likely_tree, prune
+from sfgsearch.nn._branched import BranchingBuilder
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
@@ -15,6 +15,7 @@ from sfgsearch.nn._routes import DrawnRoute
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
+from sfgsearch.nn._tree import Tree, TreeBuilder, branched_structure, likely_tree, prune
 
 __all__ = [
     "AddStreams",

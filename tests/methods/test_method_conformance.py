@@ -21,7 +21,7 @@ IMAGE_SHAPE = (2, 16, 16)
 BACKBONE_OPTIONS = {"vgg_small": {"plan": (24, "pool", 32, 24)}, "vgg11": {"width": 0.25}}
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 # A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
-METHOD_STEPS = {"learning_to_branch": 25}
+METHOD_STEPS = {"learning_to_branch": 40}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
 DESCRIBED_ONLY = {"learning_to_branch"}
@@ -84,6 +84,8 @@ def test_a_method_keeps_the_contract(tiny, name, build):
     steps = METHOD_STEPS.get(name, 1)
     for step in range(steps):
         predictions = take_step(tiny, system, step, max(steps, 10))
+        if all(map(has_learned, system.network.parameters())):
+            break
     assert_shapes(spec, predictions)
     assert_everything_is_trained(system)
     assert system.kl().shape == ()
@@ -109,6 +111,10 @@ def test_a_method_keeps_the_contract(tiny, name, build):
         torch.testing.assert_close(probs.sum(1), torch.ones(len(probs)))
 
 
+def has_learned(parameter):
+    return parameter.grad is not None and bool((parameter.grad != 0).any())
+
+
 def assert_describes(allocation, spec):
     assert allocation.tasks == spec.task_names
     assert [layer.name for layer in allocation.layers] == list(spec.filters)
@@ -128,9 +134,8 @@ def assert_everything_is_trained(system):
     trainable = {name: value for name, value in system.network.named_parameters() if value.requires_grad}
     assert sorted(map(id, optimised)) == sorted(map(id, trainable.values()))
     for name, parameter in trainable.items():
-        assert parameter.grad is not None, name
+        assert has_learned(parameter), name
         assert bool(parameter.grad.isfinite().all()), name
-        assert bool((parameter.grad != 0).any()), name
 
 
 def test_a_seed_fixes_a_system(tiny, build):
