@@ -1,5 +1,6 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
+from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._cross_stitch import CrossStitchNetworks
 from sfgsearch.methods._fixed import FixedAllocation
@@ -14,7 +15,9 @@ __all__ = [
     "ConstantProbabilities",
     "CrossStitchNetworks",
     "FixedAllocation",
+    "FixedTree",
     "InitialSettings",
+    "LearningToBranch",
     "MaximumRoaming",
     "Method",
     "PriorSettings",

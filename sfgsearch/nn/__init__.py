@@ -3,6 +3,7 @@
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._blocks import MakeBlock, StreamBlock
+from sfgsearch.nn._branched import BranchingBuilder
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder, SFGBuilder, SurveyBuilder
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
@@ -20,15 +21,18 @@ from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._routed import RoutedBlocks, RoutedBuilder, RoutedConv, routed_allocation, routed_structure
+from sfgsearch.nn._routes import DrawnRoute
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
+from sfgsearch.nn._tree import Tree, TreeBuilder, branched_structure, likely_tree, prune
 
 __all__ = [
     "AddStreams",
     "AllocatedBuilder",
     "AllocatedConv",
     "Backbone",
+    "BranchingBuilder",
     "Complexity",
     "ConvRequest",
     "ConvertedNetwork",
@@ -36,6 +40,7 @@ __all__ = [
     "CrossStitchBuilder",
     "CrossStitchConv",
     "Derived",
+    "DrawnRoute",
     "EachStream",
     "FilterGroups",
     "GateSampling",
@@ -58,15 +63,20 @@ __all__ = [
     "Streams",
     "Structure",
     "SurveyBuilder",
+    "Tree",
+    "TreeBuilder",
     "allocated_structure",
+    "branched_structure",
     "complexity",
     "convert",
     "cross_stitch_structure",
     "derive",
     "initialise",
+    "likely_tree",
     "map_streams",
     "monte_carlo_structure",
     "norm_factory",
+    "prune",
     "reestimate_statistics",
     "routed_allocation",
     "routed_structure",

@@ -39,7 +39,8 @@ class StreamLayout:
 
     def shifted(self, offset: int) -> StreamLayout:
         """Return the layout with all channels renamed, as a shortcut into the middle of a wider layer needs it."""
-        return StreamLayout(tuple(tuple(channel + offset for channel in members) for members in self.members))
+        members = tuple(tuple(channel + offset for channel in members) for members in self.members)
+        return StreamLayout(members, self.origin)
 
 
 def distinct(streams: Streams) -> tuple[list[Tensor], list[int | None]]:

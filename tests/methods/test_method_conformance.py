@@ -26,9 +26,11 @@ BACKBONE_OPTIONS = {
     "highresnet": {"width": 1.5, "blocks": 1},
 }
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
+# A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
+METHOD_STEPS = {"learning_to_branch": 40}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
-DESCRIBED_ONLY = {"task_routing", "maximum_roaming"}
+DESCRIBED_ONLY = {"task_routing", "maximum_roaming", "learning_to_branch"}
 
 
 def searched(spec):
@@ -71,10 +73,10 @@ def build(name, spec):
     return lambda seed=0: method.build(spec, Randomness.from_seed(seed, CPU), CPU)
 
 
-def take_step(tiny, system):
+def take_step(tiny, system, step=0, steps=10):
     """Run one training step without the update; return its predictions."""
     system.network.train()
-    system.begin_step(0, 10)
+    system.begin_step(step, steps)
     predictions = system.network(tiny.images(system.spec, BATCH))
     targets = tiny.targets(system.spec, BATCH)
     losses = [task.negative_log_likelihood(predictions[task.name], targets[task.name]) for task in system.spec.tasks]
@@ -85,7 +87,11 @@ def take_step(tiny, system):
 def test_a_method_keeps_the_contract(tiny, name, build):
     system = build()
     spec = system.spec
-    predictions = take_step(tiny, system)
+    steps = METHOD_STEPS.get(name, 1)
+    for step in range(steps):
+        predictions = take_step(tiny, system, step, max(steps, 10))
+        if all(map(has_learned, system.network.parameters())):
+            break
     assert_shapes(spec, predictions)
     assert_everything_is_trained(system)
     assert system.kl().shape == ()
@@ -111,11 +117,15 @@ def test_a_method_keeps_the_contract(tiny, name, build):
         torch.testing.assert_close(probs.sum(1), torch.ones(len(probs)))
 
 
+def has_learned(parameter):
+    return parameter.grad is not None and bool((parameter.grad != 0).any())
+
+
 def assert_describes(allocation, spec):
     assert allocation.tasks == spec.task_names
     assert [layer.name for layer in allocation.layers] == list(spec.filters)
     for layer in allocation.layers:
-        assert layer.num_filters <= spec.filters[layer.name]
+        assert layer.num_filters <= len(spec.tasks) * spec.filters[layer.name]
         assert all(count + layer.shared > 0 for count in layer.counts[:-1])
 
 
@@ -130,9 +140,8 @@ def assert_everything_is_trained(system):
     trainable = {name: value for name, value in system.network.named_parameters() if value.requires_grad}
     assert sorted(map(id, optimised)) == sorted(map(id, trainable.values()))
     for name, parameter in trainable.items():
-        assert parameter.grad is not None, name
+        assert has_learned(parameter), name
         assert bool(parameter.grad.isfinite().all()), name
-        assert bool((parameter.grad != 0).any()), name
 
 
 def test_a_seed_fixes_a_system(tiny, build):

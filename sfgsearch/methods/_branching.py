@@ -1,0 +1,212 @@
+"""Learning to Branch: a tree of full-width layers that is learned jointly with its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
+from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._registry import manual_methods
+from sfgsearch.nn import (
+    BranchingBuilder,
+    Complexity,
+    DrawnRoute,
+    GateSampling,
+    MultiTaskNetwork,
+    NetworkSpec,
+    Structure,
+    Tree,
+    TreeBuilder,
+    branched_structure,
+    complexity,
+    initialise,
+    likely_tree,
+    prune,
+    reestimate_statistics,
+)
+
+
+@dataclass(frozen=True)
+class LearningToBranch(Method):
+    """Learn where the tasks' ways through the network part (Guo, Lee and Ulbricht, ICML 2020).
+
+    Every layer has B nodes, each a full-width copy of the layer. Every node, and every head, draws the node below
+    that it reads; see :class:`~sfgsearch.nn.DrawnRoute`. All draws start uniform. The most probable parents of what
+    the heads reach are the tree that predicts; the paper then trains it from scratch, for which there is
+    :class:`FixedTree`.
+
+    Args:
+        branches: B, at most the number of tasks; that number if None.
+        lr: Learning rate of the logits of parents (Adam), constant over training.
+        warmup: Part of the steps, from the first, in which draws stay uniform and only weights learn, so that all
+            nodes have learned something before one is preferred.
+        settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on,
+            which the paper does not do.
+        temperature: The schedule, per step.
+
+    Raises:
+        ValueError: If the parts are negative or leave no steps in between.
+    """
+
+    branches: int | None = None
+    lr: float = 0.1
+    warmup: float = 0.1
+    settle: float = 0.5
+    temperature: TemperatureSchedule = field(default_factory=lambda: TemperatureSchedule(start=5.0, end=0.5))
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.settle < 0 or not self.warmup + self.settle < 1:
+            raise ValueError(
+                "warmup and settle are parts of all steps, not negative and below 1 together, "
+                f"got {self.warmup} and {self.settle}"
+            )
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> BranchingSystem:
+        """Build the network of all nodes."""
+        branches = len(spec.tasks) if self.branches is None else self.branches
+        sampling = GateSampling(generator=randomness.gates)
+        network = spec.build(BranchingBuilder(branches, len(spec.tasks), spec.dimensions, spec.norm, sampling))
+        initialise(network, randomness.weights)
+        return BranchingSystem(network.to(device), spec, self, sampling)
+
+
+class TreeSystem(System):
+    """A network of nodes, described by its most probable tree."""
+
+    def tree(self) -> Tree:
+        """Return the most probable tree as of now."""
+        return likely_tree(self.network)
+
+    def allocation(self) -> Allocation:
+        """Return what the nodes of the tree amount to: all filters of a node are its only task's, or shared."""
+        tree, tasks = self.tree(), self.spec.task_names
+        layers = []
+        for name, num_filters in self.spec.filters.items():
+            counts = [0] * (len(tasks) + 1)
+            for readers in tree.readers[name]:
+                if readers:
+                    counts[readers[0] if len(readers) == 1 else -1] += num_filters
+            layers.append(LayerAllocation(name, tuple(counts)))
+        return Allocation(group_names(tasks), tuple(layers))
+
+    def structure(self) -> Structure:
+        """Return that of the compact network."""
+        return branched_structure(self.tree())
+
+
+class BranchingSystem(TreeSystem):
+    """A network of all nodes, whose tree is being learned.
+
+    Args:
+        network: The network.
+        spec: What built it.
+        method: The settings.
+        sampling: How all its routes draw.
+    """
+
+    def __init__(
+        self, network: MultiTaskNetwork, spec: NetworkSpec, method: LearningToBranch, sampling: GateSampling
+    ) -> None:
+        super().__init__(network, spec)
+        self.method, self.sampling = method, sampling
+        self._routes = [module for module in network.modules() if isinstance(module, DrawnRoute)]
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Return the weights, and apart from them the logits of parents where there is a choice."""
+        logits = [parameter for route in self._routes for parameter in route.parameters()]
+        known = {id(parameter) for parameter in logits}
+        weights = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "scheduled": True}]
+        if logits:
+            groups.append({"params": logits, "lr": self.method.lr, "scheduled": False})
+        return groups
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Set the temperature of all draws, whether their probabilities learn yet, and whether the tree has settled."""
+        self.sampling.temperature = self.method.temperature(step, steps)
+        settled = step >= (1 - self.method.settle) * steps
+        for route in self._routes:
+            route.learning = step >= self.method.warmup * steps
+            route.settled = settled
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the compact network of the most probable tree, its statistics re-estimated."""
+        compact = prune(self.network, self.spec)
+        reestimate_statistics(compact, calibration())
+        return compact
+
+    def complexity(self) -> Complexity:
+        """Return those of the compact network."""
+        return complexity(prune(self.network, self.spec), self.spec.image_shape)
+
+
+@dataclass(frozen=True)
+class FixedTree(Method):
+    """Train the compact network of a tree from scratch, as the paper does with the tree that was found.
+
+    Args:
+        tree: The tree, such as :meth:`BranchingSystem.tree` returned.
+    """
+
+    tree: Tree
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedTreeSystem:
+        """Build the compact network."""
+        network = spec.build(TreeBuilder(self.tree, len(spec.tasks), spec.dimensions, spec.norm))
+        initialise(network, randomness.weights)
+        return FixedTreeSystem(network.to(device), spec)
+
+
+class FixedTreeSystem(TreeSystem):
+    """A plain network of nodes: it predicts as it trains."""
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the network itself, whose running statistics fit it."""
+        del calibration
+        return self.network
+
+    def complexity(self) -> Complexity:
+        """Return the network's own."""
+        return complexity(self.network, self.spec.image_shape)
+
+
+@manual_methods.register("learning_to_branch")
+def learning_to_branch(
+    spec: NetworkSpec,
+    *,
+    branches: int | None = None,
+    lr: float = 0.1,
+    warmup: float = 0.1,
+    settle: float = 0.5,
+    schedule: ScheduleFamily = "exponential",
+    start: float = 5.0,
+    end: float = 0.5,
+) -> Method:
+    """Learn a tree of layers (Guo, Lee and Ulbricht, 2020).
+
+    Args:
+        spec: The network.
+        branches: Nodes per layer, at most one per task; as many as there are tasks if left out.
+        lr: Learning rate of the branching.
+        warmup: Part of the steps, from the first, in which only weights learn.
+        settle: Part of the steps, to the last, in which the tree stands still.
+        schedule: How the temperature of the draws goes from ``start`` to ``end``.
+        start: The first temperature.
+        end: The last temperature.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    tasks = len(spec.tasks)
+    if branches is not None and not 1 <= branches <= tasks:
+        raise ValueError(f"branches must be 1 to {tasks}, the number of tasks, got {branches}")
+    if not lr > 0:
+        raise ValueError(f"lr must be positive, got {lr}")
+    temperature = TemperatureSchedule(schedule, start, end)
+    temperature(0, 1)  # refuses temperatures that are out of range
+    return LearningToBranch(branches, lr, warmup, settle, temperature)
