@@ -37,8 +37,8 @@ class LearningToBranch(Method):
 
     Every layer has B nodes, each a full-width copy of the layer. Every node, and every head, draws the node below
     that it reads; see :class:`~sfgsearch.nn.DrawnRoute`. All draws start uniform. The most probable parents of what
-    the heads reach are the tree that predicts; the paper then trains it from scratch, for which there is
-    :class:`FixedTree`.
+    the heads reach are the tree that predicts; the paper then trains it from scratch, as :class:`FixedTree` does
+    for the final comparison.
 
     Args:
         branches: B, at most the number of tasks; that number if None.
@@ -73,6 +73,10 @@ class LearningToBranch(Method):
         network = spec.build(BranchingBuilder(branches, len(spec.tasks), spec.dimensions, spec.norm, sampling))
         initialise(network, randomness.weights)
         return BranchingSystem(network.to(device), spec, self, sampling)
+
+    def retraining(self, structure: Structure) -> Method:
+        """Return the training of the tree that was found."""
+        return FixedTree(Tree.from_details(structure.details))
 
 
 class TreeSystem(System):

@@ -129,3 +129,14 @@ class Method(ABC):
             AllocationError: If the method's allocation does not fit the network.
             ValueError: If its settings do not fit the tasks.
         """
+
+    def retraining(self, structure: Structure) -> Method:
+        """Return what trains the architecture that a training of this method found, from scratch.
+
+        That is the method itself, unless it searches for an architecture while it trains.
+
+        Args:
+            structure: What :meth:`System.structure` returned after training.
+        """
+        del structure
+        return self

@@ -32,6 +32,11 @@ class Tree:
     heads: tuple[int, ...]
     readers: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict, compare=False)
 
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> Tree:
+        """Return the tree, without readers, of the details of a structure that :func:`branched_structure` returned."""
+        return cls({name: tuple(nodes) for name, nodes in details["parents"].items()}, tuple(details["heads"]))
+
 
 class TreeBuilder(NodeBuilder):
     """Builds the nodes of a tree, each once.
@@ -123,8 +128,7 @@ def branched_structure(tree: Tree) -> Structure:
 
 @structures.register("branched")
 def _build_branched(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
-    tree = Tree({name: tuple(nodes) for name, nodes in details["parents"].items()}, tuple(details["heads"]))
-    return spec.build(TreeBuilder(tree, len(spec.tasks), spec.dimensions, spec.norm))
+    return spec.build(TreeBuilder(Tree.from_details(details), len(spec.tasks), spec.dimensions, spec.norm))
 
 
 def _ancestors(level: Level, node: int) -> Iterator[tuple[Level, int]]:

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from sfgsearch.config import ComparisonSection, Config
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
+from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._objective import Objective, describe_training
@@ -122,7 +123,8 @@ def retrain_finalists(
 ) -> None:
     """Retrain finalists from scratch, read the test data, and record them one by one.
 
-    Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such.
+    Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such, or
+    as the architecture that their trial found.
     Learned ones may in addition be learned again, with the settings of their trial.
 
     Args:
@@ -154,7 +156,7 @@ def retrain_finalists(
 
 def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:
     if record.kind == "manual":
-        return objective.manual[record.name]
+        return objective.manual[record.name].retraining(Structure.from_dict(record.structure))
     if finalist.role == "relearned":
         trial = optuna.trial.FixedTrial(dict(finalist.params))
         return StochasticFilterGroups(suggest_learned(trial, objective.config.learned))

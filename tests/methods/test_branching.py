@@ -121,6 +121,17 @@ def test_a_tree_that_was_found_can_be_trained_from_scratch(tiny):
     assert all(not torch.equal(old, new) for old, new in zip(before, again.network.parameters(), strict=True))
 
 
+def test_the_comparison_retrains_the_tree_that_was_found(tiny):
+    system = start(tiny.spec(2))
+    fix(system, (0, 0), (0, 1), (1, 0))
+    structure = Structure.from_dict(system.structure().to_dict())
+    again = start(system.spec, METHOD.retraining(structure), seed=1)
+    assert again.structure() == system.structure()
+    assert again.complexity() == system.complexity()
+    other = FixedTree(system.tree())
+    assert other.retraining(structure) is other
+
+
 def test_one_task_owns_its_only_nodes(tiny):
     system = start(tiny.spec(1, plan=(4, 5)))
     assert [layer.counts for layer in system.allocation().layers] == [(4, 0), (5, 0)]

@@ -8,12 +8,13 @@ import json
 
 import pytest
 import torch
+from network_checks import count_by_hand, learns_from, promised, readers
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
 from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import NetworkSpec, Structure
+from sfgsearch.nn import NetworkSpec, Structure, derive, sfg_layers
 
 CPU = torch.device("cpu")
 BATCH = 8
@@ -71,6 +72,11 @@ def build(name, spec):
     """Return what builds the method's system from a seed."""
     method = METHODS[name](spec)
     return lambda seed=0: method.build(spec, Randomness.from_seed(seed, CPU), CPU)
+
+
+@pytest.fixture
+def system(build):
+    return build()
 
 
 def take_step(tiny, system, step=0, steps=10):
@@ -165,3 +171,57 @@ def test_a_structure_rebuilds_the_network_that_predicts(tiny, build):
     assert_shapes(system.spec, found)
     for task, prediction in expected.items():
         assert torch.equal(found[task], prediction)
+
+
+def predict(tiny, system):
+    images = tiny.images(system.spec, BATCH)
+    predictor = system.predictor(lambda: [images, images + 1])
+    return predictor.eval(), images
+
+
+def test_filters_learn_from_the_tasks_that_they_serve_and_from_no_other(tiny, system):
+    network, images = predict(tiny, system)
+    members = getattr(network, "members", [network])
+    for member in members:
+        promise = promised(member, len(system.spec.tasks), readers(system, member))
+        weights = dict(member.named_parameters())
+        learned = learns_from(
+            member, images, system.spec, tiny.targets(system.spec, BATCH), {key: weights[key] for key in promise}
+        )
+        assert promise
+        for key, expected in promise.items():
+            found = learned[key]
+            assert not bool((found & ~expected).any()), f"{key} learns from a task that it does not serve"
+            # A filter that never fires on these images learns nothing, so that some are missing.
+            assert (found & expected).sum() > 0.7 * expected.sum(), f"{key} does not learn from a task that it serves"
+
+
+@pytest.mark.parametrize("name", ["learned", "constant_probabilities"], indirect=True)
+def test_masked_filters_keep_the_promise_too(tiny, system):
+    network = system.network.eval()
+    derived = derive(network, system.spec)  # repaired where an assignment cannot be
+    tiny.fix(network, derived.assignments)
+    layers = sfg_layers(network)
+    weights = {key: layer.weight for key, layer in layers.items()}
+    learned = learns_from(
+        network, tiny.images(system.spec, BATCH), system.spec, tiny.targets(system.spec, BATCH), weights
+    )
+    tasks = len(system.spec.tasks)
+    for key, groups in derived.assignments.items():
+        expected = torch.stack([(groups == task) | (groups == tasks) for task in range(tasks)])
+        assert not bool((learned[key] & ~expected).any()), key
+        assert (learned[key] & expected).sum() > 0.7 * expected.sum(), key
+
+
+def test_size_and_cost_are_what_a_count_by_hand_gives(tiny, system):
+    network, images = predict(tiny, system)
+    macs, parameters = count_by_hand(network, images)
+    complexity = system.complexity()
+    assert complexity.macs == macs
+    if not hasattr(network, "members"):  # samples share their parameters with the masked network
+        assert complexity.parameters == parameters
+
+
+def test_every_registered_part_is_held_to_this():
+    assert {"cross_stitch", "task_routing", "maximum_roaming", "learning_to_branch", "learned"} <= set(METHODS)
+    assert {"vgg11", "resnet", "highresnet"} <= set(backbones)
