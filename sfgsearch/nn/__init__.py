@@ -10,6 +10,7 @@ from sfgsearch.nn._derive import Derived, derive
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
+from sfgsearch.nn._state import plain_state
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
@@ -46,6 +47,7 @@ __all__ = [
     "initialise",
     "map_streams",
     "monte_carlo_structure",
+    "plain_state",
     "reestimate_statistics",
     "sfg_layers",
     "structures",

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from sfgsearch.config import Config
+from sfgsearch.errors import ExportError
+from sfgsearch.nn import plain_state
+from sfgsearch.records import ArchitectureRecord
 from sfgsearch.training import EpochReport, Trained
 
 PROBABILITIES_FILE = "probabilities.safetensors"
@@ -78,12 +84,34 @@ def upload_weights(
         return None
 
 
-def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers as safetensors takes them: contiguous, on the CPU, none sharing memory.
+@contextmanager
+def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
+    """Provide the weights of a recorded training as a file that goes away afterwards.
 
-    A tensor that a network uses in two places is stored under both names, so that any part of it is whole.
+    Args:
+        record: The record.
+        folder: The artifact folder.
+
+    Raises:
+        ExportError: If no weights were kept, or they are gone.
     """
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
+    what = f"trial {record.trial} ({record.name}, {record.role}, seed {record.seed})"
+    if record.weights_artifact is None:
+        raise ExportError(f"{what}: no weights were kept of this training; export another one, or train it again")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / WEIGHTS_FILE
+        try:
+            download_artifact(
+                artifact_store=FileSystemArtifactStore(folder),
+                artifact_id=record.weights_artifact,
+                file_path=str(file),
+            )
+        except ArtifactNotFound as error:
+            raise ExportError(
+                f"{what}: its weights {record.weights_artifact} are missing in {folder}; put the folder back that "
+                "belongs to the database"
+            ) from error
+        yield file
 
 
 def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileSystemArtifactStore) -> None:

@@ -11,8 +11,9 @@ from torch import nn
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import plain_state
 from sfgsearch.search import load_study, records_of
-from sfgsearch.search._artifacts import plain_state, upload_weights
+from sfgsearch.search._artifacts import upload_weights
 
 
 @pytest.fixture(scope="module")
