@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from sfgsearch.errors import ExportError
 from sfgsearch.export._description import KEY
 from sfgsearch.export._formats import Format
 from sfgsearch.export._program import INPUT, quiet, trace
 from sfgsearch.export._verify import Predict
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 class OnnxFormat(Format):

@@ -7,14 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
 
 from sfgsearch.errors import ExportError
 from sfgsearch.export._verify import largest_difference, predict, random_images
 from sfgsearch.nn import Head
+
+if TYPE_CHECKING:  # torch imports it on first use, which takes a while
+    from torch.export import ExportedProgram
 
 INPUT = "images"
 _GREATER = 3
@@ -83,5 +86,6 @@ def _trace_free_space(network: nn.Module, image_shape: tuple[int, ...]) -> Expor
 
 def _trace(network: nn.Module, image_shape: tuple[int, ...], free: tuple[int, ...]) -> ExportedProgram:
     example = random_images(image_shape, batch=2)  # with a single image, the batch size would count as fixed
+    dynamic = torch.export.Dim.DYNAMIC
     with quiet(), torch.no_grad():
-        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, Dim.DYNAMIC),))
+        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, dynamic),))

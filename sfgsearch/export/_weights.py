@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from sfgsearch.errors import ExportError
@@ -27,8 +27,9 @@ class WeightsFormat(Format):
     def write(self, network: nn.Module, description: dict[str, Any], output: Path) -> None:
         """Save weights and description; the rebuilt network takes whatever the backbone does."""
         weights, text = self.files(output)
-        save_file(plain_state(network), weights, metadata={"format": "pt"})
-        text.write_text(json.dumps(description, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        weights.write_bytes(save(plain_state(network), metadata={"format": "pt"}))  # save_file would bar other users
+        lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in description.items())
+        text.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
     def read(self, output: Path) -> Predict:
         """Rebuild the network."""
