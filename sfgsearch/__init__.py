@@ -4,6 +4,16 @@ from sfgsearch._version import __version__
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config, load_config
 from sfgsearch.errors import SFGSearchError
+from sfgsearch.export import load_exported
 from sfgsearch.search import Objective, create_study
 
-__all__ = ["Allocation", "Config", "Objective", "SFGSearchError", "__version__", "create_study", "load_config"]
+__all__ = [
+    "Allocation",
+    "Config",
+    "Objective",
+    "SFGSearchError",
+    "__version__",
+    "create_study",
+    "load_config",
+    "load_exported",
+]

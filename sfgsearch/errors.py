@@ -49,3 +49,7 @@ class StudyError(SFGSearchError):
 
 class NonFiniteLossError(SFGSearchError, ArithmeticError):
     """Training met a loss that is NaN or infinite."""
+
+
+class ExportError(SFGSearchError):
+    """A recorded network cannot be rebuilt, exported or read back."""

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import tomlkit
 
-from sfgsearch import load_config
+from sfgsearch import Objective, create_study, load_config
+from sfgsearch.search import missing_finalists, records_of, retrain_finalists
 
 TINY: dict[str, Any] = {
     "data": {"name": "digit_pairs", "pairs_per_digit": 1},
@@ -47,3 +48,25 @@ def study(study_file):
         return load_config(study_file(**sections))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def trained_study(tmp_path_factory):
+    """Train a tiny study of every kind to its end, finalists included, once for all that only read it.
+
+    The file asks for one finalist of each sort per trial, of seed 1, and for a learned one that is learned again.
+    """
+    path = tmp_path_factory.mktemp("trained") / "tiny.toml"
+    changes = {
+        "manual": {"methods": ["equal", "constant_probabilities"]},
+        "quota": {"learned": 1, "searched": 1},
+        "comparison": {"seeds": 1, "as_learned": True},
+        "training": {"epochs": 1},
+    }
+    path.write_text(tomlkit.dumps(merge(TINY, changes)))
+    config = load_config(path)
+    objective = Objective(config)
+    created = create_study(config, objective=objective)
+    created.optimize(objective, n_trials=4)
+    retrain_finalists(objective, records_of(created), missing_finalists(created, config), study=created)
+    return path

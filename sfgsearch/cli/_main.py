@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._version import __version__
 from sfgsearch.cli._compare import compare
+from sfgsearch.cli._export import export
 from sfgsearch.cli._run import run
 from sfgsearch.cli._show import show
 from sfgsearch.errors import SFGSearchError
@@ -24,7 +25,7 @@ def commands() -> None:
     """Search multi-task CNNs: which filters serve one task, which are shared?"""
 
 
-for command in (run, compare, show):
+for command in (run, compare, show, export):
     commands.add_command(command)
 
 

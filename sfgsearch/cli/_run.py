@@ -127,4 +127,5 @@ def _run_finalists(study: optuna.Study, objective: Objective, progress: StudyPro
         finalists,
         on_epoch=progress.finalist_epoch,
         on_failure=lambda finalist, reason: progress.note(f"{finalist.name}, seed {finalist.seed} failed: {reason}"),
+        study=study,
     )

@@ -26,7 +26,7 @@ from sfgsearch.search._queue import FAILURE
 def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> None:
     """Show one trial: allocation by layer, probabilities, metrics and parameters."""
     study = load_study(read_study(study_file, storage=storage))
-    trial, record = _find(study, number)
+    trial, record = find_trial(study, number)
     description = describe_trial(trial, record)
     if as_json:
         click.echo(json.dumps(description, allow_nan=False))
@@ -38,7 +38,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
         console.print(f"repaired: {description['repairs']}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _find(study: optuna.Study, number: int) -> tuple[FrozenTrial, ArchitectureRecord]:
+def find_trial(study: optuna.Study, number: int) -> tuple[FrozenTrial, ArchitectureRecord]:
     """Return a trial and its record.
 
     Raises:

@@ -22,6 +22,7 @@ from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec,
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._routed import RoutedBlocks, RoutedBuilder, RoutedConv, routed_allocation, routed_structure
 from sfgsearch.nn._routes import DrawnRoute
+from sfgsearch.nn._state import plain_state
 from sfgsearch.nn._statistics import reestimate_statistics
 from sfgsearch.nn._streams import AddStreams, EachStream, StreamLayout, Streams, map_streams
 from sfgsearch.nn._structure import Structure, allocated_structure, monte_carlo_structure, structures
@@ -76,6 +77,7 @@ __all__ = [
     "map_streams",
     "monte_carlo_structure",
     "norm_factory",
+    "plain_state",
     "prune",
     "reestimate_statistics",
     "routed_allocation",

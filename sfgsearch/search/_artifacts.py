@@ -1,19 +1,36 @@
-"""Artifact files of trials: what is too large for a database row."""
+"""Artifact files of trainings: what is too large for a database row."""
 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save_file
+from torch import nn
 
+from sfgsearch.config import Config
+from sfgsearch.errors import ExportError
+from sfgsearch.nn import plain_state
+from sfgsearch.records import ArchitectureRecord
 from sfgsearch.training import EpochReport, Trained
 
 PROBABILITIES_FILE = "probabilities.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
 HISTORY_FILE = "history.json"
+
+_logger = logging.getLogger(__name__)
+
+
+def artifact_folder(config: Config) -> Path:
+    """Return the folder of a study's artifacts, which need not exist."""
+    return config.folder / "artifacts"
 
 
 def upload_training(trial: optuna.Trial, trained: Trained, folder: Path) -> str | None:
@@ -37,6 +54,64 @@ def upload_training(trial: optuna.Trial, trained: Trained, folder: Path) -> str 
         file = Path(temporary) / PROBABILITIES_FILE
         save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
         return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+
+
+def upload_weights(
+    place: optuna.Trial | optuna.Study, predictor: nn.Module, folder: Path, name: str = WEIGHTS_FILE
+) -> str | None:
+    """Attach the weights of a network that predicts to its trial or study.
+
+    A network that cannot be saved is worth a warning in the log, not the training that it came from.
+
+    Args:
+        place: The running trial; for other trainings the study, since Optuna attaches nothing to trials that are over.
+        predictor: The network; parameters and buffers are stored.
+        folder: The artifact folder.
+        name: The file's name in Optuna.
+
+    Returns:
+        The artifact id; None if the network cannot be saved.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / name
+            save_file(plain_state(predictor), file)
+            store = FileSystemArtifactStore(folder)
+            return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=place)
+    except Exception as error:  # whatever a network of someone else's has in its state
+        _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
+        return None
+
+
+@contextmanager
+def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
+    """Provide the weights of a recorded training as a file that goes away afterwards.
+
+    Args:
+        record: The record.
+        folder: The artifact folder.
+
+    Raises:
+        ExportError: If no weights were kept, or they are gone.
+    """
+    what = f"trial {record.trial} ({record.name}, {record.role}, seed {record.seed})"
+    if record.weights_artifact is None:
+        raise ExportError(f"{what}: no weights were kept of this training; export another one, or train it again")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / WEIGHTS_FILE
+        try:
+            download_artifact(
+                artifact_store=FileSystemArtifactStore(folder),
+                artifact_id=record.weights_artifact,
+                file_path=str(file),
+            )
+        except ArtifactNotFound as error:
+            raise ExportError(
+                f"{what}: its weights {record.weights_artifact} are missing in {folder}; put the folder back that "
+                "belongs to the database"
+            ) from error
+        yield file
 
 
 def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileSystemArtifactStore) -> None:

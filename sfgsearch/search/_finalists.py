@@ -14,10 +14,11 @@ from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
+from sfgsearch.search._artifacts import artifact_folder, upload_weights
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
-from sfgsearch.training import EpochReport
+from sfgsearch.training import EpochReport, Trained
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def retrain_finalists(
     finalists: Sequence[Finalist],
     on_epoch: Callable[[Finalist, EpochReport], None] | None = None,
     on_failure: Callable[[Finalist, str], None] | None = None,
+    *,
+    study: optuna.Study | None = None,
 ) -> None:
     """Retrain finalists from scratch, read the test data, and record them one by one.
 
@@ -133,6 +136,7 @@ def retrain_finalists(
         finalists: What to train.
         on_epoch: Called after every epoch.
         on_failure: Called with the reason when a retraining fails, and the others go on; without it it is raised.
+        study: Where their weights are attached; without it no weights are kept.
     """
     sources = {record.trial: record for record in records.all("trial")}
     for finalist in finalists:
@@ -151,7 +155,17 @@ def retrain_finalists(
                 raise
             on_failure(finalist, f"{type(error).__name__}: {error}")
             continue
-        records.add(describe_training(objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained))
+        weights = _keep_weights(study, objective, finalist, trained) if study else None
+        records.add(
+            describe_training(
+                objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
+            )
+        )
+
+
+def _keep_weights(study: optuna.Study, objective: Objective, finalist: Finalist, trained: Trained) -> str | None:
+    file = f"weights-trial{finalist.trial}-{finalist.role}-seed{finalist.seed}.safetensors"
+    return upload_weights(study, trained.predictor, artifact_folder(objective.config), file)
 
 
 def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:

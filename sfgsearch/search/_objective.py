@@ -15,7 +15,7 @@ from sfgsearch.errors import ConfigError, NonFiniteLossError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import upload_training
+from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
@@ -155,8 +155,10 @@ class Objective:
         records: Records | None = records_of(trial.study)
         if records is None:
             return
-        artifact = upload_training(trial, trained, self.config.folder / "artifacts")
-        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact))
+        folder = artifact_folder(self.config)
+        artifact = upload_training(trial, trained, folder)
+        weights = upload_weights(trial, trained.predictor, folder)
+        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights))
 
 
 def describe_training(
@@ -167,8 +169,9 @@ def describe_training(
     name: str,
     trained: Trained,
     artifact: str | None = None,
+    weights: str | None = None,
 ) -> ArchitectureRecord:
-    """Return the record of a training."""
+    """Return the record of a training; ``artifact`` and ``weights`` are the ids of probabilities and weights."""
     complexity, backbone = trained.system.complexity(), objective.config.backbone
     options = getattr(objective.experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
@@ -190,6 +193,7 @@ def describe_training(
         scores=trained.scores,
         training_seconds=trained.seconds,
         probabilities_artifact=artifact,
+        weights_artifact=weights,
         monte_carlo=_monte_carlo_record(trained.monte_carlo),
     )
 

@@ -1,0 +1,108 @@
+"""``sfgsearch export``: a recorded network as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sfgsearch.cli._options import read_study, storage_option, study_file
+from sfgsearch.cli._show import find_trial
+from sfgsearch.errors import StudyError
+from sfgsearch.export import Exported, export_network
+from sfgsearch.export._export import check_output
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.search import load_study, records_of
+from sfgsearch.search._artifacts import artifact_folder, stored_weights
+
+
+@click.command()
+@study_file
+@click.option("--trial", "number", type=int, metavar="N", required=True, help="The trial's number.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="The file to write: .pt2 (torch.export), .onnx, or .safetensors with .json beside it.",
+)
+@click.option("--seed", type=int, metavar="S", help="Export the finalist that retrained trial N with this seed.")
+@click.option(
+    "--relearned",
+    is_flag=True,
+    help="Export the training that learned trial N's allocation again; the best one on validation data without --seed.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@storage_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object that says what was written.")
+def export(
+    study_file: Path,
+    number: int,
+    output: Path,
+    seed: int | None,
+    relearned: bool,
+    force: bool,
+    storage: str | None,
+    as_json: bool,
+) -> None:
+    """Write a recorded network with its trained weights into a file.
+
+    The default is what trial N itself trained. With --seed it is a finalist: the same architecture retrained from
+    scratch, as the comparison measured it on test data. Prefer one for use, since learned trials end with weights
+    that were trained under sampled masks, and trials are selected among many.
+
+    .pt2 and .onnx files run without sfgsearch. What is written is read back and compared first.
+    """
+    check_output(output, force=force)
+    config = read_study(study_file, storage=storage)
+    study = load_study(config)
+    _, record = find_trial(study, number)
+    records = records_of(study)
+    if records is not None and relearned:
+        record = _choose(records.all("relearned", number), number, "learned again", seed)
+    elif records is not None and seed is not None:
+        record = _choose(records.all("finalist", number), number, "retrained as a finalist", seed)
+    with stored_weights(record, artifact_folder(config)) as weights:
+        exported = export_network(record, weights, output, force=force)
+    if as_json:
+        click.echo(json.dumps(_describe(record, exported), allow_nan=False))
+        return
+    click.echo(f"wrote {' and '.join(map(str, exported.files))}: {record.name}, {record.role}, seed {record.seed}")
+    click.echo(f"largest difference from the network on random images: {exported.largest_difference:.2g}")
+
+
+def _choose(found: Sequence[ArchitectureRecord], number: int, what: str, seed: int | None) -> ArchitectureRecord:
+    """Return the training of a seed, or the best one on validation data.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    if not found:
+        raise StudyError(
+            f"--trial {number}: it was not {what}; only trials of the comparison are (see sfgsearch compare). "
+            "Leave --seed and --relearned out to export the trial itself"
+        )
+    fitting = [record for record in found if seed in (None, record.seed)]
+    if not fitting:
+        seeds = ", ".join(str(record.seed) for record in found)
+        raise StudyError(f"--seed {seed}: trial {number} was {what} with other seeds: {seeds}")
+    return min(fitting, key=lambda record: record.scores["validation"])
+
+
+def _describe(record: ArchitectureRecord, exported: Exported) -> dict[str, Any]:
+    return {
+        "trial": record.trial,
+        "role": record.role,
+        "seed": record.seed,
+        "kind": record.kind,
+        "name": record.name,
+        "format": exported.files[0].suffix.removeprefix("."),
+        "files": [str(file) for file in exported.files],
+        "largest_difference": exported.largest_difference,
+        "image_shape": list(record.image_shape),
+        "free_space": exported.free_space,
+        "tasks": record.tasks,
+    }

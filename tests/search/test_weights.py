@@ -1,0 +1,116 @@
+"""Weights of recorded trainings: stored as safetensors, and enough to rebuild what was measured."""
+
+import json
+import logging
+
+import pytest
+import torch
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
+from safetensors.torch import load_file
+from torch import nn
+
+from sfgsearch import Objective, create_study, load_config
+from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import plain_state
+from sfgsearch.search import load_study, records_of
+from sfgsearch.search._artifacts import upload_weights
+
+
+@pytest.fixture(scope="module")
+def recorded(trained_study):
+    """Return the artifact folder and the study."""
+    config = load_config(trained_study)
+    return config.folder / "artifacts", load_study(config)
+
+
+def test_every_recorded_training_keeps_the_weights_that_were_measured(recorded):
+    folder, opened = recorded
+    records = records_of(opened).all()
+    assert [record.role for record in records] == ["trial"] * 4 + ["finalist", "relearned"] + ["finalist"] * 3
+    for record in records:
+        weights = load_file(folder / record.weights_artifact)
+        assert any(name.endswith("running_var") for name in weights)
+        if record.name != "constant_probabilities":  # its samples share the parameters of one masked network
+            trainable = [tensor for name, tensor in weights.items() if "running" not in name and "num_b" not in name]
+            assert sum(map(torch.numel, trainable)) == record.parameters
+
+
+def file_names(opened, place):
+    return {meta.filename for meta in get_all_artifact_meta(place, storage=opened._storage)}
+
+
+def test_file_names_tell_what_was_trained(recorded):
+    _, opened = recorded
+    for trial in opened.trials:
+        assert "weights.safetensors" in file_names(opened, trial)
+    assert file_names(opened, opened) == {
+        "weights-trial0-finalist-seed1.safetensors",
+        "weights-trial1-finalist-seed1.safetensors",
+        "weights-trial2-finalist-seed1.safetensors",
+        "weights-trial2-relearned-seed1.safetensors",
+        "weights-trial3-finalist-seed1.safetensors",
+    }
+
+
+def test_no_stored_file_is_a_pickle(recorded):
+    files = list(recorded[0].iterdir())
+    assert len(files) == 4 * 2 + 5 + 2, "history and weights of trials, weights of finalists, two with probabilities"
+    for file in files:
+        content = file.read_bytes()
+        length = int.from_bytes(content[:8], "little")  # a safetensors file begins with the length of its JSON header
+        text = content[8 : 8 + length] if length < len(content) else content
+        assert isinstance(json.loads(text), dict)
+
+
+class Tied(nn.Module):
+    """Uses one matrix twice, and a slice of it as a buffer that is not contiguous."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3, bias=False)
+        self.second = nn.Linear(3, 3, bias=False)
+        self.second.weight = self.first.weight
+        self.register_buffer("column", self.first.weight.detach()[:, 1])
+
+
+def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
+    created = create_study(study())
+    network = Tied()
+    artifact = upload_weights(created, network, tmp_path / "artifacts")
+    with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(artifact) as stored:
+        (tmp_path / "copy.safetensors").write_bytes(stored.read())
+    read = load_file(tmp_path / "copy.safetensors")
+    assert read.keys() == plain_state(network).keys()
+    assert torch.equal(read["second.weight"], network.first.weight)
+    assert torch.equal(read["column"], network.first.weight[:, 1])
+
+
+class Unsavable(nn.Module):
+    """Has a state that is no tensor."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def get_extra_state(self):
+        return {"opened": {1, 2}}
+
+    def set_extra_state(self, state):
+        pass
+
+    def forward(self, images):
+        return self.network(images)
+
+
+def test_a_predictor_that_cannot_be_saved_does_not_lose_its_trial(study, monkeypatch, caplog):
+    config = study(manual={"methods": ["equal"]}, quota={"learned": 0, "searched": 0}, training={"epochs": 1})
+    objective, created = Objective(config), create_study(config)
+    device = torch.device("cpu")
+    system = type(objective.manual["equal"].build(objective.experiment.spec, Randomness.from_seed(0, device), device))
+    predictor = system.predictor
+    monkeypatch.setattr(system, "predictor", lambda self, calibration: Unsavable(predictor(self, calibration)))
+    with caplog.at_level(logging.WARNING):
+        created.optimize(objective, n_trials=1)
+    (record,) = records_of(created).all()
+    assert record.weights_artifact is None
+    assert "cannot be stored" in caplog.text
