@@ -44,8 +44,13 @@ def searched(spec):
     return FixedAllocation(Allocation.from_proportions(spec.filters, spec.task_names, proportions))
 
 
+def shipped(registry):
+    """Return the parts that come with the package; tests register more."""
+    return {name: part for name, part in registry.items() if part.__module__.startswith("sfgsearch.")}
+
+
 METHODS = {
-    **{name: functools.partial(make, **METHOD_OPTIONS.get(name, {})) for name, make in manual_methods.items()},
+    **{name: functools.partial(make, **METHOD_OPTIONS.get(name, {})) for name, make in shipped(manual_methods).items()},
     "searched": searched,
     "learned": lambda _spec: StochasticFilterGroups(),
 }
@@ -56,7 +61,7 @@ def num_tasks(request):
     return request.param
 
 
-@pytest.fixture(params=list(backbones))
+@pytest.fixture(params=list(shipped(backbones)))
 def spec(request, tiny, num_tasks):
     backbone = functools.partial(backbones[request.param], **BACKBONE_OPTIONS.get(request.param, {}))
     return NetworkSpec(backbone, tiny.tasks(num_tasks), IMAGE_SHAPE)
@@ -188,12 +193,16 @@ def test_filters_learn_from_the_tasks_that_they_serve_and_from_no_other(tiny, sy
         learned = learns_from(
             member, images, system.spec, tiny.targets(system.spec, BATCH), {key: weights[key] for key in promise}
         )
-        assert promise
-        for key, expected in promise.items():
-            found = learned[key]
-            assert not bool((found & ~expected).any()), f"{key} learns from a task that it does not serve"
-            # A filter that never fires on these images learns nothing, so that some are missing.
-            assert (found & expected).sum() > 0.4 * expected.sum(), f"{key} does not learn from a task that it serves"
+        assert_promise_is_kept(promise, learned)
+
+
+def assert_promise_is_kept(promise, learned):
+    """Compare who may teach each filter with who does, by the name of the weight and of shape (T, K)."""
+    for key, expected in promise.items():
+        assert not bool((learned[key] & ~expected).any()), f"{key} learns from a task that it does not serve"
+    # A filter that never fires on these images learns nothing, so that some are missing.
+    missing = sum(int((~learned[key] & expected).sum()) for key, expected in promise.items())
+    assert missing < 0.5 * sum(int(expected.sum()) for expected in promise.values())
 
 
 @pytest.mark.parametrize("name", ["learned", "constant_probabilities"], indirect=True)
@@ -207,10 +216,11 @@ def test_masked_filters_keep_the_promise_too(tiny, system):
         network, tiny.images(system.spec, BATCH), system.spec, tiny.targets(system.spec, BATCH), weights
     )
     tasks = len(system.spec.tasks)
-    for key, groups in derived.assignments.items():
-        expected = torch.stack([(groups == task) | (groups == tasks) for task in range(tasks)])
-        assert not bool((learned[key] & ~expected).any()), key
-        assert (learned[key] & expected).sum() > 0.4 * expected.sum(), key
+    promise = {
+        key: torch.stack([(groups == task) | (groups == tasks) for task in range(tasks)])
+        for key, groups in derived.assignments.items()
+    }
+    assert_promise_is_kept(promise, learned)
 
 
 def test_size_and_cost_are_what_a_count_by_hand_gives(tiny, system):
