@@ -66,7 +66,7 @@ class RoutedConv(nn.Module):
     def forward(self, inputs: Tensor | Streams) -> Streams:
         """Return the streams of the tasks, each of shape (B, K, *space), and None for the shared stream."""
         tensors, positions = distinct(as_streams(inputs, len(self.norms))[:-1])
-        responses = self.conv(torch.cat(tensors)).chunk(len(tensors))
+        responses = self.conv(torch.cat(tensors)).unflatten(0, (len(tensors), -1))
         features = (
             self.gate(task) * self.activation(norm(responses[position]))
             for task, (norm, position) in enumerate(zip(self.norms, positions, strict=True))

@@ -111,19 +111,31 @@ class _Aligned(nn.Module):
 
     def __init__(self, first: tuple[int, ...], second: tuple[int, ...], union: tuple[int, ...]) -> None:
         super().__init__()
-        self._width = len(union)
-        self._same = first == second
-        for name, members in (("first", first), ("second", second)):
-            positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
-            self.register_buffer(f"_{name}", positions, persistent=False)
+        self._first, self._second = _Spread(first, union), _Spread(second, union)
 
     def forward(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
         if first is None or second is None:
             return second if first is None else first
-        if self._same:
-            return first + second
-        total = first.new_zeros(first.shape[0], self._width, *first.shape[2:])
-        return total.index_add(1, self._first, first).index_add(1, self._second, second)  # type: ignore[arg-type]
+        total: Tensor = self._first(first) + self._second(second)
+        return total
+
+
+class _Spread(nn.Module):
+    """Puts channels where they belong among those of a union, and zeros in between."""
+
+    positions: Tensor
+
+    def __init__(self, members: tuple[int, ...], union: tuple[int, ...]) -> None:
+        super().__init__()
+        self._width = None if members == union else len(union)
+        positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
+        self.register_buffer("positions", positions, persistent=False)
+
+    def forward(self, stream: Tensor) -> Tensor:
+        if self._width is None:
+            return stream
+        # Not index_add: ONNX's optimiser drops what is below an addition at all indices.
+        return stream.new_zeros(stream.shape[0], self._width, *stream.shape[2:]).index_copy(1, self.positions, stream)
 
 
 def _union(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._statistics import Interval, interval
+from sfgsearch.tasks import task_from_dict
 
 KINDS = ("learned", "searched", "manual")
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
@@ -31,6 +32,7 @@ class Row:
         seeds: How many seeds it was retrained with.
         metrics: Test metrics by ``"<task>/<metric>"``.
         units: Their units.
+        headline: The metrics that a table shows.
         error: Mean relative error over tasks on the test split.
         validation_error: Its mean on the validation split, by which the best of a kind is chosen.
         errors_by_seed: Relative error on the test split by seed.
@@ -45,6 +47,7 @@ class Row:
     seeds: int
     metrics: dict[str, Interval]
     units: dict[str, str]
+    headline: tuple[str, ...]
     error: Interval
     validation_error: float
     errors_by_seed: dict[int, float]
@@ -193,12 +196,18 @@ def _row(entries: Sequence[_Measured]) -> Row:
         seeds=len(entries),
         metrics={key: interval([entry.metrics["test"][key] for entry in entries]) for key in keys},
         units={key: first.record.units[key] for key in keys},
+        headline=tuple(key for key in _headline(first.record) if key in keys),
         error=interval([entry.scores["test"] for entry in entries]),
         validation_error=fmean(entry.scores["validation"] for entry in entries),
         errors_by_seed={entry.record.seed: entry.scores["test"] for entry in entries},
         parameters=round(fmean(entry.parameters for entry in entries)),
         macs=round(fmean(entry.macs for entry in entries)),
     )
+
+
+def _headline(record: ArchitectureRecord) -> Iterator[str]:
+    for task in map(task_from_dict, record.tasks):
+        yield from (f"{task.name}/{metric}" for metric in task.headline)
 
 
 def _spent(kind: str, trials: Sequence[FrozenTrial]) -> Spent:

@@ -71,13 +71,14 @@ def _thousands(number: int) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return the finalists as a table.
+    """Return the finalists as a table of the tasks' main metrics.
 
     Args:
         comparison: The comparison.
     """
-    units = comparison.rows[0].units if comparison.rows else {}
-    form, keys = MetricFormat(units), list(units)
+    form, keys = MetricFormat({}), list[str]()
+    if comparison.rows:
+        form, keys = MetricFormat(comparison.rows[0].units), list(comparison.rows[0].headline)
     table = _table(
         f"{escape(comparison.study)}: retrained finalists on test data",
         "mean ± half the 95 % interval over seeds; relative error: 0 perfect, 100 a constant prediction",

@@ -110,6 +110,11 @@ class Segmentation(Task):
         """All metrics are fractions."""
         return dict.fromkeys(("dice", *(f"dice_{one}" for one in self._suffixes[1:]), "accuracy"), FRACTION)
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The mean Dice."""
+        return ("dice",)
+
     def head(self, in_channels: int, dimensions: int) -> Head:
         """Build a head of 1x1 convolutions."""
         return dense_head(in_channels, self.outputs, dimensions, self.hidden)

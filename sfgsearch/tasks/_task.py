@@ -38,6 +38,11 @@ class Task(ABC):
     def units(self) -> dict[str, str]:
         """The unit of every metric, by metric name; :data:`FRACTION` for shares, empty for plain numbers."""
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The metrics that a comparison shows; all of them unless a task has many."""
+        return tuple(self.units)
+
     @abstractmethod
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean negative log likelihood over the batch, up to a constant; a scalar in nats."""

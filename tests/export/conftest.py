@@ -11,6 +11,8 @@ from torch import nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
+from sfgsearch.methods import manual_methods
+from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import (
     AllocatedBuilder,
     Backbone,
@@ -91,6 +93,7 @@ class Case:
     gaps: bool = False
     members: int = 0
     separate: bool = True
+    method: str = ""
 
     @property
     def spec(self):
@@ -113,6 +116,11 @@ CASES = {
     "residual with gaps": Case(ALLOCATED, (6, 6), norm="instance", backbone=RESIDUAL, gaps=True, separate=False),
     "ensemble": Case((ALLOCATED[0], ALLOCATED[1]), (6, 6), members=2),
     "dense ensemble in 3D": Case(DENSE, (4, 6, 6), members=2),
+    "cross-stitch": Case(ALLOCATED, (6, 6), backbone=RESIDUAL, method="cross_stitch"),
+    "routed dense": Case(DENSE[:2], (6, 8), backbone=RESIDUAL, method="task_routing"),
+    "branched": Case(ALLOCATED, (6, 6), backbone=RESIDUAL, method="learning_to_branch"),
+    "highresnet": Case(DENSE[:2], (6, 6), backbone={"name": "highresnet", "width": 0.25, "blocks": 1}),
+    "resnet": Case(ALLOCATED[:2], (8, 8), backbone={"name": "resnet", "depth": 8, "width": 0.5}),
 }
 
 
@@ -129,6 +137,11 @@ class Recorded:
 def _build(case, tiny, seed):
     """Return a network of random weights and its structure."""
     spec = case.spec
+    if case.method:
+        cpu = torch.device("cpu")
+        system = manual_methods[case.method](spec).build(spec, Randomness.from_seed(seed, cpu), cpu)
+        tiny.randomise(system.network, seed)
+        return system.predictor(lambda: [tiny.images(spec)]).eval(), system.structure()
     if not case.gaps:
         derived = derive(tiny.masked(spec, seed), spec, tiny.assignments(spec, seed))
         assignments, network = derived.assignments, derived.network

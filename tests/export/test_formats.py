@@ -19,7 +19,15 @@ NAMES = [
     "residual dense in 3D",
     "residual dense of even sides",
     "ensemble",
+    "cross-stitch",
+    "routed dense",
+    "branched",
+    "highresnet",
+    "resnet",
 ]
+
+
+FREE_SPACE = ["residual dense in 3D", "routed dense", "highresnet"]
 
 
 def assert_same(predict, network, images):
@@ -42,7 +50,7 @@ def test_programs_predict_the_same_for_any_batch_and_dense_ones_for_any_size(rec
     exported = export_network(case.record, case.weights, output)
     assert exported.files == (output,)
     assert exported.largest_difference <= 1e-5
-    assert exported.free_space == ("dense" in name and "even" not in name)
+    assert exported.free_space == (name in FREE_SPACE)
     reloaded = FORMATS[".pt2"].read(output)
     for batch in (1, 5):
         assert_same(reloaded, case.network, case.images(batch))
@@ -50,7 +58,9 @@ def test_programs_predict_the_same_for_any_batch_and_dense_ones_for_any_size(rec
         assert_same(reloaded, case.network, larger(case.images(2)))
 
 
-@pytest.mark.parametrize("name", ["two tasks with gaps", "residual dense in 3D", "ensemble"])
+@pytest.mark.parametrize(
+    "name", ["two tasks with gaps", "residual dense in 3D", "ensemble", "cross-stitch", "routed dense", "branched"]
+)
 def test_onnx_files_predict_the_same(recorded, tmp_path, name):
     case, output = recorded(name), tmp_path / "net.onnx"
     exported = export_network(case.record, case.weights, output)

@@ -206,15 +206,18 @@ def assert_promise_is_kept(promise, learned):
 
 
 @pytest.mark.parametrize("name", ["learned", "constant_probabilities"], indirect=True)
-def test_masked_filters_keep_the_promise_too(tiny, system):
+def test_masked_networks_equal_the_compact_ones_and_keep_the_promise_too(tiny, system):
     network = system.network.eval()
     derived = derive(network, system.spec)  # repaired where an assignment cannot be
     tiny.fix(network, derived.assignments)
+    images = tiny.images(system.spec, BATCH)
+    with torch.no_grad():
+        masked, compact = network(images), derived.network(images)
+    for key, prediction in masked.items():
+        torch.testing.assert_close(compact[key], prediction, rtol=1e-4, atol=1e-4 * float(prediction.abs().max()))
     layers = sfg_layers(network)
     weights = {key: layer.weight for key, layer in layers.items()}
-    learned = learns_from(
-        network, tiny.images(system.spec, BATCH), system.spec, tiny.targets(system.spec, BATCH), weights
-    )
+    learned = learns_from(network, images, system.spec, tiny.targets(system.spec, BATCH), weights)
     tasks = len(system.spec.tasks)
     promise = {
         key: torch.stack([(groups == task) | (groups == tasks) for task in range(tasks)])

@@ -9,7 +9,7 @@ from scipy import stats
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
-from sfgsearch.reporting import compare
+from sfgsearch.reporting import compare, comparison_table
 from sfgsearch.reporting._statistics import interval
 
 
@@ -112,3 +112,19 @@ def test_pairing_by_seed_resolves_what_means_do_not():
 
 def test_without_a_learned_finalist_there_is_no_verdict():
     assert compare("demo", finalists([], [0.1, 0.2]), []).verdicts() == []
+
+
+def test_the_table_shows_the_main_metrics_and_the_object_all():
+    organs = {"type": "segmentation", "name": "organs", "num_classes": 3, "classes": ["none", "liver", "bone"]}
+    names = ("organs/dice", "organs/dice_liver", "organs/dice_bone", "organs/accuracy")
+    metrics = {split: dict.fromkeys(names, 0.5) for split in ("validation", "test")}
+    record = replace(
+        finalist("learned", "learned-1", 1, 0, 0.5, 0.5),
+        tasks=[organs],
+        metrics=metrics,
+        units=dict.fromkeys(names, "fraction"),
+    )
+    comparison = compare("demo", [record], [])
+    assert set(comparison.to_dict()["rows"][0]["metrics"]) == set(names)
+    titles = [str(column.header) for column in comparison_table(comparison).columns]
+    assert [title.split()[1] for title in titles if "organs" in title] == ["dice"]
