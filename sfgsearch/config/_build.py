@@ -18,7 +18,7 @@ from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
-from sfgsearch.tasks import task_to_dict
+from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
 
 EVERY_LAYER = "*"
@@ -103,8 +103,7 @@ def _load_data(config: Config) -> MultiTaskData:
                 file=config.path,
                 key=f"tasks.{name}",
             )
-    changes = {name: section.model_dump(exclude_none=True) for name, section in config.tasks.items()}
-    tasks = tuple(replace(task, **changes.get(task.name, {})) for task in data.tasks)
+    tasks = tuple(_changed(config, task) for task in data.tasks)
     with _blame(config, "data"):
         group_names([task.name for task in tasks])
         for task in tasks:
@@ -114,6 +113,17 @@ def _load_data(config: Config) -> MultiTaskData:
         for split in ("train", "validation", "test"):
             RelativeError(replace(data, tasks=tasks), split)
     return replace(data, tasks=tasks)
+
+
+def _changed(config: Config, task: Task) -> Task:
+    """Return a task with what the study file changes about it."""
+    section = config.tasks.get(task.name)
+    if section is None:
+        return task
+    if section.loss is not None and not hasattr(task, "loss"):
+        raise ConfigError("this task has a single loss", file=config.path, key=f"tasks.{task.name}.loss")
+    with _blame(config, f"tasks.{task.name}"):
+        return replace(task, **section.model_dump(exclude_none=True))
 
 
 def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:

@@ -78,6 +78,7 @@ class TaskSection(_Section):
 
     weight: Positive | None = None
     hidden: Count | None = None
+    loss: str | None = None
 
 
 class AugmentationSection(_Section):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics import MeanAbsoluteError, MetricCollection
 
+from sfgsearch.errors import DataError
 from sfgsearch.nn import Head
 from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import Task
@@ -31,10 +34,20 @@ class Regression(Task):
     Args:
         scale: What a target of 1 stands for, in ``unit``.
         unit: The unit that errors are reported in.
+        loss: ``"squared"``, half the mean squared error: a Gaussian likelihood of unit variance; or ``"l1"``, the
+            mean absolute error: a Laplace likelihood of unit scale.
+
+    Raises:
+        DataError: If the loss is unknown.
     """
 
     scale: float = 1.0
     unit: str = ""
+    loss: Literal["squared", "l1"] = "squared"
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("squared", "l1"):
+            raise DataError(f"task {self.name!r}: loss must be 'squared' or 'l1', got {self.loss!r}")
 
     @property
     def outputs(self) -> int:
@@ -53,7 +66,9 @@ class Regression(Task):
         return head
 
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return half the mean squared error: a Gaussian likelihood of unit variance."""
+        """Return half the mean squared error or the mean absolute error over the batch."""
+        if self.loss == "l1":
+            return functional.l1_loss(prediction, target)
         return 0.5 * (prediction - target).square().mean()
 
     def metrics(self) -> MetricCollection:

@@ -41,6 +41,7 @@ def test_manual_allocations_are_counts_or_proportions(study):
         ),
         ({"backbone": {"depth": 3}}, "backbone.depth", "allowed: width, plan"),
         ({"tasks": {"third": {"weight": 1.0}}}, "tasks.third", "allowed: first, second"),
+        ({"tasks": {"first": {"loss": "l1"}}}, "tasks.first.loss", "has a single loss"),
         ({"manual": {"allocations": {"a": {"*": [0.5, 0.4, 0.3]}}}}, "manual.allocations.a", "sum to one"),
         ({"manual": {"allocations": {"a": {"conv1": [1, 1, 2]}}}}, "manual.allocations.a", "'conv2' is missing"),
         ({"manual": {"allocations": {"a": {"conv9": [1, 1, 2]}}}}, "manual.allocations.a", "no layer 'conv9'"),

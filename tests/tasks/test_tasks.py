@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation
 
 DIGIT = Classification("digit", num_classes=3)
@@ -76,3 +77,10 @@ def test_uncertainty_of_voxels_has_their_shape():
     torch.testing.assert_close(per_voxel[:, 2, 3], expected)
     dense = DenseRegression("ct", scale=10.0, unit="HU")
     torch.testing.assert_close(dense.uncertainty(torch.tensor([[[1.0]], [[3.0]]])), torch.tensor([[10.0]]))
+
+
+def test_regression_by_absolute_errors():
+    task, prediction, target = Regression("age", loss="l1"), torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0])
+    assert task.negative_log_likelihood(prediction, target).item() == pytest.approx(1.5)
+    with pytest.raises(DataError, match="loss must be 'squared' or 'l1', got 'huber'"):
+        Regression("age", loss="huber")
