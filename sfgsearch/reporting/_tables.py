@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,6 +16,8 @@ from sfgsearch.reporting._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
 _BAR_WIDTH = 12
+WIDEST = 10_000
+"""Columns of a console that shows every table whole."""
 
 
 class MetricFormat:
@@ -70,33 +72,47 @@ def _thousands(number: int) -> str:
     return str(number)
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Return the finalists as a table.
+def comparison_tables(comparison: Comparison, console: Console) -> list[Table]:
+    """Return the finalists as one table, or where that is too wide as one for every task and one for their sizes.
 
     Args:
         comparison: The comparison.
+        console: Where the tables should fit.
     """
-    units = comparison.rows[0].units if comparison.rows else {}
-    form, keys = MetricFormat(units), list(units)
-    table = _table(
-        f"{escape(comparison.study)}: retrained finalists on test data",
-        "mean ± half the 95 % interval over seeds; relative error: 0 perfect, 100 a constant prediction",
-    )
+    keys = list(comparison.rows[0].units)
+    whole = _comparison_table(comparison, keys, "on test data")
+    if console.measure(whole, options=console.options.update(width=WIDEST)).minimum <= console.width:
+        return [whole]
+    by_task: dict[str, list[str]] = {}
+    for key in keys:
+        by_task.setdefault(key.rsplit("/", 1)[0], []).append(key)
+    parts = [
+        _comparison_table(comparison, own, f"on test data, {escape(task)}", has_summary=False)
+        for task, own in by_task.items()
+    ]
+    return [*parts, _comparison_table(comparison, [], "on test data, all tasks")]
+
+
+def _comparison_table(comparison: Comparison, keys: Sequence[str], part: str, *, has_summary: bool = True) -> Table:
+    """Return the finalists with some of their metrics, and on request with their relative error and size."""
+    form = MetricFormat(comparison.rows[0].units)
+    caption = "mean ± half the 95 % interval over seeds"
+    if has_summary:
+        caption += "; relative error: 0 perfect, 100 a constant prediction"
+    table = _table(f"{escape(comparison.study)}: retrained finalists {part}", caption)
     _add_name_column(table, "kind")
     _add_name_column(table, "name")
-    _add_columns(table, "seeds", *map(form.header, keys), _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
+    _add_columns(table, "seeds", *map(form.header, keys))
+    if has_summary:
+        _add_columns(table, _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
     for index, row in enumerate(comparison.rows):
         first_of_kind = index == 0 or comparison.rows[index - 1].kind != row.kind
         last_of_kind = index + 1 == len(comparison.rows) or comparison.rows[index + 1].kind != row.kind
+        cells = [form.interval(key, row.metrics[key], row.seeds) for key in keys]
+        if has_summary:
+            cells += [form.interval("", row.error, row.seeds), _thousands(row.parameters), _thousands(row.macs)]
         table.add_row(
-            row.kind if first_of_kind else "",
-            escape(row.name),
-            str(row.seeds),
-            *(form.interval(key, row.metrics[key], row.seeds) for key in keys),
-            form.interval("", row.error, row.seeds),
-            _thousands(row.parameters),
-            _thousands(row.macs),
-            end_section=last_of_kind,
+            row.kind if first_of_kind else "", escape(row.name), str(row.seeds), *cells, end_section=last_of_kind
         )
     return table
 
