@@ -198,6 +198,12 @@ def test_labels_without_any_organ_are_refused(tmp_path):
         mr_ct(0, path=tmp_path)
 
 
+def test_organs_that_are_not_in_training_are_noted(folder):
+    names = ("background", "gland", "bone", "spleen")
+    assert mr_ct(0, path=folder, patch=8, classes=names).notes == ("no training subject has the label of 'spleen'",)
+    assert mr_ct(0, path=folder, patch=8, classes=names[:3]).notes == ()
+
+
 def test_subjects_are_shared_out_by_the_seed(folder):
     """Every slice of a subject is in one split; widths tell the subjects of 14 and 15 voxels apart."""
     data = mr_ct(0, path=folder, patch=8)
