@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from sfgsearch.records import ArchitectureRecord
@@ -73,33 +74,39 @@ def _thousands(number: int) -> str:
 
 
 def comparison_tables(comparison: Comparison, console: Console) -> list[Table]:
-    """Return the finalists as one table, or where that is too wide as one for every task and one for their sizes.
+    """Return the finalists as one table, or where that is too wide their metrics in several and their sizes in one.
 
     Args:
         comparison: The comparison.
         console: Where the tables should fit.
     """
+
+    def measure(table: Table) -> Measurement:
+        return console.measure(table, options=console.options.update(width=WIDEST))
+
     keys = list(comparison.rows[0].units)
-    whole = _comparison_table(comparison, keys, "on test data")
-    if console.measure(whole, options=console.options.update(width=WIDEST)).minimum <= console.width:
+    whole = _comparison_table(comparison, keys)
+    if measure(whole).minimum <= console.width:
         return [whole]
-    by_task: dict[str, list[str]] = {}
-    for key in keys:
-        by_task.setdefault(key.rsplit("/", 1)[0], []).append(key)
-    parts = [
-        _comparison_table(comparison, own, f"on test data, {escape(task)}", has_summary=False)
-        for task, own in by_task.items()
-    ]
-    return [*parts, _comparison_table(comparison, [], "on test data, all tasks")]
+    tables: list[Table] = []
+    first = 0
+    for last in range(1, len(keys) + 1):
+        table = _comparison_table(comparison, keys[first:last], has_summary=False)
+        if last - first == 1 or measure(table).maximum > console.width:
+            first = last - 1
+            tables.append(_comparison_table(comparison, [keys[first]], has_summary=False))
+        else:
+            tables[-1] = table
+    return [*tables, _comparison_table(comparison, [])]
 
 
-def _comparison_table(comparison: Comparison, keys: Sequence[str], part: str, *, has_summary: bool = True) -> Table:
+def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summary: bool = True) -> Table:
     """Return the finalists with some of their metrics, and on request with their relative error and size."""
     form = MetricFormat(comparison.rows[0].units)
     caption = "mean ± half the 95 % interval over seeds"
     if has_summary:
         caption += "; relative error: 0 perfect, 100 a constant prediction"
-    table = _table(f"{escape(comparison.study)}: retrained finalists {part}", caption)
+    table = _table(f"{escape(comparison.study)}: retrained finalists on test data", caption)
     _add_name_column(table, "kind")
     _add_name_column(table, "name")
     _add_columns(table, "seeds", *map(form.header, keys))
