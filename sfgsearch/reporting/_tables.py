@@ -33,9 +33,13 @@ class MetricFormat:
 
     def header(self, key: str) -> str:
         """Return a column title in three short lines: task, metric, unit."""
-        unit = self._units.get(key, FRACTION)
         task, metric = key.rsplit("/", 1)
-        return f"{escape(task)}\n{escape(metric)}\n[dim]{'%' if unit == FRACTION else escape(unit)}[/dim]"
+        return f"{escape(task)}\n{escape(metric)}\n[dim]{self.unit(key)}[/dim]"
+
+    def unit(self, key: str) -> str:
+        """Return what values are written in."""
+        unit = self._units.get(key, FRACTION)
+        return "%" if unit == FRACTION else escape(unit)
 
     def value(self, key: str, value: float) -> str:
         """Return one value."""
@@ -175,11 +179,13 @@ def _metrics_table(record: ArchitectureRecord) -> Table:
         rows.append((f"Monte Carlo ({sampled.samples})", sampled.metrics["validation"], sampled.scores["validation"]))
     keys = [key for key in record.units if any(key in metrics for _, metrics, _ in rows)]
     table = _table("validation")
-    _add_name_column(table, "prediction")
-    _add_columns(table, *map(form.header, keys), _RELATIVE_ERROR)
-    for name, metrics, score in rows:
-        values = [form.value(key, metrics[key]) if key in metrics else "-" for key in keys]
-        table.add_row(name, *values, form.value("", score))
+    _add_name_column(table, "metric")
+    _add_columns(table, *(name for name, _, _ in rows))
+    table.add_column("[dim]unit[/dim]")
+    for key in keys:
+        values = [form.value(key, metrics[key]) if key in metrics else "-" for _, metrics, _ in rows]
+        table.add_row(escape(key), *values, form.unit(key))
+    table.add_row("relative error", *(form.value("", score) for _, _, score in rows), "%")
     return table
 
 

@@ -88,7 +88,9 @@ def check_run(capsys, study, metrics, *options):
         *dict.fromkeys(metric.split("/")[0] for metric in trial["metrics"]),
         "shared",
     ]
-    assert call(capsys, "show", study, "--trial", 0)[0] == 0
+    status, printed, _ = call(capsys, "show", study, "--trial", 0)
+    assert status == 0
+    assert all(metric in printed for metric in metrics), "none is cut"
     return err
 
 
