@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import Comparison, comparison_table, search_cost
+from sfgsearch.reporting import WIDEST, Comparison, comparison_tables, search_cost
 from sfgsearch.reporting import compare as compare_finalists
 from sfgsearch.search import current_finalists, load_study
 
@@ -45,7 +45,8 @@ def print_comparison(study: optuna.Study, config: Config) -> None:
         console.print(line, markup=False, soft_wrap=True)
         return
     if not console.is_terminal:
-        console.width = max(console.width, 100)
-    console.print(comparison_table(comparison))
+        console.width = WIDEST
+    for table in comparison_tables(comparison, console):
+        console.print(table)
     for line in (search_cost(comparison), *comparison.verdicts()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

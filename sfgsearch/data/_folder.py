@@ -43,7 +43,7 @@ def folder(
 
     Args:
         seed: Fixes the split by shares.
-        path: The folder.
+        path: The folder. Its pictures have 8 bits a channel; greater numbers belong in :func:`npz`.
         tasks: By name, a table with ``type``, ``key`` (the column with the targets; the task's name if missing) and
             options of the task. Quantities stand in the column in their unit and are divided by ``scale``. Classes
             are whole numbers or text; without ``num_classes`` the distinct values in ascending order are the

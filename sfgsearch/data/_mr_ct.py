@@ -43,7 +43,7 @@ def mr_ct(
     background), all three on one grid; ``.nii`` will do. Volumes are turned to (depth, height, width): bottom to
     top, front to back, left to right. Each MRI gets the mean 0 and standard deviation 1 over its foreground, the
     voxels above its own mean. Subjects that cannot be used (a file missing, broken or not finite, grids that differ)
-    are skipped, and a note of the data set lists them with reasons.
+    are skipped, and a note of the data set lists them with reasons; another names organs that are not in training.
 
     Args:
         seed: Fixes the split by subject: 60 % training, 20 % validation, 20 % test, at least one each.
@@ -78,6 +78,7 @@ def mr_ct(
         raise DataError(f"{path} has {len(subjects)} usable subjects, too few for three splits{because}")
     num_classes = _count_classes(subjects, classes)
     train, validation, test = _share_out(subjects, seed)
+    notes += _note_untrained(train, classes or tuple(map(str, range(num_classes))))
     images, targets = _prepare(train, mode, ct_range)
     tasks = (
         DenseRegression("ct", scale=_HOUNSFIELD, unit="HU", span=ct_range[1] - ct_range[0], loss=ct_loss),
@@ -110,6 +111,13 @@ def _count_classes(subjects: Sequence[Subject], classes: tuple[str, ...]) -> int
             f"classes names {len(classes)} labels from 0 on, but subject {culprit!r} has the label {highest}"
         )
     return len(classes) or highest + 1
+
+
+def _note_untrained(train: Sequence[Subject], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on organs that no training subject has, if any; no network can find them."""
+    voxels = sum(np.bincount(subject.labels.ravel(), minlength=len(classes)) for subject in train)
+    absent = [repr(name) for name, number in zip(classes[1:], np.asarray(voxels)[1:], strict=True) if not number]
+    return (f"no training subject has the label of {', '.join(absent)}",) if absent else ()
 
 
 def _share_out(subjects: Sequence[Subject], seed: int) -> tuple[list[Subject], list[Subject], list[Subject]]:

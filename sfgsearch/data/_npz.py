@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from sfgsearch.data._task_tables import TaskTable, read_task_tables
 from sfgsearch.errors import DataError
 
 Layout = Literal["NHW", "NHWC", "NCHW", "NDHW", "NDHWC", "NCDHW"]
+_DAMAGES = (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _USUAL: dict[int, Layout] = {3: "NHW", 4: "NHWC"}
 
 
@@ -79,7 +81,11 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         raise DataError(f"path: there is no file {path}")
     if not zipfile.is_zipfile(path):
         raise DataError(f"path: {path} is no npz file; write one with numpy.savez")
-    with np.load(path, allow_pickle=False) as file:
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except _DAMAGES as error:
+        raise DataError(f"path: {path} is damaged ({error}); write it anew with numpy.savez") from error
+    with opened as file:
         missing = [key for key in keys if key not in file]
         if missing:
             raise DataError(f"{path} has no array {missing[0]!r}; it has {', '.join(map(repr, file.files))}")
@@ -87,7 +93,7 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         for key in keys:
             try:
                 arrays[key] = file[key]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            except _DAMAGES as error:
                 raise DataError(f"{path}: cannot read {key!r} ({error}); save it as numbers or text") from error
     return arrays
 

@@ -42,7 +42,7 @@ def partition(
     if len(shares) != len(SPLIT_NAMES) or min(shares) <= 0 or not math.isclose(math.fsum(shares), 1, abs_tol=1e-6):
         raise DataError(f"shares must be three numbers > 0 that sum to one, got {list(shares)}")
     if names is not None:
-        places = _by_name(names)
+        places = _by_name(names.astype(str))  # npz files may hold text as bytes
         if groups is not None:
             _check_groups(groups, places)
     else:
@@ -57,10 +57,10 @@ def partition(
 
 
 def _by_name(names: NDArray[Any]) -> Members:
-    unknown = sorted({str(name) for name in names} - set(SPLIT_NAMES))
+    unknown = sorted(set(names.tolist()) - set(SPLIT_NAMES))
     if unknown:
         raise DataError(f"the split {unknown[0]!r} is unknown; allowed: {', '.join(map(repr, SPLIT_NAMES))}")
-    return np.array([SPLIT_NAMES.index(str(name)) for name in names])
+    return np.array([SPLIT_NAMES.index(name) for name in names.tolist()])
 
 
 def _check_groups(groups: NDArray[Any], places: Members) -> None:

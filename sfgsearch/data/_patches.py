@@ -17,9 +17,11 @@ Images = Sequence[Tensor]
 DenseTargets = Mapping[str, Images]
 """By task, a tensor of shape (*space) for every image: float, or uint8 for classes, which come out as int64."""
 
+_CHANNELS_AND_PLANE = 3
+
 
 class WholeImages(Split):
-    """Images of any size with dense targets, one at a time where sizes differ.
+    """Images of any size with dense targets, one at a time where sizes differ or images are volumes.
 
     Args:
         images: The images.
@@ -52,8 +54,9 @@ class WholeImages(Split):
 
     @property
     def max_batch(self) -> int | None:
-        """1 where sizes differ, None otherwise."""
-        return None if len({image.shape for image in self._images}) == 1 else 1
+        """1 where sizes differ and for volumes, whose predictions are large; None otherwise."""
+        are_volumes = self._images[0].ndim > _CHANNELS_AND_PLANE
+        return 1 if are_volumes or len({image.shape for image in self._images}) > 1 else None
 
 
 class RandomPatches(Split):

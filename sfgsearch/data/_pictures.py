@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 Colours = Literal["rgb", "grey"]
 _MODES = {"rgb": "RGB", "grey": "L"}
+_MORE_THAN_BYTES = ("I", "F")
 _NAMED = 3
 
 
@@ -36,7 +37,7 @@ def read_pictures(
     def decode(index: int) -> str | None:
         try:
             with Image.open(files[index]) as image:
-                resized = image.convert(_MODES[colours]).resize(size[::-1], Image.Resampling.BILINEAR)
+                resized = _as_bytes(image, colours).resize(size[::-1], Image.Resampling.BILINEAR)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return unreadable(error)
         pictures[index] = np.asarray(resized).reshape(*size, -1).transpose(2, 0, 1)
@@ -45,6 +46,19 @@ def read_pictures(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reasons = pool.map(decode, range(len(files)))
         return pictures, {index: reason for index, reason in enumerate(reasons) if reason is not None}
+
+
+def _as_bytes(image: Image.Image, colours: Colours) -> Image.Image:
+    """Convert a picture to bytes of one channel or three, transparency left out.
+
+    Raises:
+        ValueError: If its pixels are greater numbers, which Pillow would cut at 255.
+    """
+    if image.mode.startswith(_MORE_THAN_BYTES):
+        raise ValueError(f"has more than 8 bits a channel (mode {image.mode}); save it with 8")
+    if "transparency" in image.info:  # a palette's is lost with a warning unless it becomes a channel first
+        image = image.convert("RGBA")
+    return image.convert(_MODES[colours])
 
 
 def unreadable(error: Exception) -> str:

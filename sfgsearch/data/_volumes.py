@@ -108,8 +108,11 @@ def _read(place: Path, file: str) -> tuple[NDArray[np.float32], NDArray[np.float
         OSError,
         EOFError,
         ValueError,
+        TypeError,
+        ArithmeticError,
         zlib.error,
         nibabel.filebasedimages.ImageFileError,
+        nibabel.orientations.OrientationError,
         nibabel.spatialimages.HeaderDataError,
     )
     try:
@@ -118,6 +121,8 @@ def _read(place: Path, file: str) -> tuple[NDArray[np.float32], NDArray[np.float
     except unreadable as error:
         reason = " ".join(str(error).replace(str(place), "").split())[:_LONGEST_REASON]
         raise _UnusableError(f"{path.name} cannot be read ({reason or type(error).__name__})") from error
+    if volume.ndim == 4 and volume.shape[3] == 1:  # a time axis of one moment, as some converters write it
+        volume = volume[..., 0]
     if volume.ndim != 3 or 0 in volume.shape:
         raise _UnusableError(f"{path.name} has shape {volume.shape}, not three dimensions")
     if not np.isfinite(volume).all():

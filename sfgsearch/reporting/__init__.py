@@ -2,6 +2,16 @@
 
 from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
 from sfgsearch.reporting._show import describe_trial
-from sfgsearch.reporting._tables import comparison_table, search_cost, trial_tables
+from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, trial_tables
 
-__all__ = ["Comparison", "Row", "Spent", "compare", "comparison_table", "describe_trial", "search_cost", "trial_tables"]
+__all__ = [
+    "WIDEST",
+    "Comparison",
+    "Row",
+    "Spent",
+    "compare",
+    "comparison_tables",
+    "describe_trial",
+    "search_cost",
+    "trial_tables",
+]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from sfgsearch.records import ArchitectureRecord
@@ -16,6 +17,8 @@ from sfgsearch.reporting._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
 _BAR_WIDTH = 12
+WIDEST = 10_000
+"""Columns of a console that shows every table whole."""
 
 
 class MetricFormat:
@@ -30,9 +33,13 @@ class MetricFormat:
 
     def header(self, key: str) -> str:
         """Return a column title in three short lines: task, metric, unit."""
-        unit = self._units.get(key, FRACTION)
         task, metric = key.rsplit("/", 1)
-        return f"{escape(task)}\n{escape(metric)}\n[dim]{'%' if unit == FRACTION else escape(unit)}[/dim]"
+        return f"{escape(task)}\n{escape(metric)}\n[dim]{self.unit(key)}[/dim]"
+
+    def unit(self, key: str) -> str:
+        """Return what values are written in."""
+        unit = self._units.get(key, FRACTION)
+        return "%" if unit == FRACTION else escape(unit)
 
     def value(self, key: str, value: float) -> str:
         """Return one value."""
@@ -70,34 +77,53 @@ def _thousands(number: int) -> str:
     return str(number)
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Return the finalists as a table of the tasks' main metrics.
+def comparison_tables(comparison: Comparison, console: Console) -> list[Table]:
+    """Return the finalists with the tasks' main metrics, as one table, or where that is too wide as several.
 
     Args:
         comparison: The comparison.
+        console: Where the tables should fit.
     """
-    form, keys = MetricFormat({}), list[str]()
-    if comparison.rows:
-        form, keys = MetricFormat(comparison.rows[0].units), list(comparison.rows[0].headline)
-    table = _table(
-        f"{escape(comparison.study)}: retrained finalists on test data",
-        "mean ± half the 95 % interval over seeds; relative error: 0 perfect, 100 a constant prediction",
-    )
+
+    def measure(table: Table) -> Measurement:
+        return console.measure(table, options=console.options.update(width=WIDEST))
+
+    keys = list(comparison.rows[0].headline)
+    whole = _comparison_table(comparison, keys)
+    if measure(whole).minimum <= console.width:
+        return [whole]
+    tables: list[Table] = []
+    first = 0
+    for last in range(1, len(keys) + 1):
+        table = _comparison_table(comparison, keys[first:last], has_summary=False)
+        if last - first == 1 or measure(table).maximum > console.width:
+            first = last - 1
+            tables.append(_comparison_table(comparison, [keys[first]], has_summary=False))
+        else:
+            tables[-1] = table
+    return [*tables, _comparison_table(comparison, [])]
+
+
+def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summary: bool = True) -> Table:
+    """Return the finalists with some of their metrics, and on request with their relative error and size."""
+    form = MetricFormat(comparison.rows[0].units)
+    caption = "mean ± half the 95 % interval over seeds"
+    if has_summary:
+        caption += "; relative error: 0 perfect, 100 a constant prediction"
+    table = _table(f"{escape(comparison.study)}: retrained finalists on test data", caption)
     _add_name_column(table, "kind")
     _add_name_column(table, "name")
-    _add_columns(table, "seeds", *map(form.header, keys), _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
+    _add_columns(table, "seeds", *map(form.header, keys))
+    if has_summary:
+        _add_columns(table, _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
     for index, row in enumerate(comparison.rows):
         first_of_kind = index == 0 or comparison.rows[index - 1].kind != row.kind
         last_of_kind = index + 1 == len(comparison.rows) or comparison.rows[index + 1].kind != row.kind
+        cells = [form.interval(key, row.metrics[key], row.seeds) for key in keys]
+        if has_summary:
+            cells += [form.interval("", row.error, row.seeds), _thousands(row.parameters), _thousands(row.macs)]
         table.add_row(
-            row.kind if first_of_kind else "",
-            escape(row.name),
-            str(row.seeds),
-            *(form.interval(key, row.metrics[key], row.seeds) for key in keys),
-            form.interval("", row.error, row.seeds),
-            _thousands(row.parameters),
-            _thousands(row.macs),
-            end_section=last_of_kind,
+            row.kind if first_of_kind else "", escape(row.name), str(row.seeds), *cells, end_section=last_of_kind
         )
     return table
 
@@ -153,11 +179,13 @@ def _metrics_table(record: ArchitectureRecord) -> Table:
         rows.append((f"Monte Carlo ({sampled.samples})", sampled.metrics["validation"], sampled.scores["validation"]))
     keys = [key for key in record.units if any(key in metrics for _, metrics, _ in rows)]
     table = _table("validation")
-    _add_name_column(table, "prediction")
-    _add_columns(table, *map(form.header, keys), _RELATIVE_ERROR)
-    for name, metrics, score in rows:
-        values = [form.value(key, metrics[key]) if key in metrics else "-" for key in keys]
-        table.add_row(name, *values, form.value("", score))
+    _add_name_column(table, "metric")
+    _add_columns(table, *(name for name, _, _ in rows))
+    table.add_column("[dim]unit[/dim]")
+    for key in keys:
+        values = [form.value(key, metrics[key]) if key in metrics else "-" for _, metrics, _ in rows]
+        table.add_row(escape(key), *values, form.unit(key))
+    table.add_row("relative error", *(form.value("", score) for _, _, score in rows), "%")
     return table
 
 

@@ -139,6 +139,26 @@ def test_a_truncated_picture_is_listed(place):
         folder(0, path=place, tasks=TASKS)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pictures_that_bytes_cannot_hold_are_listed(place, dtype):
+    pixels = np.linspace(0, 60000, 48, dtype=dtype).reshape(6, 8)
+    Image.fromarray(pixels).save(place / "pictures" / "scan.tiff")
+    change_row(place, 4, file="pictures/scan.tiff")
+    with pytest.raises(
+        DataError, match=r"row 6 \(pictures/scan\.tiff\) \(has more than 8 bits a channel .*save it with 8"
+    ):
+        folder(0, path=place, tasks=TASKS)
+
+
+@pytest.mark.parametrize("colours", ["rgb", "grey"])
+def test_palettes_with_transparency_keep_their_colours(place, colours):
+    whole = folder(0, path=place, tasks=TASKS, colours=colours)
+    for index in range(NUMBER):
+        picture = Image.open(place / entry(index)["file"]).quantize(4)
+        picture.save(place / entry(index)["file"], transparency=bytes([99, 0, 255, 3]))
+    assert torch.equal(folder(0, path=place, tasks=TASKS, colours=colours).train.images, whole.train.images)
+
+
 def test_pictures_of_other_sizes_are_listed(place):
     Image.new("RGB", (5, 5)).save(place / "pictures" / "02.png")
     with pytest.raises(DataError, match=r"row 4 \(pictures/02\.png\) \(5x5\); the first picture has 8x6 .*set size"):

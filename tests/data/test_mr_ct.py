@@ -4,6 +4,7 @@ import functools
 import gzip
 import shutil
 import sys
+import warnings
 
 import nibabel
 import numpy as np
@@ -137,6 +138,29 @@ def test_broken_subjects_are_skipped_counted_and_listed(copy, kind):
     assert mr_ct(0, path=copy, patch=8).notes == (note,)
 
 
+def test_damaged_headers_never_end_a_run(tmp_path):
+    """Whatever a header's bytes say, the subject is read or skipped."""
+    write(tmp_path / "s0", draw_subject(0), suffix=".nii")
+    damaged = tmp_path / "s0" / "mr.nii"
+    whole, outcomes = damaged.read_bytes(), set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of nibabel, about the damage
+        for start in range(40, 348, 2):
+            for two in (b"\xff\xff", b"\0\0"):
+                damaged.write_bytes(whole[:start] + two + whole[start + 2 :])
+                outcomes.add(len(read_subjects(tmp_path)[0]))
+    assert outcomes == {0, 1}
+
+
+def test_a_time_axis_of_one_moment_is_dropped(folder, copy):
+    for file in ("mr", "ct", "labels"):
+        image = nibabel.load(copy / "s0" / f"{file}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(image.get_fdata()[..., None], image.affine), copy / "s0" / f"{file}.nii.gz")
+    subjects, notes = read_subjects(copy)
+    assert notes == ()
+    np.testing.assert_array_equal(subjects[0].ct, read_subjects(folder)[0][0].ct)
+
+
 def test_wrong_folders_are_refused(tmp_path, copy):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         mr_ct(0, path=tmp_path / "nowhere")
@@ -172,6 +196,12 @@ def test_labels_without_any_organ_are_refused(tmp_path):
         write(tmp_path / f"s{index}", {**volumes, "labels": np.zeros_like(volumes["labels"])})
     with pytest.raises(DataError, match="nothing to segment"):
         mr_ct(0, path=tmp_path)
+
+
+def test_organs_that_are_not_in_training_are_noted(folder):
+    names = ("background", "gland", "bone", "spleen")
+    assert mr_ct(0, path=folder, patch=8, classes=names).notes == ("no training subject has the label of 'spleen'",)
+    assert mr_ct(0, path=folder, patch=8, classes=names[:3]).notes == ()
 
 
 def test_subjects_are_shared_out_by_the_seed(folder):

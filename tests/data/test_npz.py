@@ -162,6 +162,23 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         npz(0, path=tmp_path / "faces.npy", tasks=TASKS)
 
 
+def test_damaged_files_are_refused(tmp_path):
+    """Every byte that is changed leaves data or an error for the user."""
+    np.savez_compressed(
+        tmp_path / "whole.npz", images=np.random.default_rng(0).random((NUMBER, 4, 4)), age=np.arange(NUMBER)
+    )
+    whole, damaged, refused = (tmp_path / "whole.npz").read_bytes(), tmp_path / "damaged.npz", 0
+    for place in range(0, len(whole), 37):
+        content = bytearray(whole)
+        content[place] ^= 0x5A
+        damaged.write_bytes(content)
+        try:
+            npz(0, path=damaged, tasks={"age": TASKS["age"]})
+        except DataError:
+            refused += 1
+    assert refused > 50
+
+
 def test_study_files_describe_tasks_in_nested_tables(write, study):
     described = {"name": "npz", "pairs_per_digit": None, "path": str(write()), "tasks": TASKS}
     data = build_experiment(study(data=described, tasks={"sex": {"weight": 3.0}})).data
@@ -183,3 +200,16 @@ def test_study_files_with_bad_descriptions_are_refused(write, study, changes, ke
         build_experiment(study(data=described))
     assert key in str(error.value)
     assert remedy in str(error.value)
+
+
+def test_masks_need_no_consecutive_numbers(write):
+    """The distinct numbers of a mask are its classes, in ascending order, such as 0 and 255."""
+    mask = np.where(np.random.default_rng(0).random((NUMBER, 6, 4)) < 0.4, 255, 0).astype(np.uint8)
+    data = npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "classes": ["outside", "inside"]}})
+    assert data.tasks[0].num_classes == 2
+    rows = (data.train.images[:, 0, 0, 0].float()).long()
+    np.testing.assert_array_equal(data.train.targets["mask"], mask[rows] // 255)
+    far = npz(0, path=write(mask=mask.astype(np.int64) * 10**6), tasks={"mask": {"type": "segmentation"}})
+    np.testing.assert_array_equal(far.train.targets["mask"], mask[rows] // 255)
+    with pytest.raises(DataError, match=r"40 bad rows: row 0 \(class not in 0 to 2\).*num_classes"):
+        npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "num_classes": 3}})

@@ -40,7 +40,9 @@ def test_three_groups_fill_three_splits():
 
 def test_names_say_the_split():
     names = np.array(["test", "train", "validation", "train"])
-    assert [part.tolist() for part in partition(4, 0, SHARES, names=names)] == [[1, 3], [2], [0]]
+    for kind in ("U", "S", object):
+        parts = partition(4, 0, SHARES, names=names.astype(kind))
+        assert [part.tolist() for part in parts] == [[1, 3], [2], [0]]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,12 @@ def test_whole_images_of_different_sizes_come_one_at_a_time():
     assert torch.equal(found["value"], batch[:, 0])
 
 
+def test_volumes_come_one_at_a_time_even_of_one_size():
+    images, targets = numbered((2, 4, 5), (2, 4, 5))
+    shapes = [tuple(batch.shape) for batch, _ in batches(WholeImages(images, targets), 8, CPU)]
+    assert shapes == [(1, 1, 2, 4, 5)] * 2
+
+
 def test_splits_that_cannot_be_are_refused():
     images, targets = numbered((4, 5), (3, 2))
     for build in (WholeImages, lambda *parts: RandomPatches(*parts, (2, 2))):

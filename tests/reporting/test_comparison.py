@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
-from sfgsearch.reporting import compare, comparison_table
+from sfgsearch.reporting import compare, comparison_tables
 from sfgsearch.reporting._statistics import interval
 
 
@@ -126,5 +127,6 @@ def test_the_table_shows_the_main_metrics_and_the_object_all():
     )
     comparison = compare("demo", [record], [])
     assert set(comparison.to_dict()["rows"][0]["metrics"]) == set(names)
-    titles = [str(column.header) for column in comparison_table(comparison).columns]
+    (table,) = comparison_tables(comparison, Console(width=200))
+    titles = [str(column.header) for column in table.columns]
     assert [title.split()[1] for title in titles if "organs" in title] == ["dice"]
