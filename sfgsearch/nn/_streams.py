@@ -63,6 +63,20 @@ def map_streams(function: Callable[[Tensor], Tensor], streams: Streams) -> Strea
     return tuple(None if position is None else results[position] for position in positions)
 
 
+def apply_stacked(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Apply a function that treats images by themselves to several tensors at once, stacked along the batch.
+
+    Args:
+        function: Maps (B, ...) to (B, ...).
+        tensors: At least one, all of one shape (B, C, *space).
+    """
+    if len(tensors) == 1:
+        return [function(tensors[0])]
+    results = function(torch.cat(list(tensors)))
+    # Not chunk: ONNX cannot split a batch of unknown size.
+    return results.unflatten(0, (len(tensors), tensors[0].shape[0])).unbind()
+
+
 def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Streams:
     """Return T+1 streams from streams or from one image that all groups read.
 
@@ -111,8 +125,7 @@ class _Aligned(nn.Module):
 
     def __init__(self, first: tuple[int, ...], second: tuple[int, ...], union: tuple[int, ...]) -> None:
         super().__init__()
-        self._width = len(union)
-        self._same = first == second
+        self._union, self._members = union, (first, second)
         for name, members in (("first", first), ("second", second)):
             positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
             self.register_buffer(f"_{name}", positions, persistent=False)
@@ -120,10 +133,15 @@ class _Aligned(nn.Module):
     def forward(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
         if first is None or second is None:
             return second if first is None else first
-        if self._same:
+        if self._members == (self._union, self._union):
             return first + second
-        total = first.new_zeros(first.shape[0], self._width, *first.shape[2:])
-        return total.index_add(1, self._first, first).index_add(1, self._second, second)  # type: ignore[arg-type]
+        # A summand with all channels is the start: ONNX optimisers replace, not add, where an index is a full range.
+        if self._members[1] == self._union:
+            return second.index_add(1, self._first, first)  # type: ignore[arg-type]
+        if self._members[0] != self._union:
+            zeros = first.new_zeros(first.shape[0], len(self._union), *first.shape[2:])
+            first = zeros.index_add(1, self._first, first)  # type: ignore[arg-type]
+        return first.index_add(1, self._second, second)  # type: ignore[arg-type]
 
 
 def _union(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
