@@ -74,7 +74,7 @@ def apply_stacked(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor
         return [function(tensors[0])]
     results = function(torch.cat(list(tensors)))
     # Not chunk: ONNX cannot split a batch of unknown size.
-    return results.unflatten(0, (len(tensors), tensors[0].shape[0])).unbind()
+    return results.reshape(len(tensors), tensors[0].shape[0], *results.shape[1:]).unbind()
 
 
 def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Streams:
