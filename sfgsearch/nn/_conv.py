@@ -12,7 +12,7 @@ from torch.nn.modules.utils import _ntuple
 
 from sfgsearch.nn._groups import FilterGroups
 from sfgsearch.nn._norms import norm_factory
-from sfgsearch.nn._streams import Streams, as_streams, distinct
+from sfgsearch.nn._streams import Streams, apply_stacked, as_streams, distinct
 
 Size = int | Sequence[int]
 
@@ -103,7 +103,7 @@ class SFGConv(nn.Module, ABC):
         tensors, positions = distinct(as_streams(inputs, self.num_tasks))
         if None in positions:
             raise ValueError("a layer of stochastic filter groups reads every stream, but one of them is None")
-        responses = self._convolve(torch.cat(tensors)).chunk(len(tensors))
+        responses = apply_stacked(self._convolve, tensors)
         channelwise = (1, -1, *[1] * self.dimensions)
         features = [
             self.activation(norm(responses[position])) * gate.view(channelwise)

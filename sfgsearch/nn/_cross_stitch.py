@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sfgsearch.nn._blocks import MakeBlock
+from sfgsearch.nn._blocks import AllocatedBlocks, MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
 from sfgsearch.nn._network import NetworkSpec
 from sfgsearch.nn._norms import norm_factory
@@ -94,23 +94,6 @@ class CrossStitchConv(nn.Module):
         return (*self.unit(features).unbind(), None)
 
 
-class TaskBlocks(nn.Module):
-    """Blocks of networks that stand side by side: one per task, and none for the shared stream.
-
-    Args:
-        source: Layout of the streams.
-        make: Builds a block.
-    """
-
-    def __init__(self, source: StreamLayout, make: MakeBlock) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(make(len(members)) for members in source.members[:-1])
-
-    def forward(self, streams: Streams) -> Streams:
-        """Return the streams, each passed through its block."""
-        return (*(block(stream) for block, stream in zip(self.blocks, streams, strict=False)), None)
-
-
 class CrossStitchBuilder(LayerBuilder):
     """Builds the layers of T full-width networks with a cross-stitch unit after every allocatable layer.
 
@@ -136,7 +119,7 @@ class CrossStitchBuilder(LayerBuilder):
         return layer, StreamLayout((*[every] * self.num_tasks, ()))
 
     def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
-        return TaskBlocks(source, make)
+        return AllocatedBlocks(source, make, separate=True)
 
 
 def cross_stitch_structure(per: Granularity) -> Structure:

@@ -14,7 +14,7 @@ from sfgsearch.nn._blocks import MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
 from sfgsearch.nn._network import NetworkSpec
 from sfgsearch.nn._norms import norm_factory
-from sfgsearch.nn._streams import StreamLayout, Streams, as_streams, distinct
+from sfgsearch.nn._streams import StreamLayout, Streams, apply_stacked, as_streams, distinct
 from sfgsearch.nn._structure import Structure, structures
 
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -66,7 +66,7 @@ class RoutedConv(nn.Module):
     def forward(self, inputs: Tensor | Streams) -> Streams:
         """Return the streams of the tasks, each of shape (B, K, *space), and None for the shared stream."""
         tensors, positions = distinct(as_streams(inputs, len(self.norms))[:-1])
-        responses = self.conv(torch.cat(tensors)).unflatten(0, (len(tensors), -1))
+        responses = apply_stacked(self.conv, tensors)
         features = (
             self.gate(task) * self.activation(norm(responses[position]))
             for task, (norm, position) in enumerate(zip(self.norms, positions, strict=True))

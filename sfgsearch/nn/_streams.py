@@ -63,6 +63,20 @@ def map_streams(function: Callable[[Tensor], Tensor], streams: Streams) -> Strea
     return tuple(None if position is None else results[position] for position in positions)
 
 
+def apply_stacked(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Apply a function that treats images by themselves to several tensors at once, stacked along the batch.
+
+    Args:
+        function: Maps (B, ...) to (B, ...).
+        tensors: At least one, all of one shape (B, C, *space).
+    """
+    if len(tensors) == 1:
+        return [function(tensors[0])]
+    results = function(torch.cat(list(tensors)))
+    # Not chunk: ONNX cannot split a batch of unknown size.
+    return results.reshape(len(tensors), tensors[0].shape[0], *results.shape[1:]).unbind()
+
+
 def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Streams:
     """Return T+1 streams from streams or from one image that all groups read.
 
@@ -111,31 +125,23 @@ class _Aligned(nn.Module):
 
     def __init__(self, first: tuple[int, ...], second: tuple[int, ...], union: tuple[int, ...]) -> None:
         super().__init__()
-        self._first, self._second = _Spread(first, union), _Spread(second, union)
+        self._union, self._members = union, (first, second)
+        for name, members in (("first", first), ("second", second)):
+            positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
+            self.register_buffer(f"_{name}", positions, persistent=False)
 
     def forward(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
         if first is None or second is None:
             return second if first is None else first
-        total: Tensor = self._first(first) + self._second(second)
-        return total
-
-
-class _Spread(nn.Module):
-    """Puts channels where they belong among those of a union, and zeros in between."""
-
-    positions: Tensor
-
-    def __init__(self, members: tuple[int, ...], union: tuple[int, ...]) -> None:
-        super().__init__()
-        self._width = None if members == union else len(union)
-        positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
-        self.register_buffer("positions", positions, persistent=False)
-
-    def forward(self, stream: Tensor) -> Tensor:
-        if self._width is None:
-            return stream
-        # Not index_add: ONNX's optimiser drops what is below an addition at all indices.
-        return stream.new_zeros(stream.shape[0], self._width, *stream.shape[2:]).index_copy(1, self.positions, stream)
+        if self._members == (self._union, self._union):
+            return first + second
+        # A summand with all channels is the start: ONNX optimisers replace, not add, where an index is a full range.
+        if self._members[1] == self._union:
+            return second.index_add(1, self._first, first)  # type: ignore[arg-type]
+        if self._members[0] != self._union:
+            zeros = first.new_zeros(first.shape[0], len(self._union), *first.shape[2:])
+            first = zeros.index_add(1, self._first, first)  # type: ignore[arg-type]
+        return first.index_add(1, self._second, second)  # type: ignore[arg-type]
 
 
 def _union(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

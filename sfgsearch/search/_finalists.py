@@ -52,8 +52,10 @@ def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSe
     chosen: list[ArchitectureRecord] = []
     for kind, wanted in (("learned", section.learned), ("searched", section.searched), ("manual", section.manual)):
         best_first = sorted((r for r in trials if r.kind == kind), key=lambda record: record.scores["validation"])
-        distinct = list({record.name: record for record in reversed(best_first)}.values())[::-1]
-        chosen += distinct if wanted == "all" else distinct[: int(wanted)]
+        by_name: dict[str, ArchitectureRecord] = {}
+        for record in best_first:
+            by_name.setdefault(record.name, record)
+        chosen += list(by_name.values())[: None if wanted == "all" else int(wanted)]
     return chosen
 
 

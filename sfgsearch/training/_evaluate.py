@@ -50,7 +50,7 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
     device: torch.device,
 ) -> Metrics:
-    """Return the metrics of all tasks; the network's mode is restored.
+    """Return the metrics of all tasks; the modes of the network's modules are restored.
 
     Args:
         network: Images in, predictions by task name out; other names than tasks' are averaged over images.
@@ -60,7 +60,7 @@ def evaluate(
     """
     collections = {task.name: task.metrics().to(device) for task in tasks}
     quantities: dict[str, MeanMetric] = {}
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     for images, targets in batches:
         for name, prediction in network(images).items():
@@ -68,7 +68,8 @@ def evaluate(
                 collections[name].update(prediction, targets[name])
             else:
                 quantities.setdefault(name, MeanMetric().to(device)).update(prediction)
-    network.train(training)
+    for module, mode in modes:
+        module.training = mode
     return {
         f"{name}/{metric}": float(value)
         for name, collection in collections.items()

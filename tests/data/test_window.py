@@ -115,8 +115,9 @@ def test_experiments_evaluate_through_the_window_of_their_data():
     data = MultiTaskData(tasks, split(4, 4), split(9, 6), split(5, 3), window=SlidingWindow((4, 4)))
     spec = NetworkSpec(lambda *_: None, tasks, data.image_shape)
     experiment = Experiment(data, spec, TrainingSettings(device="cpu"))
-    network = PerVoxel()
+    network = PerVoxel().eval()
     metrics = experiment.evaluate(network, "validation")
+    assert not network.training
     assert metrics["organs/dice"] == 1
     assert metrics["ct/mae"] == pytest.approx(0, abs=1e-6)
     assert {shape[2:] for shape in network.shapes} == {(4, 4)}

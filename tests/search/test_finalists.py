@@ -65,6 +65,12 @@ def test_a_manual_method_that_ran_twice_is_one_finalist():
     assert [record.trial for record in chosen] == [9]
 
 
+def test_a_second_run_of_a_manual_method_does_not_cost_it_its_rank():
+    twice = [*TRIALS, replace(TRIALS[4], trial=9, scores={"validation": 0.7})]
+    chosen = select_finalists(twice, ComparisonSection(learned=0, searched=0, manual=1))
+    assert [record.trial for record in chosen] == [4]
+
+
 @pytest.fixture
 def finished(study):
     config = study(manual={"methods": ["equal", "constant_probabilities"]}, quota={"learned": 1, "searched": 1})
