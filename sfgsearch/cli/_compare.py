@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import WIDEST, Comparison, comparison_tables, search_cost
+from sfgsearch.reporting import WIDEST, Comparison, comparison_tables, search_cost, to_json
 from sfgsearch.reporting import compare as compare_finalists
 from sfgsearch.search import current_finalists, load_study
 
@@ -25,7 +24,7 @@ def compare(study_file: Path, storage: str | None, as_json: bool) -> None:
     config = read_study(study_file, storage=storage)
     study = load_study(config)
     if as_json:
-        click.echo(json.dumps(read_comparison(study, config).to_dict(), allow_nan=False))
+        click.echo(to_json(read_comparison(study, config).to_dict()))
     else:
         print_comparison(study, config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from rich.console import Console
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.reporting import describe_trial, trial_tables
+from sfgsearch.reporting import describe_trial, to_json, trial_tables
 from sfgsearch.search import load_study, records_of
 from sfgsearch.search._queue import FAILURE
 
@@ -29,7 +28,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
     trial, record = find_trial(study, number)
     description = describe_trial(trial, record)
     if as_json:
-        click.echo(json.dumps(description, allow_nan=False))
+        click.echo(to_json(description))
         return
     console = Console()
     for table in trial_tables(description, record):

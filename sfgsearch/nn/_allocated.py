@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.nn._conv import SFGConv, Size
+from sfgsearch.nn._dimensions import CONVOLUTIONS
 from sfgsearch.nn._norms import copy_channels, norm_factory
 from sfgsearch.nn._streams import StreamLayout, Streams, as_streams
-
-_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class AllocatedConv(nn.Module):
@@ -57,7 +56,7 @@ class AllocatedConv(nn.Module):
         self.filters = tuple(tuple(indices) for indices in filters)
         shared = self.filters[-1]
         self.layout = StreamLayout((*(own + shared for own in self.filters[:-1]), shared))
-        convolution, new_norm = _CONVOLUTIONS[dimensions], norm_factory(norm, dimensions)
+        convolution, new_norm = CONVOLUTIONS[dimensions], norm_factory(norm, dimensions)
         self.groups = nn.ModuleDict()
         for group, indices in enumerate(self.filters):
             if not indices:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from sfgsearch.nn._blocks import AllocatedBlocks, MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
+from sfgsearch.nn._dimensions import CONVOLUTIONS
 from sfgsearch.nn._network import NetworkSpec
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._streams import StreamLayout, Streams, as_streams
 from sfgsearch.nn._structure import Structure, structures
 
 Granularity = Literal["layer", "channel"]
-
-_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class CrossStitch(nn.Module):
@@ -77,7 +76,7 @@ class CrossStitchConv(nn.Module):
         new_norm = norm_factory(norm, dimensions)
         self.tasks = nn.ModuleList(
             nn.Sequential(
-                _CONVOLUTIONS[dimensions](
+                CONVOLUTIONS[dimensions](
                     request.source.num_channels(task), request.out_channels, bias=norm == "none", **geometry
                 ),
                 new_norm(request.out_channels),

@@ -12,12 +12,11 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError, BackboneError
 from sfgsearch.nn._blocks import MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
+from sfgsearch.nn._dimensions import CONVOLUTIONS
 from sfgsearch.nn._network import NetworkSpec
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._streams import StreamLayout, Streams, apply_stacked, as_streams, distinct
 from sfgsearch.nn._structure import Structure, structures
-
-_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class RoutedConv(nn.Module):
@@ -47,7 +46,7 @@ class RoutedConv(nn.Module):
         geometry = request.geometry
         activation = geometry.pop("activation")
         new_norm = norm_factory(norm, dimensions)
-        self.conv = _CONVOLUTIONS[dimensions](
+        self.conv = CONVOLUTIONS[dimensions](
             request.source.num_channels(0), request.out_channels, bias=norm == "none", **geometry
         )
         self.norms = nn.ModuleList(new_norm(request.out_channels) for _ in masks)

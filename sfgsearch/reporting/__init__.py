@@ -1,6 +1,7 @@
 """What people read: the comparison of finalists and the description of a trial."""
 
 from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
+from sfgsearch.reporting._json import to_json
 from sfgsearch.reporting._show import describe_trial
 from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, trial_tables
 
@@ -13,5 +14,6 @@ __all__ = [
     "comparison_tables",
     "describe_trial",
     "search_cost",
+    "to_json",
     "trial_tables",
 ]

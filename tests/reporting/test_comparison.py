@@ -10,7 +10,7 @@ from scipy import stats
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
-from sfgsearch.reporting import compare, comparison_tables
+from sfgsearch.reporting import compare, comparison_tables, to_json
 from sfgsearch.reporting._statistics import interval
 
 
@@ -130,3 +130,8 @@ def test_the_table_shows_the_main_metrics_and_the_object_all():
     (table,) = comparison_tables(comparison, Console(width=200))
     titles = [str(column.header) for column in table.columns]
     assert [title.split()[1] for title in titles if "organs" in title] == ["dice"]
+
+
+def test_numbers_that_json_does_not_know_are_null():
+    data = {"a": [1.5, float("inf")], "b": {"c": float("nan"), "d": "inf"}, "e": (2, None)}
+    assert json.loads(to_json(data)) == {"a": [1.5, None], "b": {"c": None, "d": "inf"}, "e": [2, None]}
