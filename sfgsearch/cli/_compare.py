@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 import optuna
-from rich.console import Console
 
+from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import WIDEST, Comparison, comparison_tables, search_cost, to_json
+from sfgsearch.reporting import Comparison, comparison_tables, search_cost, to_json
 from sfgsearch.reporting import compare as compare_finalists
 from sfgsearch.search import current_finalists, load_study
 
@@ -37,14 +37,12 @@ def read_comparison(study: optuna.Study, config: Config) -> Comparison:
 def print_comparison(study: optuna.Study, config: Config) -> None:
     """Print the comparison as a table with its verdicts, or say that there is none yet."""
     comparison = read_comparison(study, config)
-    console = Console()
+    console = result_console()
     if not comparison.rows:
         trials = sum(spent.trials for spent in comparison.spent.values())
         line = f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run {config.path}"
         console.print(line, markup=False, soft_wrap=True)
         return
-    if not console.is_terminal:
-        console.width = WIDEST
     for table in comparison_tables(comparison, console):
         console.print(table)
     for line in (search_cost(comparison), *comparison.verdicts()):

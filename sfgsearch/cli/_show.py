@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import optuna
 from optuna.trial import FrozenTrial
-from rich.console import Console
 
+from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
@@ -30,7 +30,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
     if as_json:
         click.echo(to_json(description))
         return
-    console = Console()
+    console = result_console()
     for table in trial_tables(description, record):
         console.print(table)
     if description["repairs"]:
