@@ -110,7 +110,7 @@ class System(ABC):
         """Return parameters and multiply-adds of the network that predicts."""
 
     def repairs(self) -> tuple[str, ...]:
-        """Return a sentence for every filter that was moved because it, or its task, would have read nothing."""
+        """Return a sentence for filters that were moved for lack of input, or left out for lack of readers."""
         return ()
 
     def probabilities(self) -> dict[str, Tensor]:

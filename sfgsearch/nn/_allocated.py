@@ -56,6 +56,7 @@ class AllocatedConv(nn.Module):
         self.filters = tuple(tuple(indices) for indices in filters)
         shared = self.filters[-1]
         self.layout = StreamLayout((*(own + shared for own in self.filters[:-1]), shared))
+        self._unread: set[int] = set()
         convolution, new_norm = CONVOLUTIONS[dimensions], norm_factory(norm, dimensions)
         self.groups = nn.ModuleDict()
         for group, indices in enumerate(self.filters):
@@ -78,7 +79,7 @@ class AllocatedConv(nn.Module):
             )
 
     def forward(self, inputs: Tensor | Streams) -> Streams:
-        """Return T+1 streams of the channels that :attr:`layout` lists; None for an empty stream.
+        """Return T+1 streams of the channels that :attr:`layout` lists; None for one that is empty or not read.
 
         Raises:
             ValueError: If there are not T+1 streams.
@@ -89,7 +90,20 @@ class AllocatedConv(nn.Module):
             for group, stream in enumerate(streams)
         ]
         shared = features[-1]
-        return (*(_join(own, shared) for own in features[:-1]), shared)
+        joined = (*(_join(own, shared) for own in features[:-1]), shared)
+        return tuple(None if group in self._unread else stream for group, stream in enumerate(joined))
+
+    def drop_unread(self, unread: set[str]) -> list[int]:
+        """Drop the groups whose filters nothing reads, and return them; their streams become empty.
+
+        Args:
+            unread: Names of parameters of this layer that no prediction depends on.
+        """
+        dropped = [int(name) for name in self.groups if f"groups.{name}.0.weight" in unread]
+        for group in dropped:
+            del self.groups[str(group)]
+        self._unread |= set(dropped)
+        return dropped
 
     @torch.no_grad()
     def load_trained(self, trained: SFGConv) -> None:

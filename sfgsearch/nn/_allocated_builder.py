@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._blocks import AllocatedBlocks, MakeBlock
 from sfgsearch.nn._builder import ConvRequest, LayerBuilder
 from sfgsearch.nn._streams import StreamLayout
+from sfgsearch.nn._unread import unread_parameters
 
 
 class AllocatedBuilder(LayerBuilder):
@@ -52,7 +54,8 @@ class AllocatedBuilder(LayerBuilder):
         self.assignments = {name: assignment.clone() for name, assignment in assignments.items()}
         self.repairs: list[str] = []
         self._repair, self._preferences, self._separate = repair, dict(preferences or {}), separate
-        self._unread: list[AllocatedBlocks] = []
+        self._layers: dict[str, AllocatedConv] = {}
+        self._has_blocks = False
 
     @classmethod
     def from_allocation(
@@ -76,28 +79,48 @@ class AllocatedBuilder(LayerBuilder):
         idle = [name for name in self.assignments if name not in self._names]
         if idle:
             raise AllocationError(f"the backbone has no layer {idle[0]!r}; it has {', '.join(self._names)}")
-        for blocks in self._unread:
-            blocks.drop_shared()
+
+    def finish(self, network: nn.Module, image_shape: tuple[int, ...]) -> None:
+        """Leave out what no head reads: a task's own filters, where no layer above has filters of that task.
+
+        The allocation still counts them; a sentence in :attr:`repairs` says that they are not there.
+        """
+        if not self._has_gaps() and not self._has_blocks:
+            return
+        names = {id(layer): name for name, layer in self._layers.items()}
+        unread = unread_parameters(network, image_shape)
+        for path, module in list(network.named_modules()):
+            own = {name.removeprefix(f"{path}.") for name in unread if name.startswith(f"{path}.")}
+            if isinstance(module, AllocatedBlocks):
+                module.drop_unread(own)
+            elif isinstance(module, AllocatedConv):
+                for group in module.drop_unread(own):
+                    self.repairs.append(
+                        f"layer {names[id(module)]}: {len(module.filters[group])} filters of task {group} would be "
+                        "read by nothing and were left out"
+                    )
+
+    def _has_gaps(self) -> bool:
+        """Tell whether a group has filters in one layer and none in a later one."""
+        present = [set(self.assignments[name].tolist()) for name in self._names]
+        return any(not below <= above for below, above in pairwise(present))
 
     def _build_per_stream(self, source: StreamLayout, make: MakeBlock) -> nn.Module:
-        blocks = AllocatedBlocks(source, make, separate=self._separate)
-        if source.members[-1]:
-            self._unread.append(blocks)
-        return blocks
+        self._has_blocks = True
+        return AllocatedBlocks(source, make, separate=self._separate)
 
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
         assignment = self._assignment(request)
         if not request.source.members[-1]:
             self._revive_shared(request.name, assignment)
         self._feed_tasks(request, assignment)
-        if bool((assignment == self.num_tasks).any()):
-            self._unread.clear()
         # A full-width network per task names its channels like the plain network, so that shortcuts find each other.
         filters = [
             (torch.nonzero(assignment == group).flatten() % request.out_channels).tolist()
             for group in range(self.num_tasks + 1)
         ]
         layer = AllocatedConv(request.source, filters, dimensions=self.dimensions, norm=self.norm, **request.geometry)
+        self._layers[request.name] = layer
         return layer, layer.layout
 
     def _assignment(self, request: ConvRequest) -> Tensor:

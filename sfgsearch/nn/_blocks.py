@@ -103,12 +103,17 @@ class AllocatedBlocks(nn.Module):
         blocks = sorted({stream for stream in self._block_of if stream is not None})
         self.blocks = nn.ModuleDict({str(stream): make(source.num_channels(stream)) for stream in blocks})
 
-    def drop_shared(self) -> None:
-        """Drop the block of the shared stream where nothing reads it."""
-        last = len(self._block_of) - 1
-        if self._block_of.count(last) == 1:
-            del self.blocks[str(last)]
-            self._block_of[last] = None
+    def drop_unread(self, unread: set[str]) -> None:
+        """Drop the blocks of streams that nothing reads.
+
+        Args:
+            unread: Names of parameters of these blocks that no prediction depends on.
+        """
+        for name, block in list(self.blocks.items()):
+            own = {f"blocks.{name}.{parameter}" for parameter, _ in block.named_parameters()}
+            if own and own <= unread:
+                del self.blocks[name]
+                self._block_of = [None if of == int(name) else of for of in self._block_of]
 
     def forward(self, streams: Streams) -> Streams:
         """Return the streams, each passed through its block."""

@@ -153,6 +153,14 @@ class LayerBuilder(ABC):
             AllocationError: If the method's allocation has a layer that the backbone lacks.
         """
 
+    def finish(self, network: nn.Module, image_shape: tuple[int, ...]) -> None:
+        """Put the last hand to the network once it stands.
+
+        Args:
+            network: Backbone and heads.
+            image_shape: (C, *space) of one image.
+        """
+
     @abstractmethod
     def _build_conv(self, request: ConvRequest) -> tuple[nn.Module, StreamLayout]:
         """Build the layer; see :meth:`conv`."""

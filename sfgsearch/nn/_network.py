@@ -177,7 +177,9 @@ class NetworkSpec:
         heads = {
             task.name: task.head(layout.num_channels(index), self.dimensions) for index, task in enumerate(self.tasks)
         }
-        return MultiTaskNetwork(backbone, heads, readout)
+        network = MultiTaskNetwork(backbone, heads, readout)
+        layers.finish(network, self.image_shape)
+        return network
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -22,7 +22,7 @@ FAILURE = "failure"
 """User attribute: why a trial failed for good."""
 
 REPAIRS = "repairs"
-"""User attribute: which filters were moved because they, or a task, would have read nothing."""
+"""User attribute: which filters were moved for lack of input, or left out for lack of readers."""
 
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
