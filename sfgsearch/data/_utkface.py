@@ -94,10 +94,10 @@ def utkface(
 def _find(folder: Path) -> list[Path]:
     """Return the JPEG files in a folder and below, in the order of their paths."""
     if not folder.is_dir():
-        raise DataError(f"path: there is no folder {folder}; set it to your copy of UTKFace")
+        raise DataError(f"path: there is no folder {folder}; set it to your copy of UTKFace, or name that with --data")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     if not files:
-        raise DataError(f"path: {folder} holds no JPEG file; set it to your copy of UTKFace")
+        raise DataError(f"path: {folder} holds no JPEG file; set it to your copy of UTKFace, or name that with --data")
     return files
 
 

@@ -55,7 +55,9 @@ def read_subjects(folder: Path) -> tuple[list[Subject], tuple[str, ...]]:
         DataError: If the folder is not there or has no folders in it, or nibabel is not installed.
     """
     if not folder.is_dir():
-        raise DataError(f"path: there is no folder {folder}; set it to a folder with one folder per subject")
+        raise DataError(
+            f"path: there is no folder {folder}; set it to a folder with one folder per subject, or name that with --data"
+        )
     places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
     if not places:
         raise DataError(f"path: {folder} has no folders in it; it needs one per subject, with {_wanted()}")
