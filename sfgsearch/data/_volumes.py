@@ -56,7 +56,7 @@ def read_subjects(folder: Path) -> tuple[list[Subject], tuple[str, ...]]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"path: there is no folder {folder}; set it to a folder with one folder per subject, or name that with --data"
+            f"path: there is no folder {folder}; set it to one with a folder per subject, or name that with --data"
         )
     places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
     if not places:
