@@ -33,10 +33,16 @@ from sfgsearch.nn import (
 
 @dataclass(frozen=True)
 class LearningToBranch(Method):
-    """Learn where the tasks' ways through the network part (Guo, Lee and Ulbricht, ICML 2020).
+    r"""Learn where the tasks' ways through the network part (Guo, Lee and Ulbricht, ICML 2020).
 
-    Every layer has B nodes, each a full-width copy of the layer. Every node, and every head, draws the node below
-    that it reads; see :class:`~sfgsearch.nn.DrawnRoute`. All draws start uniform. The most probable parents of what
+    Every layer has B nodes, each a full-width copy of the layer. Every node j, and every head, draws the node i below
+    that it reads, with gradients of the relaxed draw; see :class:`~sfgsearch.nn.DrawnRoute`:
+
+    .. math:: x_j = \sum_i d_{ji}\, y_i, \qquad
+        d_j = \mathrm{onehot}\Big(\arg\max_i (\log\theta_{ji} + \varepsilon_{ji})\Big), \qquad
+        \varepsilon_{ji} \sim \mathrm{Gumbel}(0, 1)
+
+    All draws start uniform. The most probable parents of what
     the heads reach are the tree that predicts; the paper then trains it from scratch, as :class:`FixedTree` does
     for the final comparison.
 

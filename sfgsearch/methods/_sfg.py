@@ -33,7 +33,13 @@ from sfgsearch.nn import (
 
 @dataclass(frozen=True)
 class StochasticFilterGroups(Method):
-    """Learn for every filter whether it serves one task or all (Bragman et al., ICCV 2019).
+    r"""Learn for every filter whether it serves one task or all (Bragman et al., ICCV 2019).
+
+    .. math:: z_k \sim \mathrm{Cat}(p_k), \qquad F_g = z_{\cdot g} \cdot \phi(\mathrm{norm}_g(W * x_g + b)), \qquad
+        x'_t = F_t + F_s, \quad x'_s = F_s
+
+    with the draws relaxed by Gumbel-Softmax, and p trained with W on the evidence lower bound; see
+    :class:`~sfgsearch.nn.SFGConv` and :func:`~sfgsearch.functional.variational_objective`.
 
     Args:
         settings: Temperature, KL weight, prior, initialisation and learning rate of the probabilities.
