@@ -42,9 +42,8 @@ class LearningToBranch(Method):
         d_j = \mathrm{onehot}\Big(\arg\max_i (\log\theta_{ji} + \varepsilon_{ji})\Big), \qquad
         \varepsilon_{ji} \sim \mathrm{Gumbel}(0, 1)
 
-    All draws start uniform. The most probable parents of what
-    the heads reach are the tree that predicts; the paper then trains it from scratch, as :class:`FixedTree` does
-    for the final comparison.
+    All draws start uniform. The most probable parents of what the heads reach are the tree that predicts; the paper
+    then trains it from scratch, as :class:`FixedTree` does for the final comparison.
 
     Args:
         branches: B, at most the number of tasks; that number if None.
