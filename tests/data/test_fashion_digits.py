@@ -94,6 +94,7 @@ def test_a_missing_folder_names_package_and_option(tmp_path):
         (gzip.compress(bytes([0, 0, 8, 3, *bytes(12)])), "in 1 dimensions"),
         (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 5])), "holds 2 values instead of 3"),
     ],
+    ids=["text", "truncated", "empty", "type", "dimensions", "values"],
 )
 def test_broken_idx_files_are_named(tmp_path, content, reason):
     path = tmp_path / "labels.gz"
