@@ -12,16 +12,24 @@ DIVISIBLE = (9, "pool", 6, 12, "pool", 3)
 
 
 def closed_form(plan, counts, tasks):
-    """Return parameters and multiply-adds of a VGG with batch norm whose layers have these counts per group."""
+    """Return parameters and multiply-adds of a VGG with batch norm whose layers have these counts per group.
+
+    A task's own filters are there only if it has some in all layers above: nothing else would read them.
+    """
     parameters = macs = 0
+    are_read = [
+        [all(above[task] for above in counts[depth + 1 :]) for task in range(len(tasks))]
+        for depth in range(len(counts))
+    ]
     pixels, reads = SIDE**2, [IMAGE_CHANNELS] * (len(tasks) + 1)
-    layers = iter(counts)
+    layers = iter(zip(counts, are_read, strict=True))
     for step in plan:
         if step == "pool":
             pixels //= 4
             continue
-        *own, shared = next(layers)
-        for filters, channels in zip([*own, shared], reads, strict=True):
+        (*own, shared), read = next(layers)
+        built = [count if is_read else 0 for count, is_read in zip(own, read, strict=True)]
+        for filters, channels in zip([*built, shared], reads, strict=True):
             parameters += filters * channels * KERNEL + 2 * filters
             macs += filters * channels * KERNEL * pixels
         reads = [count + shared for count in own] + [shared]
