@@ -66,7 +66,7 @@ class Regression(Task):
         return head
 
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return half the mean squared error or the mean absolute error over the batch."""
+        """Return half the mean squared error or the mean absolute error over all numbers of the batch."""
         if self.loss == "l1":
             return functional.l1_loss(prediction, target)
         return 0.5 * (prediction - target).square().mean()
@@ -80,7 +80,7 @@ class Regression(Task):
         return metrics["mae"]
 
     def trivial_error(self, train_target: Tensor, target: Tensor) -> float:
-        """Return the mean absolute error of always answering the median of the training data."""
+        """Return the mean absolute error of always answering the median of the training data, of any shape."""
         return float((target - train_target.median()).abs().double().mean()) * self.scale
 
     def average(self, predictions: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ TASKS = [
     Regression("angle", scale=60.5, unit="degrees"),
     Segmentation("organs", num_classes=3, classes=("background", "heart", "lung"), loss="dice"),
     Segmentation("mask"),
-    DenseRegression("ct", 2.0, 0, 1000.0, "HU", 3000.0, loss="l1"),
+    DenseRegression("ct", 2.0, 0, 1000.0, "HU", "l1", span=3000.0),
 ]
 
 
