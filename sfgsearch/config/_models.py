@@ -208,6 +208,21 @@ class PrunerSection(_Section):
     warmup_epochs: Count = 5
 
 
+class ExecutionSection(_Section):
+    """How workers share a study and survive.
+
+    Args:
+        retries: How often a trial or finalist that failed is tried again.
+        grace: Seconds without a sign of life after which another worker takes over what a worker was training.
+        checkpoint_every: Seconds of training between checkpoints, which are written at the ends of epochs, and within
+            epochs that last longer than twice that; 0 is at the end of every epoch.
+    """
+
+    retries: Count = 2
+    grace: Annotated[float, Field(ge=1)] = 60.0
+    checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
+
+
 class ComparisonSection(_Section):
     """The final comparison: how many of each kind are retrained, over how many seeds.
 
@@ -238,6 +253,7 @@ class Config(_Section):
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     comparison: ComparisonSection = ComparisonSection()
+    execution: ExecutionSection = ExecutionSection()
     _path: Path = PrivateAttr(default=Path("study.toml"))
     _trials: int | None = PrivateAttr(default=None)
 

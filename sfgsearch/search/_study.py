@@ -29,7 +29,7 @@ _OPTUNA_TABLE = "studies"
 SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
 
-_FREE = {"quota", "comparison", "sampler", "pruner"}
+_FREE = {"quota", "comparison", "execution", "sampler", "pruner"}
 _CLOSED = ("data.", "backbone.", "tasks.")
 
 
