@@ -53,3 +53,11 @@ class NonFiniteLossError(SFGSearchError, ArithmeticError):
 
 class ExportError(SFGSearchError):
     """A recorded network cannot be rebuilt, exported or read back."""
+
+
+class TrainingInterrupted(SFGSearchError):  # noqa: N818 - it is no failure
+    """Ends a training that shall go on later, here or elsewhere; not a failure of what is trained."""
+
+
+class LeaseLostError(TrainingInterrupted):
+    """Another worker has taken over what this one was training; its result must be dropped."""

@@ -8,11 +8,11 @@ import click
 import optuna
 
 from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, comparison_tables, search_cost, to_json
 from sfgsearch.reporting import compare as compare_finalists
-from sfgsearch.search import current_finalists, load_study
+from sfgsearch.search import current_finalists
 
 
 @click.command()
@@ -22,11 +22,11 @@ from sfgsearch.search import current_finalists, load_study
 def compare(study_file: Path, storage: str | None, as_json: bool) -> None:
     """Compare the retrained finalists: test metrics, size, and what the search cost."""
     config = read_study(study_file, storage=storage)
-    study = load_study(config)
-    if as_json:
-        click.echo(to_json(read_comparison(study, config).to_dict()))
-    else:
-        print_comparison(study, config)
+    with existing_study(config) as study:
+        if as_json:
+            click.echo(to_json(read_comparison(study, config).to_dict()))
+        else:
+            print_comparison(study, config)
 
 
 def read_comparison(study: optuna.Study, config: Config) -> Comparison:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import optuna
 
-from sfgsearch.cli._options import read_study, storage_option, study_file
+from sfgsearch.cli._options import existing_study, read_study, storage_option, study_file
 from sfgsearch.cli._show import find_trial
 from sfgsearch.errors import StudyError
 from sfgsearch.export import Exported, export_network
 from sfgsearch.export._export import check_output
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.search import load_study, records_of
+from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import artifact_folder, stored_weights
 
 
@@ -58,13 +59,8 @@ def export(
     """
     check_output(output, force=force)
     config = read_study(study_file, storage=storage)
-    study = load_study(config)
-    _, record = find_trial(study, number)
-    records = records_of(study)
-    if records is not None and relearned:
-        record = _choose(records.all("relearned", number), number, "learned again", seed)
-    elif records is not None and seed is not None:
-        record = _choose(records.all("finalist", number), number, "retrained as a finalist", seed)
+    with existing_study(config) as study:
+        record = _find_record(study, number, seed, relearned=relearned)
     with stored_weights(record, artifact_folder(config)) as weights:
         exported = export_network(record, weights, output, force=force)
     if as_json:
@@ -72,6 +68,16 @@ def export(
         return
     click.echo(f"wrote {' and '.join(map(str, exported.files))}: {record.name}, {record.role}, seed {record.seed}")
     click.echo(f"largest difference from the network on random images: {exported.largest_difference:.2g}")
+
+
+def _find_record(study: optuna.Study, number: int, seed: int | None, *, relearned: bool) -> ArchitectureRecord:
+    _, record = find_trial(study, number)
+    records = records_of(study)
+    if records is not None and relearned:
+        return _choose(records.all("relearned", number), number, "learned again", seed)
+    if records is not None and seed is not None:
+        return _choose(records.all("finalist", number), number, "retrained as a finalist", seed)
+    return record
 
 
 def _choose(found: Sequence[ArchitectureRecord], number: int, what: str, seed: int | None) -> ArchitectureRecord:

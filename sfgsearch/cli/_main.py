@@ -12,8 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sfgsearch._version import __version__
 from sfgsearch.cli._compare import compare
 from sfgsearch.cli._export import export
+from sfgsearch.cli._launch import launch
 from sfgsearch.cli._run import run
 from sfgsearch.cli._show import show
+from sfgsearch.cli._status import status
+from sfgsearch.cli._worker import worker
 from sfgsearch.errors import SFGSearchError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -25,7 +28,7 @@ def commands() -> None:
     """Search multi-task CNNs: which filters serve one task, which are shared?"""
 
 
-for command in (run, compare, show, export):
+for command in (run, worker, launch, status, compare, show, export):
     commands.add_command(command)
 
 

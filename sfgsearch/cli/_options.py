@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import optuna
 
 from sfgsearch.config import Config, load_config
 from sfgsearch.errors import ConfigError
+from sfgsearch.search import load_study, study_storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
-storage_option = click.option("--storage", metavar="URL", help="Database URL instead of the study file's.")
+storage_option = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="SFGSEARCH_STORAGE",
+    help="Database URL instead of the study file's; the environment variable SFGSEARCH_STORAGE does the same.",
+)
 data_option = click.option(
     "--data", metavar="PATH", type=click.Path(path_type=Path), help="Where the data are, instead of data.path."
 )
@@ -28,6 +36,7 @@ def read_study(
     seed: int | None = None,
     storage: str | None = None,
     data: Path | None = None,
+    device: str | None = None,
 ) -> Config:
     """Read a study file and apply what the command line changes.
 
@@ -36,6 +45,17 @@ def read_study(
     """
     config = load_config(path)
     try:
-        return config.with_overrides(trials=trials, seed=seed, storage=storage, data=data)
+        return config.with_overrides(trials=trials, seed=seed, storage=storage, data=data, device=device)
     except ValueError as error:
         raise ConfigError(str(error), file=path) from error
+
+
+@contextmanager
+def existing_study(config: Config) -> Iterator[optuna.Study]:
+    """Open the study of a study file for reading, wherever it is, in the block.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    with study_storage(config) as url:
+        yield load_study(config, url)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+import click
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sfgsearch.search._finalists import Finalist
+from sfgsearch.search._queue import FAILURE
 from sfgsearch.training import EpochReport
+from sfgsearch.workers import WorkerListener
 
 
-class StudyProgress:
-    """Shows how far a run has come.
+class StudyProgress(WorkerListener):
+    """Shows how far a worker has come.
 
     Args:
         console: Where to draw.
@@ -55,23 +59,66 @@ class StudyProgress:
         """Show an epoch of a trial."""
         self._epoch(f"trial {number}: {escape(name)}", report)
 
+    def trial_over(self, trial: FrozenTrial) -> None:
+        """Count a trial and leave a line about it."""
+        self._advance()
+        self.note(describe_trial_end(trial))
+
     def finalist_epoch(self, finalist: Finalist, report: EpochReport) -> None:
-        """Show an epoch of a finalist, whose last epoch ends the item."""
+        """Show an epoch of a finalist."""
         self._epoch(f"{escape(finalist.name)}, seed {finalist.seed}", report)
-        if report.epoch + 1 == self._total_epochs and self._items is not None:
-            self._progress.advance(self._items)
+
+    def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
+        """Count a finalist, and leave a line if it failed."""
+        self._advance()
+        if failure:
+            self.note(f"{finalist.name}, seed {finalist.seed} failed: {failure}")
 
     def _epoch(self, description: str, report: EpochReport) -> None:
         if self._epochs is not None:
             note = f"relative error {100 * report.score:.1f} %"
             self._progress.update(self._epochs, description=description, completed=report.epoch + 1, note=note)
 
-    def end_item(self, line: str) -> None:
-        """Count an item as done and leave a line about it."""
+    def _advance(self) -> None:
         if self._items is not None:
             self._progress.advance(self._items)
-        self.note(line)
 
     def note(self, line: str) -> None:
         """Leave a line above the bars."""
         self._progress.console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+class LineListener(WorkerListener):
+    """Prints a line on standard error for everything that is worth one, for workers that nobody watches live.
+
+    Args:
+        name: The worker's name, which begins every line.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def trial_over(self, trial: FrozenTrial) -> None:
+        """Print how a trial ended."""
+        self.note(describe_trial_end(trial))
+
+    def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
+        """Print how a finalist ended."""
+        self.note(f"finalist {finalist.name}, seed {finalist.seed}: {f'failed: {failure}' if failure else 'recorded'}")
+
+    def note(self, line: str) -> None:
+        """Print a line in one piece, since others may write to the same terminal."""
+        click.get_text_stream("stderr").write(f"{self._name}: {line}\n")
+
+
+def describe_trial_end(trial: FrozenTrial) -> str:
+    """Return one line about a trial that is over."""
+    name = trial.user_attrs.get("name", "?")
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    if trial.state is TrialState.COMPLETE:
+        outcome = f"relative error {100 * trial.user_attrs['relative_error']:.2f} %"
+    elif trial.state is TrialState.PRUNED:
+        outcome = f"pruned after {trial.user_attrs['pruned_after_epochs']} epochs"
+    else:
+        outcome = f"failed: {trial.user_attrs.get(FAILURE, 'interrupted')}"
+    return f"trial {trial.number:>3}  {name:<24} {outcome}  ({seconds:.0f} s)"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import optuna
 from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from rich.console import Console
 
 from sfgsearch.cli._compare import print_comparison
@@ -17,17 +19,10 @@ from sfgsearch.cli._options import data_option, read_study, storage_option, stud
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
-from sfgsearch.search import (
-    Objective,
-    create_study,
-    enqueue_missing,
-    missing_finalists,
-    records_of,
-    retrain_finalists,
-    waiting_trials,
-)
-from sfgsearch.search._queue import FAILURE, fail_running
-from sfgsearch.search._study import is_single_process, sqlite_file
+from sfgsearch.search import Objective, create_study, study_storage
+from sfgsearch.search._queue import FAILURE
+from sfgsearch.storage import sqlite_file
+from sfgsearch.workers import Worker
 
 
 @click.command()
@@ -40,26 +35,38 @@ def run(study_file: Path, trials: int | None, storage: str | None, seed: int | N
     """Create or continue the study, train and record its trials, and compare the winners.
 
     Every kind gets its quota of trials. Then the best of each kind are retrained from scratch over several seeds and
-    measured, once, on test data. Running it again continues; a finished study reports at once.
+    measured, once, on test data. Running it again continues; a finished study reports at once. Ctrl-C finishes the
+    epoch first, a second one stops at once; nothing is lost either way.
     """
     config = read_study(study_file, trials=trials, seed=seed, storage=storage, data=data)
-    console = Console(stderr=True)
-    progress = StudyProgress(console)
+    progress = StudyProgress(Console(stderr=True))
+    with study_storage(config) as url:
+        config = config.with_overrides(storage=url)
+        study, status = work_alone(config, progress)
+        if status:
+            leave(status)
+        check_any_succeeded(study, config)
+        print_comparison(study, config)
+
+
+def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, int]:
+    """Be a worker of a study, with progress bars, and return the study and the worker's exit status."""
     objective = Objective(config, on_epoch=progress.trial_epoch)
     for note in objective.experiment.data.notes:
         progress.note(f"{config.path}: {note}")
-    with _sole_process(config):
+    with sole_process(config):
         study = create_study(config, objective=objective)
-        if is_single_process(study) and fail_running(study):
-            enqueue_missing(study, config)  # what an earlier process left unfinished
         with progress:
-            _run_trials(study, objective, progress)
-            _run_finalists(study, objective, progress)
-    _check_any_succeeded(study, config)
-    print_comparison(study, config)
+            return study, Worker(study, objective, listener=progress).run()
 
 
-def _check_any_succeeded(study: optuna.Study, config: Config) -> None:
+def leave(status: int) -> NoReturn:
+    """End a process that was asked to leave: everything else continues from the checkpoint."""
+    click.echo("sfgsearch: interrupted; the same command continues", err=True)
+    sys.exit(status)
+
+
+def check_any_succeeded(study: optuna.Study, config: Config) -> None:
     """Raise an error if trials failed and none came to an end."""
     trials = study.get_trials(deepcopy=False)
     reasons = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
@@ -68,7 +75,7 @@ def _check_any_succeeded(study: optuna.Study, config: Config) -> None:
 
 
 @contextmanager
-def _sole_process(config: Config) -> Iterator[None]:
+def sole_process(config: Config) -> Iterator[None]:
     """Keep a second process off a SQLite database, whose running trials would be taken for left-overs.
 
     Raises:
@@ -84,7 +91,8 @@ def _sole_process(config: Config) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise StudyError(
-            f"{config.path}: another process runs a study in {database}; wait for it or stop it"
+            f"{config.path}: another process runs a study in {database}, and SQLite serves one at a time; wait for it or "
+            "stop it, or start several workers with sfgsearch launch, which brings a server of its own"
         ) from error
     try:
         yield
@@ -92,40 +100,3 @@ def _sole_process(config: Config) -> Iterator[None]:
         lock.release()
 
 
-def _run_trials(study: optuna.Study, objective: Objective, progress: StudyProgress) -> None:
-    waiting = waiting_trials(study)
-    if not waiting:
-        return
-    progress.begin("trials", waiting, objective.config.training.epochs)
-
-    def report(_study: optuna.Study, trial: FrozenTrial) -> None:
-        progress.end_item(_describe(trial))
-
-    study.optimize(objective, n_trials=waiting, callbacks=[report], catch=(Exception,))
-
-
-def _describe(trial: FrozenTrial) -> str:
-    name = trial.user_attrs.get("name", "?")
-    seconds = trial.duration.total_seconds() if trial.duration else 0.0
-    if trial.state is TrialState.COMPLETE:
-        outcome = f"relative error {100 * trial.user_attrs['relative_error']:.2f} %"
-    elif trial.state is TrialState.PRUNED:
-        outcome = f"pruned after {trial.user_attrs['pruned_after_epochs']} epochs"
-    else:
-        outcome = f"failed: {trial.user_attrs.get(FAILURE, 'interrupted')}"
-    return f"trial {trial.number:>3}  {name:<24} {outcome}  ({seconds:.0f} s)"
-
-
-def _run_finalists(study: optuna.Study, objective: Objective, progress: StudyProgress) -> None:
-    records, finalists = records_of(study), missing_finalists(study, objective.config)
-    if records is None or not finalists:
-        return
-    progress.begin("finalists", len(finalists), objective.config.training.epochs)
-    retrain_finalists(
-        objective,
-        records,
-        finalists,
-        on_epoch=progress.finalist_epoch,
-        on_failure=lambda finalist, reason: progress.note(f"{finalist.name}, seed {finalist.seed} failed: {reason}"),
-        study=study,
-    )

@@ -9,11 +9,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting import describe_trial, to_json, trial_tables
-from sfgsearch.search import load_study, records_of
+from sfgsearch.search import records_of
 from sfgsearch.search._queue import FAILURE
 
 
@@ -24,8 +24,8 @@ from sfgsearch.search._queue import FAILURE
 @json_option
 def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> None:
     """Show one trial: allocation by layer, probabilities, metrics and parameters."""
-    study = load_study(read_study(study_file, storage=storage))
-    trial, record = find_trial(study, number)
+    with existing_study(read_study(study_file, storage=storage)) as study:
+        trial, record = find_trial(study, number)
     description = describe_trial(trial, record)
     if as_json:
         click.echo(to_json(description))

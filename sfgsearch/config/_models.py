@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from sqlalchemy import URL
 
 from sfgsearch.config._budget import split_trials
@@ -293,6 +293,7 @@ class Config(_Section):
         seed: int | None = None,
         storage: str | None = None,
         data: str | Path | None = None,
+        device: str | None = None,
     ) -> Config:
         """Return the study with what a command line changes.
 
@@ -301,16 +302,27 @@ class Config(_Section):
             seed: The study's seed.
             storage: The database URL.
             data: Where the data set is, the option ``path`` of the data; relative to the working directory.
+            device: Where networks are trained, as ``training.device``.
 
         Raises:
-            ValueError: If trials is below 1, the seed out of range, or the data set takes no path.
+            ValueError: If trials is below 1, the seed out of range, the device no device, or the data set takes no path.
         """
         if (trials is not None and trials < 1) or (seed is not None and not 0 <= seed < 2**32):
             raise ValueError(f"trials must be at least 1 and the seed 0 to 2^32 - 1, got {trials} and {seed}")
         changes = {key: value for key, value in (("seed", seed), ("storage", storage)) if value is not None}
         changed = self.model_copy(update={"study": self.study.model_copy(update=changes)})
-        changed._trials = trials
+        if trials is not None:
+            changed._trials = trials
+        if device is not None:
+            changed = changed._with_device(device)
         return changed if data is None else changed._with_data(Path(data))
+
+    def _with_device(self, device: str) -> Config:
+        try:
+            training = TrainingSection.model_validate({**self.training.model_dump(), "device": device})
+        except ValidationError as error:
+            raise ValueError(f"--device {device!r} is no device; use auto, cpu, cuda or cuda:N") from error
+        return self.model_copy(update={"training": training})
 
     def _with_data(self, path: Path) -> Config:
         name = self.data.name

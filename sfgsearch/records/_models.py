@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raise this with every change to the tables below."""
+
+EXTENDED_VERSIONS = (2,)
+"""Earlier versions that lack tables only; creating these makes them the current one."""
 
 
 class Base(DeclarativeBase):
@@ -75,3 +78,25 @@ class MetricRow(Base):
     task: Mapped[str] = mapped_column(String(256))
     metric: Mapped[str] = mapped_column(String(64))
     value: Mapped[float] = mapped_column(Double)
+
+
+class JobRow(Base):
+    """One training that a study asks for, and who has the right to do it; see :class:`sfgsearch.records.Job`."""
+
+    __tablename__ = "sfgsearch_jobs"
+    __table_args__ = (UniqueConstraint("study", "job"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(String(512))
+    job: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str | None] = mapped_column(String(64))
+    worker: Mapped[str] = mapped_column(String(256))
+    beat: Mapped[int] = mapped_column(BigInteger)
+    claimed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    beat_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    epoch: Mapped[int]
+    claims: Mapped[int]
+    fruitless: Mapped[int]
+    failures: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(Text)
+    finished: Mapped[bool]

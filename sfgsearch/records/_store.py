@@ -13,8 +13,17 @@ from sqlalchemy.orm import Session
 
 from sfgsearch._version import __version__
 from sfgsearch.allocation import Allocation
-from sfgsearch.errors import RecordsError
-from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, MetricRow, SchemaRow
+from sfgsearch.errors import LeaseLostError, RecordsError
+from sfgsearch.records._jobs import Jobs
+from sfgsearch.records._models import (
+    EXTENDED_VERSIONS,
+    SCHEMA_VERSION,
+    ArchitectureRow,
+    Base,
+    JobRow,
+    MetricRow,
+    SchemaRow,
+)
 
 Kind = Literal["learned", "searched", "manual"]
 Role = Literal["trial", "finalist", "relearned"]
@@ -132,10 +141,24 @@ class Records:
         Base.metadata.create_all(self._engine)
         with Session(self._engine) as session, session.begin():
             if session.get(SchemaRow, SCHEMA_VERSION) is None:
+                session.execute(delete(SchemaRow))
                 session.add(SchemaRow(version=SCHEMA_VERSION))
 
-    def add(self, record: ArchitectureRecord) -> None:
-        """Record a training, in the place of one with the same role, trial and seed."""
+    @property
+    def jobs(self) -> Jobs:
+        """Who does which training; the tables must exist."""
+        return Jobs(self._engine, self._study)
+
+    def add(self, record: ArchitectureRecord, held: tuple[str, str] | None = None) -> None:
+        """Record a training, in the place of one with the same role, trial and seed.
+
+        Args:
+            record: The training.
+            held: The job and the owner that must still hold it; nothing is recorded otherwise.
+
+        Raises:
+            LeaseLostError: If the job is no longer the owner's.
+        """
         self.create_tables()
         row = ArchitectureRow(
             study=self._study,
@@ -149,6 +172,8 @@ class Records:
             metrics=_metric_rows(record),
         )
         with Session(self._engine) as session, session.begin():
+            if held is not None:
+                self._hold(session, *held)
             earlier = session.scalars(
                 self._select(role=record.role).where(
                     ArchitectureRow.trial == record.trial, ArchitectureRow.seed == record.seed
@@ -158,6 +183,12 @@ class Records:
                 session.delete(old)
             session.flush()
             session.add(row)
+
+    def _hold(self, session: Session, job: str, owner: str) -> None:
+        """Lock the row of a job until the transaction ends, so that nobody takes it over in between."""
+        row = select(JobRow).where(JobRow.study == self._study, JobRow.job == job, JobRow.owner == owner)
+        if session.scalars(row.with_for_update()).first() is None:
+            raise LeaseLostError(f"{job} belongs to another worker by now")
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
         """Return the study's records in the order of recording, all or those of a role or trial."""
@@ -176,6 +207,7 @@ class Records:
             ids = select(ArchitectureRow.id).where(ArchitectureRow.study == self._study)
             session.execute(delete(MetricRow).where(MetricRow.architecture_id.in_(ids)))
             session.execute(delete(ArchitectureRow).where(ArchitectureRow.study == self._study))
+        self.jobs.clear()
 
     def _select(self, role: Role | None = None):  # type: ignore[no-untyped-def]
         query = select(ArchitectureRow).where(ArchitectureRow.study == self._study)
@@ -211,7 +243,7 @@ def check_schema(target: Engine | str) -> None:
     finally:
         if isinstance(target, str) and engine is not None:
             engine.dispose()
-    if versions not in ([], [SCHEMA_VERSION]):
+    if versions not in ([], *([version] for version in (*EXTENDED_VERSIONS, SCHEMA_VERSION))):
         found = ", ".join(map(str, versions))
         raise RecordsError(
             f"the records in {display_url(str(engine.url))} have schema version {found}, sfgsearch "

@@ -3,6 +3,8 @@
 from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
 from sfgsearch.reporting._json import to_json
 from sfgsearch.reporting._show import describe_trial
+from sfgsearch.reporting._status import StudyStatus, study_status
+from sfgsearch.reporting._status_tables import duration, status_tables
 from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, trial_tables
 
 __all__ = [
@@ -10,10 +12,14 @@ __all__ = [
     "Comparison",
     "Row",
     "Spent",
+    "StudyStatus",
     "compare",
     "comparison_tables",
     "describe_trial",
+    "duration",
     "search_cost",
+    "status_tables",
+    "study_status",
     "to_json",
     "trial_tables",
 ]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save_file
 from torch import nn
@@ -53,7 +53,7 @@ def upload_training(trial: optuna.Trial, trained: Trained, folder: Path) -> str 
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / PROBABILITIES_FILE
         save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
-        return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+        return _upload(trial, file, store)
 
 
 def upload_weights(
@@ -72,16 +72,15 @@ def upload_weights(
     Returns:
         The artifact id; None if the network cannot be saved.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            file = Path(temporary) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / name
+        try:
             save_file(plain_state(predictor), file)
-            store = FileSystemArtifactStore(folder)
-            return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=place)
-    except Exception as error:  # whatever a network of someone else's has in its state
-        _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
-        return None
+        except Exception as error:  # whatever a network of someone else's has in its state
+            _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
+            return None
+        return _upload(place, file, FileSystemArtifactStore(folder))
 
 
 @contextmanager
@@ -119,4 +118,14 @@ def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileS
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / HISTORY_FILE
         file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
-        upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+        _upload(trial, file, store)
+
+
+def _upload(place: optuna.Trial | optuna.Study, file: Path, store: FileSystemArtifactStore) -> str:
+    """Attach a file, in the place of one of the same name that an earlier attempt left."""
+    earlier = [meta.artifact_id for meta in get_all_artifact_meta(place) if meta.filename == file.name]
+    if not earlier:
+        return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=place)
+    with file.open("rb") as content:
+        store.write(earlier[0], content)
+    return earlier[0]

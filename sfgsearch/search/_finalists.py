@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import optuna
@@ -15,10 +16,12 @@ from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, upload_weights
+from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
-from sfgsearch.training import EpochReport, Trained
+from sfgsearch.storage._outlast import outlast
+from sfgsearch.training import EpochReport, Trained, TrainingSession
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Finalist:
     seed: int
     role: Role = "finalist"
     params: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def job(self) -> str:
+        """Its key among the study's jobs; see :class:`sfgsearch.records.Job`."""
+        return f"{self.role}/{self.trial}/{self.seed}"
 
 
 def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSection) -> list[ArchitectureRecord]:
@@ -140,29 +148,52 @@ def retrain_finalists(
         on_failure: Called with the reason when a retraining fails, and the others go on; without it it is raised.
         study: Where their weights are attached; without it no weights are kept.
     """
-    sources = {record.trial: record for record in records.all("trial")}
     for finalist in finalists:
-        method = _method(objective, sources[finalist.trial], finalist)
-
-        def end_epoch(report: EpochReport, current: Finalist = finalist) -> None:
-            if on_epoch:
-                on_epoch(current, report)
-
         try:
-            trained = objective.experiment.train(
-                method, finalist.seed, on_epoch=end_epoch, splits=("train", "validation", "test")
-            )
+            retrain(objective, records, finalist, study=study, on_epoch=on_epoch and partial(on_epoch, finalist))
         except Exception as error:
             if on_failure is None:
                 raise
-            on_failure(finalist, f"{type(error).__name__}: {error}")
-            continue
-        weights = _keep_weights(study, objective, finalist, trained) if study else None
-        records.add(
-            describe_training(
-                objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
-            )
-        )
+            on_failure(finalist, explain_failure(error, objective.experiment))
+
+
+def retrain(
+    objective: Objective,
+    records: Records,
+    finalist: Finalist,
+    *,
+    study: optuna.Study | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    session: TrainingSession | None = None,
+    held: tuple[str, str] | None = None,
+) -> None:
+    """Retrain one finalist, read the test data, and record it.
+
+    Args:
+        objective: Knows the experiment and the manual methods.
+        records: Where it is recorded.
+        finalist: What to train.
+        study: Where its weights are attached; without it no weights are kept.
+        on_epoch: Called after every epoch.
+        session: Gives and takes checkpoints, and may end the training.
+        held: The job and its owner, without whom nothing is recorded.
+
+    Raises:
+        TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
+    """
+    (source,) = records.all("trial", finalist.trial)
+    trained = objective.experiment.train(
+        _method(objective, source, finalist),
+        finalist.seed,
+        on_epoch=on_epoch,
+        splits=("train", "validation", "test"),
+        session=session,
+    )
+    weights = outlast(lambda: _keep_weights(study, objective, finalist, trained)) if study else None
+    record = describe_training(
+        objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
+    )
+    outlast(lambda: records.add(record, held))
 
 
 def _keep_weights(study: optuna.Study, objective: Objective, finalist: Finalist, trained: Trained) -> str | None:

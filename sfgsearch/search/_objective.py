@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import fields
 
 import optuna
 from optuna.trial import BaseTrial
 
 from sfgsearch.config import Config, build_experiment, manual_candidates
-from sfgsearch.errors import ConfigError, NonFiniteLossError
+from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, next_manual
+from sfgsearch.search._failures import explain_failure
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
+from sfgsearch.storage import is_outage
+from sfgsearch.storage._outlast import outlast
 from sfgsearch.tasks import Task, task_to_dict
-from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained
-
-_LONGEST_REASON = 500
+from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
 """Called with the trial's number, the candidate's name and the report after every epoch."""
@@ -66,18 +67,43 @@ class Objective:
             optuna.TrialPruned: If the study's pruner says so.
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
+        return self.train(trial)
+
+    def train(
+        self, trial: BaseTrial, session: TrainingSession | None = None, held: tuple[str, str] | None = None
+    ) -> float | tuple[float, ...]:
+        """Train one candidate, as calling the objective does, under the eyes of a worker.
+
+        Args:
+            trial: The trial, which may have been trained for some epochs before.
+            session: Gives and takes checkpoints, and may end the training.
+            held: The job and its owner, without whom nothing is recorded.
+
+        Raises:
+            TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
+        """
         try:
-            return self._train(trial)
+            return self._train(trial, session, held)
         except NonFiniteLossError as error:
-            trial.set_user_attr(FAILURE, str(error))
+            # The same numbers would come out again; new parameters may help, where there are any.
+            is_manual = trial.params.get(KIND) == "manual"
+            self._explain(trial, str(error), retry_with="nothing" if is_manual else "other")
             return math.nan if self._is_single else (math.nan,) * len(self.tasks)
-        except optuna.TrialPruned:
+        except (optuna.TrialPruned, TrainingInterrupted):
             raise
         except Exception as error:
-            trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+            if not is_outage(error):
+                self._explain(trial, explain_failure(error, self.experiment), retry_with="same")
             raise
 
-    def _train(self, trial: BaseTrial) -> float | tuple[float, ...]:
+    @staticmethod
+    def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:
+        trial.set_user_attr(FAILURE, reason)
+        trial.set_user_attr(RETRY_WITH, retry_with)
+
+    def _train(
+        self, trial: BaseTrial, session: TrainingSession | None, held: tuple[str, str] | None
+    ) -> float | tuple[float, ...]:
         kind, name, method = self._candidate(trial)
         trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
@@ -90,13 +116,13 @@ class Objective:
 
         try:
             trained = self.experiment.train(
-                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation")
+                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation"), session=session
             )
         except optuna.TrialPruned:
-            trial.set_user_attr("pruned_after_epochs", len(epochs))
+            trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
             raise
-        self._describe(trial, trained)
-        self._record(trial, kind, name, trained)
+        outlast(lambda: self._describe(trial, trained))
+        outlast(lambda: self._record(trial, kind, name, trained, held))
         errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])
         return trained.scores["validation"] if self._is_single else tuple(errors.values())
 
@@ -126,9 +152,14 @@ class Objective:
         """Report a score and prune, where Optuna can: in studies of one objective, and never a manual trial."""
         if not self._is_single:
             return
-        trial.report(report.score, report.epoch)
         is_last = report.epoch + 1 == self.config.training.epochs
-        if kind != "manual" and not is_last and trial.should_prune():
+
+        def report_and_ask() -> bool:
+            if report.epoch not in _reported(trial):  # a resumed trial may repeat its last epoch
+                trial.report(report.score, report.epoch)
+            return kind != "manual" and not is_last and trial.should_prune()
+
+        if outlast(report_and_ask):
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
     def _describe(self, trial: BaseTrial, trained: Trained) -> None:
@@ -149,7 +180,9 @@ class Objective:
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
 
-    def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained) -> None:
+    def _record(
+        self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None
+    ) -> None:
         if not isinstance(trial, optuna.Trial):
             return
         records: Records | None = records_of(trial.study)
@@ -158,7 +191,14 @@ class Objective:
         folder = artifact_folder(self.config)
         artifact = upload_training(trial, trained, folder)
         weights = upload_weights(trial, trained.predictor, folder)
-        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights))
+        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights), held)
+
+
+def _reported(trial: BaseTrial) -> Container[int]:
+    """Return the epochs that a trial has reported."""
+    if not isinstance(trial, optuna.Trial):
+        return ()
+    return trial.storage.get_trial(trial._trial_id).intermediate_values
 
 
 def describe_training(

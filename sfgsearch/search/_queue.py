@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -19,7 +19,13 @@ from sfgsearch.config import Config
 from sfgsearch.search._space import KIND
 
 FAILURE = "failure"
-"""User attribute: why a trial failed for good."""
+"""User attribute: why a trial failed."""
+
+RETRY_WITH = "retry_with"
+"""User attribute of a failed trial: what may help, ``"same"`` or ``"other"`` parameters, or ``"nothing"``."""
+
+RETRY_OF, RETRIES = "retry_of", "retries"
+"""User attributes of a trial that tries a failed one again: that one's number, and how many times this makes."""
 
 REPAIRS = "repairs"
 """User attribute: which filters were moved for lack of input, or left out for lack of readers."""
@@ -30,10 +36,12 @@ MANUAL_NAME = "manual_name"
 
 @dataclass(frozen=True)
 class _Entry:
-    """A trial to enqueue: parameters that are fixed, and for manual ones the candidate's name."""
+    """A trial to enqueue: parameters that are fixed, for manual ones the candidate's name, and what it tries again."""
 
     params: dict[str, Any]
     manual_name: str | None = None
+    retry_of: int | None = field(default=None, compare=False)
+    retries: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> _Entry:
@@ -46,9 +54,37 @@ class _Entry:
         return self.params.get(KIND), self.manual_name
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    """Tell whether a trial fills its place: it finished, will run, is running, or failed for a reason of its own."""
-    return trial.state is not TrialState.FAIL or FAILURE in trial.user_attrs
+class _Ledger:
+    """Which trials of a study fill a place of its plan, and which failed ones will be tried again.
+
+    Args:
+        trials: All trials of the study.
+        retries: How often a failed trial is tried again.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], retries: int = 0) -> None:
+        self._retries = retries
+        self._retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+
+    def counts(self, trial: FrozenTrial) -> bool:
+        """Tell whether a trial fills its place: it finished, will run, is running, or failed once too often."""
+        if trial.state is not TrialState.FAIL:
+            return True
+        return FAILURE in trial.user_attrs and trial.number not in self._retried and not self.is_retried(trial)
+
+    def is_retried(self, trial: FrozenTrial) -> bool:
+        """Tell whether a trial that failed for a reason shall be tried again, and has not been yet."""
+        hopeless = trial.user_attrs.get(RETRY_WITH) == "nothing"
+        tried = trial.user_attrs.get(RETRIES, 0)
+        open_ = FAILURE in trial.user_attrs and trial.number not in self._retried
+        return trial.state is TrialState.FAIL and open_ and not hopeless and tried < self._retries
+
+    def retry(self, trial: FrozenTrial) -> _Entry:
+        """Return the entry that tries a failed trial again."""
+        failed = _Entry.of(trial)
+        fresh = trial.user_attrs.get(RETRY_WITH) == "other"
+        params = {KIND: failed.params.get(KIND)} if fresh else failed.params
+        return _Entry(params, failed.manual_name, trial.number, trial.user_attrs.get(RETRIES, 0) + 1)
 
 
 def _plan(config: Config) -> Iterator[_Entry]:
@@ -63,8 +99,9 @@ def _plan(config: Config) -> Iterator[_Entry]:
 def enqueue_missing(study: optuna.Study, config: Config) -> int:
     """Enqueue the trials that a study lacks to meet its quotas.
 
-    Interrupted trials are enqueued again with the parameters they had; trials that failed for a reason of their
-    own (a loss that was not finite) are not.
+    Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
+    as often as ``execution.retries`` says: with the same parameters, or with new ones where these were the reason (a
+    loss that was not finite). Of several processes only one may do this at a time.
 
     Args:
         study: The study.
@@ -74,21 +111,29 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
         How many trials were enqueued.
     """
     trials = study.get_trials(deepcopy=False)
-    present = Counter(_Entry.of(trial).place for trial in trials if _counts(trial))
-    interrupted = _interrupted(trials)
+    ledger = _Ledger(trials, config.execution.retries)
+    present = Counter(_Entry.of(trial).place for trial in trials if ledger.counts(trial))
+    again = [ledger.retry(trial) for trial in trials if ledger.is_retried(trial)] + _interrupted(trials, ledger)
     enqueued = 0
     for entry in _plan(config):
         if present[entry.place]:
             present[entry.place] -= 1
             continue
-        again = next((old for old in interrupted if old.place == entry.place), None)
-        if again is not None:
-            interrupted.remove(again)
-            entry = again
-        attributes = {MANUAL_NAME: entry.manual_name} if entry.manual_name else None
-        study.enqueue_trial(entry.params, user_attrs=attributes)
+        old = next((old for old in again if old.place == entry.place), None)
+        if old is not None:
+            again.remove(old)
+        _enqueue(study, old or entry)
         enqueued += 1
     return enqueued
+
+
+def _enqueue(study: optuna.Study, entry: _Entry) -> None:
+    attributes: dict[str, Any] = {}
+    if entry.manual_name:
+        attributes[MANUAL_NAME] = entry.manual_name
+    if entry.retry_of is not None:
+        attributes |= {RETRY_OF: entry.retry_of, RETRIES: entry.retries}
+    study.enqueue_trial(entry.params, user_attrs=attributes or None)
 
 
 def drop_surplus(study: optuna.Study, config: Config) -> int:
@@ -102,11 +147,12 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
         How many waiting trials were dropped.
     """
     wanted = Counter(entry.place for entry in _plan(config))
-    trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.state is TrialState.WAITING)
+    trials = study.get_trials(deepcopy=False)
+    ledger = _Ledger(trials, config.execution.retries)
     dropped = 0
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: trial.state is TrialState.WAITING):
         place = _Entry.of(trial).place
-        if not _counts(trial):
+        if not ledger.counts(trial):
             continue
         wanted[place] -= 1
         if wanted[place] < 0 and trial.state is TrialState.WAITING:
@@ -115,17 +161,19 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
     return dropped
 
 
-def _interrupted(trials: list[FrozenTrial]) -> list[_Entry]:
+def _interrupted(trials: list[FrozenTrial], ledger: _Ledger) -> list[_Entry]:
     """Return the interrupted trials that no later trial took up."""
-    taken = [_Entry.of(trial) for trial in trials if _counts(trial)]
-    entries = [_Entry.of(trial) for trial in trials if not _counts(trial) and trial.params]
+    taken = [_Entry.of(trial) for trial in trials if ledger.counts(trial)]
+    gone = [trial for trial in trials if trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs]
+    entries = [_Entry.of(trial) for trial in gone if trial.params]
     return [entry for entry in entries if entry not in taken]
 
 
 def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:
     """Return the manual candidate that the fewest trials of a study have taken, the first of several."""
     trials = study.get_trials(deepcopy=False) if study else []
-    taken = Counter(trial.user_attrs.get(MANUAL_NAME) for trial in trials if _counts(trial))
+    ledger = _Ledger(trials)
+    taken = Counter(trial.user_attrs.get(MANUAL_NAME) for trial in trials if ledger.counts(trial))
     return min(names, key=lambda name: taken[name])
 
 
@@ -134,15 +182,20 @@ def waiting_trials(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
-def fail_running(study: optuna.Study) -> int:
-    """Mark trials that a dead process left running as failed, so that they can be enqueued again.
+def requeue(study: optuna.Study, trial_id: int) -> None:
+    """Let a running trial wait again, with the parameters and intermediate values that it has."""
+    study._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+
+
+def requeue_running(study: optuna.Study) -> int:
+    """Let the trials wait again that dead processes left running.
 
     Only the sole process of a study may do this.
 
     Returns:
         How many there were.
     """
-    stale = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in stale:
-        study.tell(trial.number, state=TrialState.FAIL)
-    return len(stale)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in running:
+        requeue(study, trial._trial_id)
+    return len(running)

@@ -91,7 +91,7 @@ def test_optuna_and_records_share_a_database(engine):
     assert Records(engine, "study").all() == [LEARNED]
     assert len(optuna.load_study(study_name="study", storage=url).trials) == 1
     own = {name for name in inspect(engine).get_table_names() if name.startswith("sfgsearch_")}
-    assert own == {"sfgsearch_schema", "sfgsearch_architectures", "sfgsearch_metrics"}
+    assert own == {"sfgsearch_schema", "sfgsearch_architectures", "sfgsearch_metrics", "sfgsearch_jobs"}
 
 
 def test_another_schema_version_is_refused(engine):

@@ -1,0 +1,43 @@
+"""``sfgsearch status``: how far a study is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import optuna
+
+from sfgsearch.cli._console import result_console
+from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.config import Config
+from sfgsearch.reporting import StudyStatus, status_tables, study_status, to_json
+from sfgsearch.search import current_finalists, missing_finalists, records_of
+
+
+@click.command()
+@study_file
+@storage_option
+@json_option
+def status(study_file: Path, storage: str | None, as_json: bool) -> None:
+    """Show how far a study is: quotas, running trials and their workers, failures, and the time left."""
+    config = read_study(study_file, storage=storage)
+    with existing_study(config) as study:
+        now = read_status(study, config)
+    if as_json:
+        click.echo(to_json(now.to_dict()))
+        return
+    console = result_console()
+    for part in status_tables(now):
+        console.print(part)
+
+
+def read_status(study: optuna.Study, config: Config) -> StudyStatus:
+    """Return how far a study is."""
+    records = records_of(study)
+    return study_status(
+        config,
+        study.get_trials(deepcopy=False),
+        records.jobs.all() if records else {},
+        len(current_finalists(study, config)),
+        missing_finalists(study, config),
+    )

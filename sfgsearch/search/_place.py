@@ -1,0 +1,54 @@
+"""Where a study is: a server that it names, SQLite, or a PostgreSQL in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sfgsearch.config import Config
+from sfgsearch.errors import StudyError
+from sfgsearch.search._study import has_study
+from sfgsearch.search._transfer import copy_study
+from sfgsearch.storage import EmbeddedPostgres, is_sqlite, sqlite_file, with_driver
+
+
+@contextmanager
+def study_storage(config: Config, *, parallel: bool = False) -> Iterator[str]:
+    """Provide the database URL of a study in the block.
+
+    A study that names a storage is there. Any other is in SQLite, which serves one process, until it is opened for
+    several: then, and from then on, it is in a PostgreSQL that keeps its data in the study's folder and runs as long as
+    somebody uses it. What SQLite holds of the study moves along.
+
+    Args:
+        config: The study file.
+        parallel: Whether several processes will work on it.
+
+    Raises:
+        StudyError: If several processes are to work on SQLite, or the server cannot be started.
+    """
+    if config.study.storage is not None:
+        url = with_driver(config.study.storage)
+        if parallel and is_sqlite(url):
+            raise StudyError(
+                f"{config.path}: SQLite serves one process at a time; leave study.storage out, and several workers share "
+                "a PostgreSQL in the study's folder, or give the URL of a PostgreSQL or MySQL server"
+            )
+        yield url
+        return
+    server = EmbeddedPostgres(config.folder)
+    if not parallel and not server.exists():
+        yield config.storage
+        return
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with server as url:
+        _move(config, url)
+        yield url
+
+
+def _move(config: Config, url: str) -> None:
+    """Copy what SQLite holds of a study that the server does not have."""
+    database = sqlite_file(config.storage)
+    if database is not None and database.exists() and not has_study(url, config.name):
+        if has_study(config.storage, config.name):
+            copy_study(config.storage, url, config.name)

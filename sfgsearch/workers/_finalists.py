@@ -1,0 +1,91 @@
+"""Finalists as jobs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sfgsearch.errors import LeaseLostError, NonFiniteLossError, TrainingInterrupted
+from sfgsearch.records import Job
+from sfgsearch.search import missing_finalists
+from sfgsearch.search._failures import explain_failure
+from sfgsearch.search._finalists import Finalist, retrain
+from sfgsearch.storage import is_outage
+from sfgsearch.storage._outlast import outlast
+from sfgsearch.workers._lease import Lease
+from sfgsearch.workers._post import Post
+
+
+class FinalistJobs:
+    """Takes and trains the finalists of a study whose trials are over.
+
+    Args:
+        post: The worker's place.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+
+    def remaining(self) -> dict[str, Finalist]:
+        """Return the finalists that are missing and have not failed once too often, by job."""
+        post = self._post
+        missing = {finalist.job: finalist for finalist in missing_finalists(post.study, post.config)}
+        jobs, retries = post.jobs.all(missing), post.config.execution.retries
+        return {key: finalist for key, finalist in missing.items() if key not in jobs or jobs[key].failures <= retries}
+
+    def do_next(self) -> bool:
+        """Train the next finalist that nobody trains; False if there is none."""
+        remaining = self.remaining()
+        for key, seen in self._post.claims.look(dict.fromkeys(remaining, False)):
+            if self._post.claims.take(key, seen) and self._is_missing(key, remaining[key]):
+                self._train(key, remaining[key], seen)
+                return True
+        return False
+
+    def _is_missing(self, key: str, finalist: Finalist) -> bool:
+        """Tell whether a finalist that was taken is still missing: another worker may just have finished it."""
+        recorded = self._post.records.all(finalist.role, finalist.trial)
+        if finalist.seed not in {record.seed for record in recorded}:
+            return True
+        self._post.jobs.finish(key, self._post.claims.owner)
+        return False
+
+    def _train(self, key: str, finalist: Finalist, seen: Job | None) -> None:
+        post, failure = self._post, None
+        with post.holding(key, seen, self._hand_back) as (lease, session):
+            try:
+                if post.is_doomed(seen):
+                    raise RuntimeError("its workers died before an epoch was finished")
+                retrain(
+                    post.objective,
+                    post.records,
+                    finalist,
+                    study=post.study,
+                    on_epoch=partial(post.listener.finalist_epoch, finalist),
+                    session=session,
+                    held=lease.held,
+                )
+            except LeaseLostError:
+                post.listener.note(f"{key} went on elsewhere; its result here is dropped")
+                return
+            except TrainingInterrupted as leaving:
+                self._hand_back(lease)
+                post.listener.note(str(leaving))
+                return
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                failure = explain_failure(error, post.objective.experiment)
+                # A loss that is not finite would not be so the next time.
+                hopeless = isinstance(error, NonFiniteLossError) or post.is_doomed(seen)
+                times = 1 + post.config.execution.retries if hopeless else 1
+                outlast(partial(post.jobs.fail, key, lease.owner, failure, times))
+            except BaseException:
+                self._hand_back(lease)
+                raise
+        if failure is None:
+            outlast(lambda: post.jobs.finish(key, lease.owner))
+        post.checkpoints(key).clear()
+        post.listener.finalist_over(finalist, failure)
+
+    def _hand_back(self, lease: Lease) -> None:
+        self._post.jobs.release(lease.key, lease.owner)

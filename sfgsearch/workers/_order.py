@@ -1,0 +1,95 @@
+"""What a launched worker is told, and how it begins."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from sfgsearch.config import Config, load_config
+from sfgsearch.search import Objective, create_study
+from sfgsearch.storage._outlast import outlast
+from sfgsearch.workers._listener import WorkerListener
+from sfgsearch.workers._stop import StopRequest
+from sfgsearch.workers._worker import Worker
+
+_LOOK = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """Everything that a worker on this or another machine needs to know: names and paths, no data.
+
+    Args:
+        file: The study file.
+        storage: The database URL, which may hold a password and is not shown.
+        name: What people call the worker.
+        trials: Trials of the study in all, where the command line says so.
+        seed: Its seed, likewise.
+        data: Where the data are, likewise.
+        device: Where it trains; what the study file says if None.
+        threads: CPU threads where the study file leaves them to torch; torch's own choice if None.
+    """
+
+    file: Path
+    storage: str = field(repr=False)
+    name: str
+    trials: int | None = None
+    seed: int | None = None
+    data: Path | None = None
+    device: str | None = None
+    threads: int | None = None
+
+    def config(self) -> Config:
+        """Read the study file, with what a command line changed."""
+        return load_config(self.file).with_overrides(
+            trials=self.trials, seed=self.seed, storage=self.storage, data=self.data, device=self.device
+        )
+
+
+def work(
+    order: WorkerOrder,
+    owner: str | None = None,
+    listener: WorkerListener | None = None,
+    stop: StopRequest | None = None,
+    objective: Callable[[Config], Objective] = Objective,
+) -> int:
+    """Be the worker of an order.
+
+    Args:
+        order: The order.
+        owner: A key that no other worker has; drawn if None.
+        listener: Is told what happens.
+        stop: The wish to leave.
+        objective: Makes the study's objective.
+
+    Returns:
+        The exit status; see :meth:`Worker.run`.
+    """
+    if order.threads is not None:
+        torch.set_num_threads(order.threads)
+    config = order.config()
+    made = objective(config)
+
+    def begin() -> Worker:
+        study = create_study(config, objective=made)
+        return Worker(study, made, owner=owner, name=order.name, stop=stop, listener=listener)
+
+    return outlast(begin).run()
+
+
+def leave_with_parent(stop: StopRequest) -> None:
+    """Ask to leave, from a checkpoint, when the process that started this one dies."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            if stop.wait(_LOOK):
+                return
+        stop.terminate()
+
+    threading.Thread(target=look, name="look after the parent", daemon=True).start()

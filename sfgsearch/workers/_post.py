@@ -1,0 +1,103 @@
+"""What a worker works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from sfgsearch.config import Config
+from sfgsearch.records import Job, Jobs, Records
+from sfgsearch.search import Objective
+from sfgsearch.training import CheckpointFolder
+from sfgsearch.workers._claims import Claims
+from sfgsearch.workers._lease import Lease
+from sfgsearch.workers._listener import WorkerListener
+from sfgsearch.workers._session import WorkerSession
+from sfgsearch.workers._stop import StopRequest
+
+_BEATS = 4
+"""Signs of life within the while after which a worker counts as dead."""
+
+
+def checkpoint_folder(config: Config) -> Path:
+    """Return the folder of all checkpoints of a study, which need not exist."""
+    return config.folder / "checkpoints"
+
+
+@dataclass
+class Post:
+    """A worker's place in a study, which its jobs share.
+
+    Args:
+        study: The study.
+        objective: Its objective.
+        records: Its records.
+        claims: Takes jobs for the worker.
+        stop: The wish to leave.
+        listener: Is told what happens.
+        is_alone: Whether no other worker can be.
+        give_up: Hands the present job back, where the worker cannot do that itself any more.
+    """
+
+    study: optuna.Study
+    objective: Objective
+    records: Records
+    claims: Claims
+    stop: StopRequest
+    listener: WorkerListener
+    is_alone: bool
+    give_up: Callable[[], None] | None = None
+
+    @property
+    def config(self) -> Config:
+        """The study file."""
+        return self.objective.config
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the study."""
+        return self.claims.jobs
+
+    def is_doomed(self, seen: Job | None) -> bool:
+        """Tell whether a job has killed its workers once too often."""
+        return seen is not None and seen.fruitless > self.config.execution.retries
+
+    def checkpoints(self, key: str) -> CheckpointFolder:
+        """Return the checkpoints of a job."""
+        return CheckpointFolder(checkpoint_folder(self.config) / key.replace("/", "-"))
+
+    @contextmanager
+    def holding(
+        self, key: str, seen: Job | None, hand_back: Callable[[Lease], None]
+    ) -> Iterator[tuple[Lease, WorkerSession]]:
+        """Keep a job that was taken, in the block.
+
+        Args:
+            key: The job.
+            seen: What was seen of it before.
+            hand_back: Gives the job back unfinished.
+        """
+        execution = self.config.execution
+        lease = Lease(
+            self.jobs,
+            key,
+            self.claims.owner,
+            execution.grace / _BEATS,
+            epoch=seen.epoch if seen else 0,
+            threaded=not self.is_alone,
+        )
+
+        def note(line: str) -> None:
+            self.listener.note(f"{key}: {line}")
+
+        session = WorkerSession(self.checkpoints(key), execution.checkpoint_every, lease, self.stop, note)
+        self.give_up = lambda: hand_back(lease)
+        try:
+            with lease:
+                yield lease, session
+        finally:
+            self.give_up = None

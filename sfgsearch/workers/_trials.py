@@ -1,0 +1,142 @@
+"""Trials as jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from sfgsearch.errors import LeaseLostError, TrainingInterrupted
+from sfgsearch.records import Job
+from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
+from sfgsearch.search._refill import refill
+from sfgsearch.storage import is_outage
+from sfgsearch.storage._outlast import outlast
+from sfgsearch.workers._lease import Lease
+from sfgsearch.workers._post import Post
+from sfgsearch.workers._session import WorkerSession
+
+_AHEAD = 64
+"""How many waiting trials a worker looks at: more than there are others that reach for the same ones."""
+
+
+class TrialJobs:
+    """Takes and trains the trials of a study.
+
+    Args:
+        post: The worker's place.
+        sampler: Returns the sampler for a trial's number.
+    """
+
+    def __init__(self, post: Post, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> None:
+        self._post, self._sampler = post, sampler
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Return the trials that run or wait, running ones first."""
+        states = (TrialState.RUNNING, TrialState.WAITING)
+        trials = self._post.study.get_trials(deepcopy=False, states=states)
+        return sorted(trials, key=lambda trial: (trial.state is TrialState.WAITING, trial.number))
+
+    def do_next(self) -> bool:
+        """Train the next trial that nobody trains; False if there is none."""
+        trials = self.unfinished()
+        running = sum(trial.state is TrialState.RUNNING for trial in trials)
+        by_key = {f"trial/{trial.number}": trial for trial in trials[: running + _AHEAD]}
+        begun = {key: trial.state is TrialState.RUNNING for key, trial in by_key.items()}
+        for key, seen in self._post.claims.look(begun):
+            if self._post.claims.take(key, seen) and self._start(key, by_key[key]):
+                self._train(key, by_key[key], seen)
+                return True
+        return False
+
+    def _start(self, key: str, trial: FrozenTrial) -> bool:
+        """Mark a trial that was taken as running; False if it was over by then."""
+        storage = self._post.study._storage
+        state = storage.get_trial(trial._trial_id).state
+        if state is TrialState.WAITING:
+            try:
+                if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                    return True
+            except UpdateFinishedTrialError:
+                pass
+        if state is TrialState.RUNNING:
+            return True
+        self._post.jobs.finish(key, self._post.claims.owner)
+        return False
+
+    def _train(self, key: str, frozen: FrozenTrial, seen: Job | None) -> None:
+        post = self._post
+        with post.holding(key, seen, lambda lease: self._hand_back(frozen, lease)) as (lease, session):
+            try:
+                state, values = self._outcome(frozen, seen, lease, session)
+                outlast(lease.confirm)
+                self._tell(frozen, state, values)
+            except (LeaseLostError, UpdateFinishedTrialError):
+                post.listener.note(f"trial {frozen.number} went on elsewhere; its result here is dropped")
+                return
+            except TrainingInterrupted as leaving:
+                self._hand_back(frozen, lease)
+                post.listener.note(str(leaving))
+                return
+            except BaseException as error:
+                if not (isinstance(error, Exception) and is_outage(error)):
+                    self._hand_back(frozen, lease)
+                raise
+        post.checkpoints(key).clear()
+        outlast(lambda: post.jobs.finish(key, lease.owner))
+        post.listener.trial_over(outlast(lambda: post.study._storage.get_trial(frozen._trial_id)))
+        if state is TrialState.FAIL:
+            refill(post.study, post.config)
+
+    def _outcome(
+        self, frozen: FrozenTrial, seen: Job | None, lease: Lease, session: WorkerSession
+    ) -> tuple[TrialState, Sequence[float] | None]:
+        """Train a trial and return what Optuna shall be told."""
+        post = self._post
+        post.study.sampler = self._sampler(frozen.number)
+        trial = optuna.Trial(post.study, frozen._trial_id)
+        if post.is_doomed(seen):
+            times = seen.fruitless if seen else 0
+            trial.set_user_attr(FAILURE, f"its worker died {times} times before an epoch was finished")
+            trial.set_user_attr(RETRY_WITH, "nothing")
+            return TrialState.FAIL, None
+        try:
+            result = post.objective.train(trial, session, lease.held)
+        except optuna.TrialPruned:
+            return TrialState.PRUNED, None
+        except TrainingInterrupted:
+            raise
+        except Exception as error:
+            if is_outage(error) or isinstance(error, UpdateFinishedTrialError):
+                raise
+            return TrialState.FAIL, None  # the objective has kept the reason
+        values = result if isinstance(result, tuple) else (result,)
+        return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
+
+    def _tell(self, frozen: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Tell Optuna how a trial ended."""
+        attempts = 0
+
+        def tell() -> None:
+            nonlocal attempts
+            attempts += 1
+            self._post.study.tell(frozen.number, values, state)
+
+        try:
+            outlast(tell)
+        except ValueError as error:  # what Optuna raises for a trial that is not running
+            told = self._post.study._storage.get_trial(frozen._trial_id)
+            if attempts == 1 or told.state is not state:  # an outage may have hidden that the trial was told
+                raise LeaseLostError(str(error)) from error
+
+    def _hand_back(self, frozen: FrozenTrial, lease: Lease) -> None:
+        """Let a trial wait for another worker, unless one has it already."""
+        try:
+            lease.confirm()
+        except LeaseLostError:
+            return
+        requeue(self._post.study, frozen._trial_id)
+        self._post.jobs.release(lease.key, lease.owner)

@@ -1,0 +1,266 @@
+"""A study under fire: workers killed at random, the database restarted, and what must hold at the end.
+
+In large: ``python -m tests.faults --kills 100``.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import tomlkit
+
+from sfgsearch import Objective, create_study, load_config
+from sfgsearch.search import records_of
+from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
+
+JOURNAL = "journal.jsonl"
+EPOCHS = 6
+LEARNED, SEARCHED, MANUAL = 16, 18, 6
+METHODS = ["hard_sharing", "equal", "cross_stitch", "task_routing", "maximum_roaming", "learning_to_branch"]
+
+
+def write_study(folder, trials, epochs=EPOCHS, grace=4.0):
+    """Write a study whose suggestions depend on the seed and the trial's number only, so that it has a twin."""
+    manual = min(MANUAL, trials // 3)
+    learned = (trials - manual) // 2
+    study = {
+        "data": {"name": "digit_pairs", "pairs_per_digit": 1},
+        "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
+        "training": {"epochs": epochs, "batch_size": 256, "lr": 0.01, "device": "cpu", "threads": 1},
+        "quota": {"learned": learned, "searched": trials - manual - learned},
+        "manual": {"methods": METHODS[:manual]},
+        "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
+        "sampler": {"name": "random"},
+        "pruner": {"name": "none"},
+        "comparison": {"seeds": 2, "manual": 1, "as_learned": False},
+        "execution": {"checkpoint_every": 0.0, "grace": grace, "retries": 20},
+    }
+    path = Path(folder) / "faults.toml"
+    path.write_text(tomlkit.dumps(study))
+    return path
+
+
+class SlowObjective(Objective):
+    """Writes every epoch into a journal that all workers share, and takes its time."""
+
+    def __init__(self, config):
+        super().__init__(config, on_epoch=self._end_epoch)
+
+    def _end_epoch(self, number, _name, report):
+        line = json.dumps({"trial": number, "epoch": report.epoch, "pid": os.getpid()}) + "\n"
+        with (self.config.folder / JOURNAL).open("a") as journal:
+            journal.write(line)
+        time.sleep(float(os.environ.get("SFGSEARCH_TEST_PAUSE", "0")))
+
+
+def quiet(_name):
+    return WorkerListener()
+
+
+class Fire:
+    """Kills a random worker every so often, and restarts the database once.
+
+    Args:
+        workers: Whose processes to kill.
+        kills: How many in all.
+        every: Seconds between kills.
+        restart: Restarts the database, after half of the kills.
+        seed: Of the choice.
+    """
+
+    def __init__(self, workers, kills, every, restart, seed):
+        self._workers, self._wanted, self._every, self._restart = workers, kills, every, restart
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._burn)
+        self.killed, self.restarts = 0, 0
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _burn(self):
+        while self.killed < self._wanted and not self._over.wait(self._every):
+            alive = self._workers.processes
+            if alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._random.choice(alive), signal.SIGKILL)
+                    self.killed += 1
+            if self.killed == self._wanted // 2 and not self.restarts:
+                self.restarts += 1
+                self._restart()
+
+
+def under_fire(path, url, *, workers, kills, every, restart, seed=0):
+    """Run a study to its end with workers that are killed, and return what happened."""
+    config = load_config(path).with_overrides(storage=url)
+    study = create_study(config, objective=Objective(config))
+    orders = [WorkerOrder(path, url, f"worker-{number}") for number in range(workers)]
+    notes = []
+    crew = LocalWorkers(study, orders, quiet, notes.append, SlowObjective)
+    started = time.monotonic()
+    with Fire(crew, kills, every, restart, seed) as fire:
+        status = crew.run()
+    return {
+        "status": status,
+        "seconds": round(time.monotonic() - started, 1),
+        "kills": fire.killed,
+        "restarts": fire.restarts,
+        "deaths noticed": sum("died" in note for note in notes),
+    }
+
+
+def twin(path, folder):
+    """Run the same study with one worker and in peace, and return it."""
+    config = load_config(path).with_overrides(storage=f"sqlite:///{folder}/twin.db")
+    config = config.model_copy(update={"study": config.study.model_copy(update={"folder": str(folder / "twin")})})
+    objective = Objective(config)
+    study = create_study(config, objective=objective)
+    Worker(study, objective).run()
+    return study, config
+
+
+def findings(study, config):
+    """Return what the end of a study must show, and counts worth reporting."""
+    trials = study.get_trials(deepcopy=False)
+    finished = Counter(trial.params["kind"] for trial in trials if trial.state.is_finished())
+    records = records_of(study)
+    recorded = Counter(record.trial for record in records.all("trial"))
+    artifacts = {
+        trial.number: Counter(
+            json.loads(value)["filename"] for key, value in trial.system_attrs.items() if key.startswith("artifacts:")
+        )
+        for trial in trials
+    }
+    journal = [json.loads(line) for line in (config.folder / JOURNAL).read_text().splitlines()]
+    legs = _legs(journal)
+    resumed = [leg for trial in legs.values() for leg in trial[1:]]
+    handed = sum(job.claims - 1 for job in records.jobs.all().values())
+    finalists = [(record.role, record.trial, record.seed) for record in records.all() if record.role != "trial"]
+    return {
+        "states": dict(Counter(trial.state.name for trial in trials)),
+        "finished by kind": dict(finished),
+        "quota": dict(config.budget),
+        "recorded once": all(recorded[trial.number] == 1 for trial in trials),
+        "artifacts once": all(set(files.values()) == {1} for files in artifacts.values()),
+        "finalists": len(finalists),
+        "finalists once": len(finalists) == len(set(finalists)),
+        "epochs trained": len(journal),
+        "epochs needed": len(trials) * config.training.epochs,
+        "taken over": handed,
+        "resumed in training": len(resumed),
+        "resumed from the start": sum(leg["first"] == 0 and leg["before"] > 0 for leg in resumed),
+        "resumed elsewhere than where it was": sum(leg["first"] - leg["before"] not in (0, 1) for leg in resumed),
+        "trained by two at once": sum(_returns(trial) for trial in legs.values()),
+        "checkpoints left": len(list((config.folder / "checkpoints").glob("*/*"))),
+    }
+
+
+def _legs(journal):
+    """Return what each worker did of each trial in turn: its first and last epoch, and the epoch before."""
+    legs = defaultdict(list)
+    for entry in journal:
+        trial = legs[entry["trial"]]
+        if trial and trial[-1]["pid"] == entry["pid"]:
+            trial[-1]["last"] = entry["epoch"]
+            continue
+        before = trial[-1]["last"] if trial else -1
+        trial.append({"pid": entry["pid"], "first": entry["epoch"], "last": entry["epoch"], "before": before})
+    return legs
+
+
+def _returns(legs):
+    return len(legs) != len({leg["pid"] for leg in legs})
+
+
+def outcomes(study):
+    """Return what every trial came to, bit for bit: parameters, value, metrics and allocation."""
+    kept = ("name", "relative_error", "parameters", "macs", "allocation", "seed")
+    return {
+        trial.number: (
+            trial.params,
+            trial.values,
+            trial.intermediate_values,
+            {key: value for key, value in trial.user_attrs.items() if key in kept or key.startswith("validation/")},
+        )
+        for trial in study.get_trials(deepcopy=False)
+    }
+
+
+def check(found):
+    """Return the sentences of what does not hold."""
+    wrong = []
+    if set(found["states"]) != {"COMPLETE"}:
+        wrong.append(f"trials are not all complete: {found['states']}")
+    if found["finished by kind"] != found["quota"]:
+        wrong.append(f"finished {found['finished by kind']}, quota {found['quota']}")
+    wrong += [name for name in ("recorded once", "artifacts once", "finalists once") if not found[name]]
+    for name in (
+        "resumed from the start",
+        "resumed elsewhere than where it was",
+        "trained by two at once",
+        "checkpoints left",
+    ):
+        if found[name]:
+            wrong.append(f"{name}: {found[name]}")
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between kills")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent))
+    from postgres_fixtures import LocalPostgres
+
+    # Long enough that the last kill finds a study to kill.
+    pause = 1.2 * arguments.kills * arguments.every * arguments.workers / (arguments.trials * EPOCHS)
+    os.environ["SFGSEARCH_TEST_PAUSE"] = str(pause)
+    with tempfile.TemporaryDirectory(prefix="sfgfaults-", dir="/tmp") as place:
+        postgres = LocalPostgres(Path(place) / "postgres")
+        try:
+            url = postgres()
+            path = write_study(place, arguments.trials)
+            happened = under_fire(
+                path,
+                url,
+                workers=arguments.workers,
+                kills=arguments.kills,
+                every=arguments.every,
+                restart=postgres.restart,
+                seed=arguments.seed,
+            )
+            config = load_config(path).with_overrides(storage=url)
+            study = create_study(config)
+            found = findings(study, config)
+            os.environ["SFGSEARCH_TEST_PAUSE"] = "0"
+            peaceful, _ = twin(path, Path(place))
+            wrong = check(found)
+            same = sum(outcomes(study)[number] == outcome for number, outcome in outcomes(peaceful).items())
+            if same != arguments.trials:
+                wrong.append(f"only {same} of {arguments.trials} trials equal their undisturbed twins")
+            print(json.dumps({**happened, **found, "equal to the undisturbed twin": same, "wrong": wrong}, indent=2))
+        finally:
+            postgres.stop()
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
