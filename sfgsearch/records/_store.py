@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, delete, inspect, make_url, select
+from sqlalchemy import Engine, create_engine, delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ from sfgsearch.records._models import (
     MetricRow,
     SchemaRow,
 )
+from sfgsearch.storage import display_url as display_url
 
 Kind = Literal["learned", "searched", "manual"]
 Role = Literal["trial", "finalist", "relearned"]
@@ -100,11 +101,6 @@ class ArchitectureRecord:
     weights_artifact: str | None = None
     monte_carlo: MonteCarloRecord | None = None
     package_version: str = field(default=__version__)
-
-
-def display_url(url: str) -> str:
-    """Return a database URL without its password and without the query, which may hold one too."""
-    return make_url(url).set(query={}).render_as_string(hide_password=True)
 
 
 def has_table(url: str, name: str) -> bool:

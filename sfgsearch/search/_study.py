@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
@@ -21,6 +20,7 @@ from sfgsearch.records import Records, display_url
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
+from sfgsearch.storage import sqlite_file as sqlite_file
 
 if TYPE_CHECKING:
     from sfgsearch.search._objective import Objective
@@ -128,24 +128,6 @@ def is_single_process(study: optuna.Study) -> bool:
     """Tell whether a study is in SQLite, where only one process may work on it at a time."""
     engine = _engine(study._storage)
     return engine is not None and engine.dialect.name == "sqlite"
-
-
-def sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite URL, None for other databases.
-
-    Raises:
-        StudyError: If it is no database URL.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise StudyError(
-            "study.storage is not a database URL; write something like sqlite:///study.db or "
-            "postgresql+psycopg://user@host/database"
-        ) from error
-    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
-    is_uri = "uri" in parsed.query
-    return Path(str(parsed.database)) if in_file and not is_uri else None
 
 
 def _open(config: Config, url: str) -> RDBStorage:

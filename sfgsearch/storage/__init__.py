@@ -1,0 +1,21 @@
+"""Where a study's database is, and how it is reached."""
+
+from sfgsearch.storage._embedded import EmbeddedPostgres
+from sfgsearch.storage._engine import engine_options, open_storage
+from sfgsearch.storage._locks import database_lock
+from sfgsearch.storage._outage import is_outage
+from sfgsearch.storage._patience import be_patient
+from sfgsearch.storage._urls import display_url, redact, sqlite_file, with_driver
+
+__all__ = [
+    "EmbeddedPostgres",
+    "be_patient",
+    "database_lock",
+    "display_url",
+    "engine_options",
+    "is_outage",
+    "open_storage",
+    "redact",
+    "sqlite_file",
+    "with_driver",
+]

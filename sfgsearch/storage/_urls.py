@@ -1,0 +1,109 @@
+"""Database URLs: which driver reaches them, which file they name, and how they are shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from sfgsearch.errors import StudyError
+
+_MASK = "***"
+_SECRET_KEY = re.compile(r"pass(?!file)|pwd|secret|token|key(?!_file)|credential|odbc_connect", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")
+_BACKENDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+"""SQLAlchemy's name, and that of our extra, by scheme; Optuna writes SQL of MySQL's for the name ``mysql`` alone."""
+
+_DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "MySQLdb")}
+"""Modules by preference."""
+
+
+def parse_url(url: str) -> URL:
+    """Parse a database URL.
+
+    Raises:
+        StudyError: If it is none; the message does not repeat it, for it may hold a password.
+    """
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise StudyError(
+            "study.storage is not a database URL; write something like sqlite:///study.db or "
+            "postgresql+psycopg://user@host/database"
+        ) from None
+
+
+def display_url(url: str) -> str:
+    """Return a database URL without its password and without the query, which may hold one too."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL, None for other databases.
+
+    Raises:
+        StudyError: If it is no database URL.
+    """
+    parsed = parse_url(url)
+    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if in_file and "uri" not in parsed.query else None
+
+
+def with_driver(url: str) -> str:
+    """Return a database URL with the driver that is installed, where it names none itself.
+
+    ``postgresql://`` and ``postgres://`` get psycopg, ``mysql://`` and ``mariadb://`` PyMySQL; without these psycopg2
+    and mysqlclient.
+
+    Raises:
+        StudyError: If no driver is installed; the message names the extra to install.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _BACKENDS:
+        return url
+    backend = _BACKENDS[scheme]
+    module = next((module for module in _DRIVERS[backend] if find_spec(module) is not None), None)
+    if module is None:
+        raise StudyError(f"no driver for {scheme} databases is installed: pip install 'sfgsearch[{backend}]'")
+    return f"{backend}+{module.lower()}://{rest}"
+
+
+def redact(text: str, url: str) -> str:
+    """Remove from a text whatever is secret in a database URL, as it is and as a URL encodes it.
+
+    Args:
+        text: An error message, a reason for a failure, a line of a log.
+        url: The URL: its password and the secrets in its query go. So does the password in the environment
+            (``PGPASSWORD``) and that of any other URL in the text.
+
+    Returns:
+        The text with ``***`` in their place.
+    """
+    forms = {form for secret in _secrets(url) for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = re.sub(re.escape(form), _MASK, text, flags=re.IGNORECASE if "%" in form else 0)
+    return _USER_INFO.sub(rf"\1:{_MASK}@", text)
+
+
+def _secrets(url: str) -> set[str]:
+    found = {os.environ.get("PGPASSWORD", "")}
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return found - {""}
+    found.add(str(parsed.password or ""))
+    for key, value in parsed.query.items():
+        if _SECRET_KEY.search(key):
+            found.update([value] if isinstance(value, str) else value)
+    return found - {""}
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as drivers, URLs and representations of strings write it."""
+    some = quote(secret, safe=" +")  # as SQLAlchemy renders a password
+    return {secret, repr(secret)[1:-1], some, quote(secret), quote(secret, safe=""), quote_plus(secret)}
