@@ -20,7 +20,7 @@ from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
-from sfgsearch.storage._outlast import outlast
+from sfgsearch.storage import outlast
 from sfgsearch.training import EpochReport, Trained, TrainingSession
 
 

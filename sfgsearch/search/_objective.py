@@ -21,7 +21,7 @@ from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, n
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.storage import is_outage
-from sfgsearch.storage._outlast import outlast
+from sfgsearch.storage import outlast
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 

@@ -4,8 +4,9 @@ from sfgsearch.storage._embedded import EmbeddedPostgres
 from sfgsearch.storage._engine import engine_options, open_storage
 from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._outage import is_outage
+from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._patience import be_patient
-from sfgsearch.storage._urls import display_url, redact, sqlite_file, with_driver
+from sfgsearch.storage._urls import display_url, is_sqlite, redact, sqlite_file, with_driver
 
 __all__ = [
     "EmbeddedPostgres",
@@ -14,7 +15,9 @@ __all__ = [
     "display_url",
     "engine_options",
     "is_outage",
+    "is_sqlite",
     "open_storage",
+    "outlast",
     "redact",
     "sqlite_file",
     "with_driver",

@@ -54,6 +54,11 @@ def sqlite_file(url: str) -> Path | None:
     return Path(str(parsed.database)) if in_file and "uri" not in parsed.query else None
 
 
+def is_sqlite(url: str) -> bool:
+    """Tell whether a URL names SQLite, in a file or in memory."""
+    return parse_url(url).get_backend_name() == "sqlite"
+
+
 def with_driver(url: str) -> str:
     """Return a database URL with the driver that is installed, where it names none itself.
 

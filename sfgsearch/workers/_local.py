@@ -20,7 +20,7 @@ import optuna
 
 from sfgsearch.errors import SFGSearchError, StudyError
 from sfgsearch.search import Objective, records_of
-from sfgsearch.storage._outlast import outlast
+from sfgsearch.storage import outlast
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, leave_with_parent, work
 from sfgsearch.workers._stop import INTERRUPTED, TERMINATED, StopRequest

@@ -12,7 +12,7 @@ import torch
 
 from sfgsearch.config import Config, load_config
 from sfgsearch.search import Objective, create_study
-from sfgsearch.storage._outlast import outlast
+from sfgsearch.storage import outlast
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._worker import Worker
