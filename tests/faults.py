@@ -54,6 +54,7 @@ class SlowObjective(Objective):
 
     def __init__(self, config):
         super().__init__(config, on_epoch=self._end_epoch)
+        config.folder.mkdir(parents=True, exist_ok=True)
 
     def _end_epoch(self, number, _name, report):
         line = json.dumps({"trial": number, "epoch": report.epoch, "pid": os.getpid()}) + "\n"
