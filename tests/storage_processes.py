@@ -15,8 +15,6 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["sfgsearch", "sklearn.datasets", "optuna.storages", "sqlalchemy.dialects.postgresql", "psycopg"]
 )
-    ["sfgsearch", "sklearn.datasets", "optuna.storages", "sqlalchemy.dialects.postgresql", "psycopg"]
-)
 
 
 def event():
