@@ -8,10 +8,13 @@ from contextlib import contextmanager
 
 from sqlalchemy import create_engine, text
 
+from sfgsearch import create_study, load_config
 from sfgsearch.storage import EmbeddedPostgres, database_lock, open_storage
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sfgsearch", "optuna.storages", "sqlalchemy.dialects.postgresql", "psycopg"])
+_CONTEXT.set_forkserver_preload(
+    ["sfgsearch", "sklearn.datasets", "optuna.storages", "sqlalchemy.dialects.postgresql", "psycopg"]
+)
 
 
 def event():
@@ -97,3 +100,7 @@ def use_embedded_shortly(_number, folder):
 def kill(one):
     os.kill(one.pid, signal.SIGKILL)
     one.join()
+
+
+def create_study_of(_number, file, url):
+    create_study(load_config(file), url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +21,16 @@ from sfgsearch.records import Records, display_url
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
+from sfgsearch.storage import database_lock, open_storage, redact, with_driver
 from sfgsearch.storage import sqlite_file as sqlite_file
 
 if TYPE_CHECKING:
     from sfgsearch.search._objective import Objective
 
 _OPTUNA_TABLE = "studies"
+_PATIENCE = 600.0
+"""Seconds that a call waits for a database server that went away, such as through its restart."""
+
 SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
 
@@ -62,7 +67,31 @@ def create_study(
     engine = _engine(place)
     if engine is not None:
         check_schema(engine)
-    objectives = len(experiment.spec.tasks) if config.study.objective == "per_task" else 1
+        with database_lock(engine, "schema"):
+            Records(engine, config.name).create_tables()
+    # Workers that start together: one creates the study and enqueues its trials, the others then find them.
+    with _alone(engine, config.name):
+        study = _create(config, place, len(experiment.spec.tasks))
+        _check_settings(study, config)
+        study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
+        drop_surplus(study, config)
+        enqueue_missing(study, config)
+    study.pruner = _pruner(config.pruner)
+    return study
+
+
+def _alone(engine: Engine | None, name: str) -> AbstractContextManager[None]:
+    """Exclude other processes that create or continue the same study."""
+    return nullcontext() if engine is None else database_lock(engine, f"study {name}")
+
+
+def _create(config: Config, place: str | BaseStorage, tasks: int) -> optuna.Study:
+    """Create or open Optuna's study.
+
+    Raises:
+        StudyError: If it exists with another number of objectives.
+    """
+    objectives = tasks if config.study.objective == "per_task" else 1
     try:
         study = optuna.create_study(
             study_name=config.name, storage=place, directions=["minimize"] * objectives, load_if_exists=True
@@ -74,11 +103,6 @@ def create_study(
             f"{config.path}: study.objective asks for {objectives} objectives, the study {config.name!r} in the "
             f"database has {len(study.directions)}; give study.name another name"
         )
-    _check_settings(study, config)
-    study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
-    study.pruner = _pruner(config.pruner)
-    drop_surplus(study, config)
-    enqueue_missing(study, config)
     return study
 
 
@@ -95,9 +119,9 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     if database is not None and not database.exists():
         raise StudyError(f"{config.path}: no study yet in {display_url(url)}; {remedy}")
     try:
-        has_studies = has_table(url, _OPTUNA_TABLE)
+        has_studies = has_table(with_driver(url), _OPTUNA_TABLE)
     except RecordsError as error:
-        raise RecordsError(f"{config.path}: study.storage: {error}") from error
+        raise RecordsError(redact(f"{config.path}: study.storage: {error}", url)) from error
     try:
         if has_studies:
             return optuna.load_study(study_name=config.name, storage=_open(config, url))
@@ -135,12 +159,15 @@ def _open(config: Config, url: str) -> RDBStorage:
     try:
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
-        check_schema(url)
-        return RDBStorage(url)
+        full = with_driver(url)
+        check_schema(full)
+        return open_storage(full, patience=_PATIENCE)
     except RecordsError as error:
-        raise RecordsError(f"{config.path}: study.storage: {error}") from error
+        raise RecordsError(redact(f"{config.path}: study.storage: {error}", url)) from error
+    except StudyError as error:
+        raise StudyError(redact(f"{config.path}: study.storage: {error}", url)) from error
     except (RuntimeError, ImportError, OSError, SQLAlchemyError, StorageInternalError) as error:
-        reason = str(error).splitlines()[0]
+        reason = redact(str(error).splitlines()[0], url)
         raise StudyError(
             f"{config.path}: study.storage: cannot open the database {display_url(url)}: {reason}"
         ) from error

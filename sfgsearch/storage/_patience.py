@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Engine, event
 
 from sfgsearch.storage._outage import is_outage
 
 _logger = logging.getLogger(__name__)
+_listeners: WeakKeyDictionary[Engine, Callable[..., Any]] = WeakKeyDictionary()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -26,16 +28,18 @@ def be_patient(engine: Engine, seconds: float, on_wait: Callable[[float], None] 
     callers know whether to repeat them.
 
     Args:
-        engine: The engine.
-        seconds: How long to wait, per connection.
+        engine: The engine; its earlier patience ends.
+        seconds: How long to wait, per connection; 0 is not at all.
         on_wait: Called before every pause with the seconds waited so far; what it raises ends the waiting.
     """
+    earlier = _listeners.pop(engine, None)
+    if earlier is not None:
+        event.remove(engine, "do_connect", earlier)
     if seconds <= 0:
         return
     waiting = _Waiting(engine.url.host or engine.url.database or "database", seconds)
 
-    @event.listens_for(engine, "do_connect")
-    def _connect(dialect: Dialect, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
+    def connect(dialect: Dialect, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
         start, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
@@ -54,6 +58,9 @@ def be_patient(engine: Engine, seconds: float, on_wait: Callable[[float], None] 
             # Jitter: many workers that lost the server at once must not all come back at once.
             time.sleep(min(pause * random.uniform(0.5, 1.5), max(start + seconds - time.monotonic(), 0.0)))
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    event.listen(engine, "do_connect", connect)
+    _listeners[engine] = connect
 
 
 class _Waiting:

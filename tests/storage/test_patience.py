@@ -72,6 +72,7 @@ def test_waiting_ends_where_the_caller_says_so(postgres, engine):
 
 
 def test_patience_runs_out(postgres, engine):
+    be_patient(engine, 60)
     be_patient(engine, 0.5)
     postgres.stop()
     start = time.monotonic()
