@@ -53,3 +53,7 @@ class NonFiniteLossError(SFGSearchError, ArithmeticError):
 
 class ExportError(SFGSearchError):
     """A recorded network cannot be rebuilt, exported or read back."""
+
+
+class CheckpointError(SFGSearchError):
+    """A checkpoint cannot be saved or removed."""
