@@ -61,3 +61,7 @@ class TrainingInterrupted(SFGSearchError):  # noqa: N818 - it is no failure
 
 class LeaseLostError(TrainingInterrupted):
     """Another worker has taken over what this one was training; its result must be dropped."""
+
+
+class CheckpointError(SFGSearchError):
+    """A checkpoint cannot be saved or removed."""

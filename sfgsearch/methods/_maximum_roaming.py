@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ from sfgsearch.nn import (
     routed_allocation,
     routed_structure,
 )
+
+_ROAMING = "roaming/"
+_GENERATOR, _MASKS, _VISITED = _ROAMING + "generator", _ROAMING + "masks/", _ROAMING + "visited/"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,20 @@ class RoamingSystem(FixedSystem):
                     self._masks[name], self._visited[name], swaps, self._generator
                 )
                 self._layers[name].set_masks(self._masks[name])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the network's state, the masks, which filters each task has held, and the state of the draws."""
+        roaming = {_GENERATOR: self._generator.get_state()}
+        for name in self._masks:
+            roaming |= {_MASKS + name: self._masks[name].clone(), _VISITED + name: self._visited[name].clone()}
+        return super().state_dict() | roaming
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state; the layers' masks are part of the network's."""
+        self._generator.set_state(state[_GENERATOR])
+        self._masks = {name: state[_MASKS + name].clone() for name in self._masks}
+        self._visited = {name: state[_VISITED + name].clone() for name in self._visited}
+        super().load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith(_ROAMING)})
 
     def allocation(self) -> Allocation:
         """Describe the masks as of now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import Complexity, MonteCarloEnsemble, MultiTaskNetwork, NetworkSpec, Structure
+from sfgsearch.nn import Complexity, MonteCarloEnsemble, MultiTaskNetwork, NetworkSpec, Structure, plain_state
 
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
@@ -47,6 +47,17 @@ class System(ABC):
 
     The defaults are those of a plain network.
 
+    A training may be interrupted after any step and go on in another process, with a system that its method has built
+    anew from the same seed, and must then come to the same numbers. So whatever changes in training must be one of
+
+    - a parameter or persistent buffer of the network,
+    - the state of a generator of :class:`Randomness`, which the trainer keeps,
+    - what :meth:`begin_step` sets from the number of the step alone, such as a temperature, or
+    - in :meth:`state_dict` and :meth:`load_state_dict`, which a system with more than that overrides: generators of
+      its own, masks or counters outside the network.
+
+    Draws must come from these generators, not from torch's own.
+
     Args:
         network: The network that is trained, on its device.
         spec: What built it.
@@ -66,6 +77,27 @@ class System(ABC):
 
     def begin_step(self, step: int, steps: int) -> None:
         """Prepare for optimiser step ``step`` (from zero) of ``steps``."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what changes in training as copies on the CPU; the network's parameters and buffers by default.
+
+        A system that adds tensors gives them names with a slash, which those of the network do not have. The state of
+        a generator is a tensor, too: ``generator.get_state()``.
+        """
+        return plain_state(self.network)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state_dict` of a system of the same method, seed and network returned.
+
+        The trainer has called :meth:`begin_step` for the last step that the state has seen.
+
+        Args:
+            state: The tensors, on the CPU; they stay the caller's.
+
+        Raises:
+            RuntimeError: If they do not fit the network.
+        """
+        self.network.load_state_dict(state)
 
     def kl(self) -> Tensor:
         """Return the divergence of the allocation's posterior from its prior, a scalar in nats."""

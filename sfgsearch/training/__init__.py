@@ -1,19 +1,26 @@
-"""Training: one trainer, one evaluation and one score for every method."""
+"""Training: one trainer, one evaluation and one score for every method; checkpoints to go on from."""
 
+from sfgsearch.training._checkpoint import Checkpoint, CheckpointFolder
 from sfgsearch.training._evaluate import UNCERTAINTY, RelativeError, evaluate
 from sfgsearch.training._experiment import Experiment, MonteCarlo, Trained
+from sfgsearch.training._report import EpochReport
+from sfgsearch.training._session import FolderSession, TrainingSession
 from sfgsearch.training._settings import TrainingSettings, resolve_device
-from sfgsearch.training._trainer import EpochReport, train
+from sfgsearch.training._trainer import Trainer
 
 __all__ = [
     "UNCERTAINTY",
+    "Checkpoint",
+    "CheckpointFolder",
     "EpochReport",
     "Experiment",
+    "FolderSession",
     "MonteCarlo",
     "RelativeError",
     "Trained",
+    "Trainer",
+    "TrainingSession",
     "TrainingSettings",
     "evaluate",
     "resolve_device",
-    "train",
 ]

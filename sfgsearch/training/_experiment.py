@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -19,11 +18,13 @@ from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.tasks import Task
+from sfgsearch.training._course import Course, OnEpoch, Stopwatch
 from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
+from sfgsearch.training._fingerprint import fingerprint
+from sfgsearch.training._report import EpochReport, StepLosses
+from sfgsearch.training._session import TrainingSession
 from sfgsearch.training._settings import TrainingSettings, resolve_device
-from sfgsearch.training._trainer import EpochReport, StepLosses, train
-
-OnEpoch = Callable[[EpochReport], None]
+from sfgsearch.training._trainer import Trainer
 
 
 @contextmanager
@@ -81,7 +82,8 @@ class Trained:
         metrics: Metrics of the predictor by split, then by ``"<task>/<metric>"``.
         scores: Mean relative error over tasks, by split.
         history: One report per epoch.
-        seconds: Wall-clock time of training and evaluation.
+        seconds: Wall-clock time of training and evaluation; of an interrupted training, that up to the checkpoints
+            that it went on from included.
         monte_carlo: Monte-Carlo prediction, for methods that predict with another network than that.
     """
 
@@ -132,29 +134,59 @@ class Experiment:
         return evaluate(predictor, self.data.tasks, examples, self.device)
 
     def train(
-        self, method: Method, seed: int, *, on_epoch: OnEpoch | None = None, splits: tuple[str, ...] = ("validation",)
+        self,
+        method: Method,
+        seed: int,
+        *,
+        on_epoch: OnEpoch | None = None,
+        splits: tuple[str, ...] = ("validation",),
+        session: TrainingSession | None = None,
     ) -> Trained:
-        """Train a method from scratch.
+        """Train a method from scratch, or go on from where the session has a checkpoint of this training.
 
-        The same seed gives the same numbers on one machine and thread count.
+        The same seed gives the same numbers on one machine and thread count, however often it was interrupted.
 
         Args:
             method: What is trained.
             seed: Fixes initial weights, order of the data and gates.
-            on_epoch: Called after every epoch; what it raises ends training.
+            on_epoch: Called after every epoch that is trained here; what it raises ends training.
             splits: On which splits the final predictor is measured.
+            session: Saves checkpoints and gives them back, such as a :class:`FolderSession`.
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite.
         """
-        started = time.perf_counter()
+        stopwatch = Stopwatch()
         with _threads(self.settings.threads), _deterministic_kernels():
-            system, predictor, history = self._fit(method, seed, on_epoch)
+            system, course = self._begin(method, seed, stopwatch, session)
+            course.run(partial(self._report, system), on_epoch, session)
+            predictor = system.predictor(self._calibration).eval()
             metrics = {split: self.evaluate(predictor, split) for split in splits}
             monte_carlo = self._monte_carlo(system, [split for split in splits if split != "train"])
         scores = {split: self._score(metrics[split], split) for split in splits}
-        seconds = time.perf_counter() - started
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, history, seconds, monte_carlo)
+        seconds = stopwatch.seconds
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, course.history, seconds, monte_carlo)
+
+    def _begin(
+        self, method: Method, seed: int, stopwatch: Stopwatch, session: TrainingSession | None
+    ) -> tuple[System, Course]:
+        """Return a training at its start, or where the session's checkpoint has it."""
+        system, course = self._build(method, seed, stopwatch)
+        checkpoint = session.restore() if session else None
+        if session and checkpoint:
+            reason = course.restore(checkpoint)
+            if reason is not None:
+                session.rejected(reason)
+                return self._build(method, seed, stopwatch)
+        return system, course
+
+    def _build(self, method: Method, seed: int, stopwatch: Stopwatch) -> tuple[System, Course]:
+        randomness = Randomness.from_seed(seed, self.device)
+        system = method.build(self.spec, randomness, self.device)
+        augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
+        trainer = Trainer(system, self.data, self.settings, randomness, self.device, augment)
+        known_by = fingerprint(method, seed, self.spec, self.data, self.settings, self.augmentation, self.device)
+        return system, Course(trainer, known_by, stopwatch)
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
         samples = self.settings.monte_carlo_samples
@@ -166,20 +198,6 @@ class Experiment:
         scores = {split: self._score(values, split) for split, values in metrics.items()}
         parameters = complexity(system.network, self.spec.image_shape).parameters
         return MonteCarlo(samples, metrics, scores, parameters, complexity(ensemble, self.spec.image_shape).macs)
-
-    def _fit(self, method: Method, seed: int, on_epoch: OnEpoch | None) -> tuple[System, nn.Module, list[EpochReport]]:
-        randomness = Randomness.from_seed(seed, self.device)
-        system = method.build(self.spec, randomness, self.device)
-        history: list[EpochReport] = []
-
-        def end_epoch(epoch: int, losses: StepLosses) -> None:
-            history.append(self._report(system, epoch, losses))
-            if on_epoch:
-                on_epoch(history[-1])
-
-        augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
-        train(system, self.data, self.settings, randomness.order, self.device, end_epoch, augment)
-        return system, system.predictor(self._calibration).eval(), history
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:
         metrics = self.evaluate(system.snapshot(self._quick_calibration), "validation")

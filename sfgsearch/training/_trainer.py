@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,12 @@ from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
 from sfgsearch.methods import System
-from sfgsearch.nn import SFGConv
+from sfgsearch.methods._method import Randomness
+from sfgsearch.nn import SFGConv, plain_state
 from sfgsearch.tasks import Task
+from sfgsearch.training._checkpoint import Checkpoint
+from sfgsearch.training._named import generator_states, named, optimiser_state, restore_optimiser, under
+from sfgsearch.training._report import StepLosses
 from sfgsearch.training._settings import TrainingSettings
 from sfgsearch.training._weighting import TaskWeighting
 
@@ -23,115 +26,153 @@ Augment = Callable[[Tensor, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]
 """Returns images and targets of a training batch after random changes."""
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch of training came to.
-
-    Args:
-        epoch: From zero.
-        loss: Mean objective over the epoch's steps, in nats per image.
-        task_losses: Mean negative log likelihood by task, in nats per image.
-        metrics: Validation metrics by ``"<task>/<metric>"``.
-        score: Mean relative error over tasks on the validation split; lower is better.
-        mean_probs: For methods with group probabilities, their mean over filters by layer.
-        mean_entropy: Likewise the mean entropy in nats.
-        task_weights: Factor of every task's loss, which training may learn.
-    """
-
-    epoch: int
-    loss: float
-    task_losses: dict[str, float]
-    metrics: dict[str, float]
-    score: float
-    mean_probs: dict[str, list[float]]
-    mean_entropy: dict[str, float]
-    task_weights: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """What the trainer knows of an epoch.
-
-    Args:
-        objective: Mean objective, in nats per image.
-        tasks: Mean negative log likelihood by task, in nats per image.
-        weights: Factor of every task's loss at the end of the epoch.
-    """
-
-    objective: float
-    tasks: dict[str, float]
-    weights: dict[str, float]
-
-
-def train(
-    system: System,
-    data: MultiTaskData,
-    settings: TrainingSettings,
-    order: torch.Generator,
-    device: torch.device,
-    on_epoch: Callable[[int, StepLosses], None],
-    augment: Augment | None = None,
-) -> None:
-    """Train a system's network.
+class Trainer:
+    """Trains a system's network epoch by epoch; can be captured after every step, and go on from there.
 
     Args:
         system: What is trained, on the device.
         data: Its training split is used.
         settings: Epochs, batch size and learning rates.
-        order: Shuffles the training split.
+        randomness: What the system was built from; its ``order`` shuffles the training split.
         device: Where the network is.
-        on_epoch: Called with the epoch (from zero) and its losses after every epoch; what it raises ends training.
         augment: Changes every batch at random, on the device.
 
-    Raises:
-        NonFiniteLossError: If the objective is NaN or infinite, which is checked at every epoch's end.
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done.
     """
-    learn = settings.task_weighting == "uncertainty"
-    weighting = TaskWeighting([task.weight for task in data.tasks], learn=learn).to(device)
-    groups = system.parameter_groups(settings.lr)
-    if learn:
-        groups.append({"params": list(weighting.parameters()), "lr": settings.lr, "scheduled": True})
-    optimiser = torch.optim.Adam(groups)
-    steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))
-    total = settings.epochs * steps_per_epoch
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, [_decay(settings, total if group["scheduled"] else None) for group in optimiser.param_groups]
-    )
-    weights = _kernels(system.network)
-    names = [task.name for task in data.tasks]
-    step = 0
-    for epoch in range(settings.epochs):
-        system.network.train()
-        sums, epoch_steps = torch.zeros(len(names) + 1, device=device), 0
-        for images, targets in batches(data.train, settings.batch_size, device, order):
-            if augment:
-                images, targets = augment(images, targets)
-            system.begin_step(step, total)
-            predictions = system.network(images)
-            task_losses = torch.stack(_task_losses(data.tasks, predictions, targets))
-            objective = variational_objective(
-                weighting(task_losses),
-                system.kl(),
-                torch.stack([weight.square().sum() for weight in weights]).sum(),
-                len(data.train),
-                system.kl_weight,
-                settings.length_scale,
-            )
-            optimiser.zero_grad(set_to_none=True)
-            objective.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            decay.step()
-            sums += torch.cat([objective.detach()[None], task_losses.detach()])
-            step, epoch_steps = step + 1, epoch_steps + 1
-        objective_mean, *task_means = (sums / epoch_steps).tolist()
-        if not math.isfinite(objective_mean):
-            raise NonFiniteLossError(_diverged(epoch, dict(zip(names, task_means, strict=True))))
-        losses, weights_now = (dict(zip(names, values, strict=True)) for values in (task_means, weighting.current()))
-        on_epoch(epoch, StepLosses(objective_mean, losses, weights_now))
+
+    def __init__(
+        self,
+        system: System,
+        data: MultiTaskData,
+        settings: TrainingSettings,
+        randomness: Randomness,
+        device: torch.device,
+        augment: Augment | None = None,
+    ) -> None:
+        self._system, self._data, self._settings = system, data, settings
+        self._randomness, self._device, self._augment = randomness, device, augment
+        self.epoch = self.step = self._epoch_steps = 0
+        self._names = [task.name for task in data.tasks]
+        self._sums = torch.zeros(len(data.tasks) + 1, device=device)
+        self._order = randomness.order.get_state()  # as of the start of the epoch
+        self._steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))
+        self._steps = settings.epochs * self._steps_per_epoch
+        self._weights = _kernels(system.network)
+        self._build_optimiser()
+
+    def _build_optimiser(self) -> None:
+        settings = self._settings
+        learn = settings.task_weighting == "uncertainty"
+        self._weighting = TaskWeighting([task.weight for task in self._data.tasks], learn=learn).to(self._device)
+        groups = self._system.parameter_groups(settings.lr)
+        if learn:
+            groups.append({"params": list(self._weighting.parameters()), "lr": settings.lr, "scheduled": True})
+        self._optimiser = torch.optim.Adam(groups)
+        scheduled = [group["scheduled"] for group in self._optimiser.param_groups]
+        factors = [_decay(settings, self._steps if decays else None) for decays in scheduled]
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factors)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is no epoch left."""
+        return self.epoch >= self._settings.epochs
+
+    def train_epoch(self, after_step: Callable[[], None] | None = None) -> StepLosses:
+        """Train for an epoch, or for what is left of one, and return its losses.
+
+        Args:
+            after_step: Called after every step that does not end the epoch; what it raises ends training.
+
+        Raises:
+            NonFiniteLossError: If the objective is NaN or infinite, which is checked at the epoch's end.
+        """
+        self._system.network.train()
+        self._order = self._randomness.order.get_state()
+        examples = batches(self._data.train, self._settings.batch_size, self._device, self._randomness.order)
+        for images, targets in islice(examples, self._epoch_steps, None):
+            self._train_step(images, targets)
+            if after_step and self._epoch_steps < self._steps_per_epoch:
+                after_step()
+        return self._end_epoch()
+
+    def _train_step(self, images: Tensor, targets: dict[str, Tensor]) -> None:
+        if self._augment:
+            images, targets = self._augment(images, targets)
+        self._system.begin_step(self.step, self._steps)
+        predictions = self._system.network(images)
+        task_losses = torch.stack(_task_losses(self._data.tasks, predictions, targets))
+        objective = variational_objective(
+            self._weighting(task_losses),
+            self._system.kl(),
+            torch.stack([weight.square().sum() for weight in self._weights]).sum(),
+            len(self._data.train),
+            self._system.kl_weight,
+            self._settings.length_scale,
+        )
+        self._optimiser.zero_grad(set_to_none=True)
+        objective.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        self._schedule.step()
+        self._sums += torch.cat([objective.detach()[None], task_losses.detach()])
+        self.step, self._epoch_steps = self.step + 1, self._epoch_steps + 1
+
+    def _end_epoch(self) -> StepLosses:
+        objective, *task_means = (self._sums / self._epoch_steps).tolist()
+        losses, weights = (
+            dict(zip(self._names, values, strict=True)) for values in (task_means, self._weighting.current())
+        )
+        if not math.isfinite(objective):
+            raise NonFiniteLossError(_diverged(self.epoch, losses))
+        self.epoch, self._epoch_steps = self.epoch + 1, 0
+        self._sums.zero_()
+        return StepLosses(objective, losses, weights)
+
+    def revisit_last_epoch(self) -> None:
+        """Put the training split where the last epoch had it.
+
+        Splits of random patches are measured where they are, and that must not depend on whether this process has
+        trained that epoch.
+        """
+        generator = torch.Generator()
+        generator.set_state(self._order)
+        self._data.train.begin_epoch(generator)
+
+    def capture(self) -> Checkpoint:
+        """Return the state as of now, in copies."""
+        tensors = {
+            **under("system", self._system.state_dict()),
+            **under("weighting", plain_state(self._weighting)),
+            **under("optimiser", optimiser_state(self._optimiser)),
+            **under("randomness", generator_states(self._randomness)),
+            "order": self._order.clone(),
+            "sums": self._sums.cpu().clone(),
+        }
+        rates = [float(group["lr"]) for group in self._optimiser.param_groups]
+        position = {"epoch": self.epoch, "step": self.step, "epoch_steps": self._epoch_steps}
+        return Checkpoint(tensors, {**position, "learning_rates": rates})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from what was captured of a training of the same system, data, settings and randomness.
+
+        Raises:
+            Exception: Whatever the parts raise that it does not fit; this trainer and its system are then of no use.
+        """
+        tensors, state = checkpoint.tensors, checkpoint.state
+        self.epoch, self.step, self._epoch_steps = state["epoch"], state["step"], state["epoch_steps"]
+        if self.step:
+            self._system.begin_step(self.step - 1, self._steps)  # before the rest: it may draw
+        self._system.load_state_dict(named("system", tensors))
+        self._weighting.load_state_dict(named("weighting", tensors))
+        restore_optimiser(self._optimiser, named("optimiser", tensors), state["learning_rates"])
+        self._schedule.last_epoch = self.step
+        self._sums.copy_(tensors["sums"])
+        for name, generator_state in named("randomness", tensors).items():
+            getattr(self._randomness, name).set_state(generator_state)
+        self._order = tensors["order"].clone()
+        if self._epoch_steps:  # the epoch is shuffled again, and the batches that are done are left out
+            self._randomness.order.set_state(self._order)
 
 
 def _count_steps(num_examples: int, batch_size: int) -> int:
