@@ -72,13 +72,15 @@ class Fire:
 
     Args:
         workers: Whose processes to kill.
+        journal: The file that says that training has begun.
         kills: How many in all.
         every: Seconds between kills.
         restart: Restarts the database, after half of the kills.
         seed: Of the choice.
     """
 
-    def __init__(self, workers, kills, every, restart, seed):
+    def __init__(self, workers, journal, kills, every, restart, seed):
+        self._journal = journal
         self._workers, self._wanted, self._every, self._restart = workers, kills, every, restart
         self._random = random.Random(seed)
         self._over = threading.Event()
@@ -94,6 +96,8 @@ class Fire:
         self._thread.join()
 
     def _burn(self):
+        while not self._journal.exists() and not self._over.wait(0.1):
+            pass  # a kill before there is anything to kill proves little
         while self.killed < self._wanted and not self._over.wait(self._every):
             alive = self._workers.processes
             if alive:
@@ -113,7 +117,7 @@ def under_fire(path, url, *, workers, kills, every, restart, seed=0):
     notes = []
     crew = LocalWorkers(study, orders, quiet, notes.append, SlowObjective)
     started = time.monotonic()
-    with Fire(crew, kills, every, restart, seed) as fire:
+    with Fire(crew, config.folder / JOURNAL, kills, every, restart, seed) as fire:
         status = crew.run()
     return {
         "status": status,

@@ -108,7 +108,7 @@ class LineListener(WorkerListener):
 
     def note(self, line: str) -> None:
         """Print a line in one piece, since others may write to the same terminal."""
-        click.get_text_stream("stderr").write(f"{self._name}: {line}\n")
+        click.echo(f"{self._name}: {line}", err=True)
 
 
 def describe_trial_end(trial: FrozenTrial) -> str:

@@ -91,12 +91,10 @@ def sole_process(config: Config) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise StudyError(
-            f"{config.path}: another process runs a study in {database}, and SQLite serves one at a time; wait for it or "
-            "stop it, or start several workers with sfgsearch launch, which brings a server of its own"
+            f"{config.path}: another process runs a study in {database}, and SQLite serves one at a time; wait for "
+            "it or stop it, or start several workers with sfgsearch launch, which brings a server of its own"
         ) from error
     try:
         yield
     finally:
         lock.release()
-
-

@@ -21,9 +21,7 @@ from sfgsearch.workers import Worker
 @data_option
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N for this worker, instead of training.device.")
 @click.option("--name", metavar="NAME", help="What status calls this worker; host and process unless given.")
-def worker(
-    study_file: Path, storage: str | None, data: Path | None, device: str | None, name: str | None
-) -> None:
+def worker(study_file: Path, storage: str | None, data: Path | None, device: str | None, name: str | None) -> None:
     """Join a study: train its trials and finalists, beside any number of other workers, until none is left.
 
     Workers may join and leave at any time. SIGTERM saves a checkpoint and leaves within ten seconds, Ctrl-C finishes

@@ -305,7 +305,7 @@ class Config(_Section):
             device: Where networks are trained, as ``training.device``.
 
         Raises:
-            ValueError: If trials is below 1, the seed out of range, the device no device, or the data set takes no path.
+            ValueError: If trials is below 1, the seed out of range, the device none, or the data set takes no path.
         """
         if (trials is not None and trials < 1) or (seed is not None and not 0 <= seed < 2**32):
             raise ValueError(f"trials must be at least 1 and the seed 0 to 2^32 - 1, got {trials} and {seed}")

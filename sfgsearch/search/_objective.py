@@ -20,8 +20,7 @@ from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
-from sfgsearch.storage import is_outage
-from sfgsearch.storage import outlast
+from sfgsearch.storage import is_outage, outlast
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 
@@ -180,9 +179,7 @@ class Objective:
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
 
-    def _record(
-        self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None
-    ) -> None:
+    def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None) -> None:
         if not isinstance(trial, optuna.Trial):
             return
         records: Records | None = records_of(trial.study)

@@ -31,8 +31,8 @@ def study_storage(config: Config, *, parallel: bool = False) -> Iterator[str]:
         url = with_driver(config.study.storage)
         if parallel and is_sqlite(url):
             raise StudyError(
-                f"{config.path}: SQLite serves one process at a time; leave study.storage out, and several workers share "
-                "a PostgreSQL in the study's folder, or give the URL of a PostgreSQL or MySQL server"
+                f"{config.path}: SQLite serves one process at a time; leave study.storage out, and several workers "
+                "share a PostgreSQL in the study's folder, or give the URL of a PostgreSQL or MySQL server"
             )
         yield url
         return
@@ -49,6 +49,7 @@ def study_storage(config: Config, *, parallel: bool = False) -> Iterator[str]:
 def _move(config: Config, url: str) -> None:
     """Copy what SQLite holds of a study that the server does not have."""
     database = sqlite_file(config.storage)
-    if database is not None and database.exists() and not has_study(url, config.name):
-        if has_study(config.storage, config.name):
-            copy_study(config.storage, url, config.name)
+    if database is None or not database.exists() or has_study(url, config.name):
+        return
+    if has_study(config.storage, config.name):
+        copy_study(config.storage, url, config.name)

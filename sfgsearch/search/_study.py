@@ -64,13 +64,13 @@ def create_study(
     place = storage or config.storage
     if isinstance(place, str):
         place = _open(config, place)
-    engine = _engine(place)
+    engine = engine_of(place)
     if engine is not None:
         check_schema(engine)
         with database_lock(engine, "schema"):
             Records(engine, config.name).create_tables()
     # Workers that start together: one creates the study and enqueues its trials, the others then find them.
-    with _alone(engine, config.name):
+    with _planning(engine, config.name):
         study = _create(config, place, len(experiment.spec.tasks))
         _check_settings(study, config)
         study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
@@ -80,8 +80,12 @@ def create_study(
     return study
 
 
-def _alone(engine: Engine | None, name: str) -> AbstractContextManager[None]:
-    """Exclude other processes that create or continue the same study."""
+def planning(study: optuna.Study) -> AbstractContextManager[None]:
+    """Exclude other processes that change the plan of the same study."""
+    return _planning(engine_of(study._storage), study.study_name)
+
+
+def _planning(engine: Engine | None, name: str) -> AbstractContextManager[None]:
     return nullcontext() if engine is None else database_lock(engine, f"study {name}")
 
 
@@ -130,13 +134,28 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}")
 
 
+def has_study(url: str, name: str) -> bool:
+    """Tell whether a database holds a study of a name, without changing anything.
+
+    Raises:
+        RecordsError: If the database cannot be opened.
+    """
+    if not has_table(url, _OPTUNA_TABLE):
+        return False
+    try:
+        optuna.load_study(study_name=name, storage=open_storage(url))
+    except KeyError:
+        return False
+    return True
+
+
 def records_of(study: optuna.Study) -> Records | None:
     """Return the records beside a study; None if the study is not in a database."""
-    engine = _engine(study._storage)
+    engine = engine_of(study._storage)
     return None if engine is None else Records(engine, study.study_name)
 
 
-def _engine(storage: BaseStorage) -> Engine | None:
+def engine_of(storage: BaseStorage) -> Engine | None:
     """Return the engine of a database storage, which Optuna wraps in a cache."""
     backend = getattr(storage, "_backend", storage)
     return backend.engine if isinstance(backend, RDBStorage) else None
@@ -150,7 +169,7 @@ def seed_of(study: optuna.Study, config: Config) -> int:
 
 def is_single_process(study: optuna.Study) -> bool:
     """Tell whether a study is in SQLite, where only one process may work on it at a time."""
-    engine = _engine(study._storage)
+    engine = engine_of(study._storage)
     return engine is not None and engine.dialect.name == "sqlite"
 
 
@@ -219,6 +238,14 @@ def _check_settings(study: optuna.Study, config: Config) -> None:
                 f"{config.path}: {key} is {now.get(key)!r}, but the study {study.study_name!r} was created with "
                 f"{then.get(key)!r}; set it back, or give study.name a new name"
             )
+
+
+def trial_sampler(config: Config, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler for one trial, seeded by the study's seed and the trial's number.
+
+    Suggestions do not depend then on which worker asks, and no two trials have the same seed.
+    """
+    return _sampler(config.sampler, seed, number)
 
 
 def _sampler(section: SamplerSection, seed: int, trials: int) -> optuna.samplers.BaseSampler:

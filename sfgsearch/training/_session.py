@@ -77,7 +77,7 @@ class FolderSession:
         """Return the newest checkpoint that is whole."""
         checkpoint = self.folder.load()
         for problem in self.folder.problems:
-            self._tell(problem)
+            self.tell(problem)
         self._last = time.monotonic()
         return checkpoint
 
@@ -94,7 +94,7 @@ class FolderSession:
 
     def rejected(self, reason: str) -> None:
         """Remove the checkpoints, which are of another training."""
-        self._tell(f"{self.folder.path}: the checkpoint is not of this training, which starts anew: {reason}")
+        self.tell(f"{self.folder.path}: the checkpoint is not of this training, which starts anew: {reason}")
         self.folder.clear()
 
     @property
@@ -112,6 +112,7 @@ class FolderSession:
         self.folder.save(checkpoint, checkpoint.state["step"])
         self._last = time.monotonic()
 
-    def _tell(self, problem: str) -> None:
+    def tell(self, problem: str) -> None:
+        """Keep and log why a checkpoint could not be used."""
         self.problems.append(problem)
         _logger.warning(problem)

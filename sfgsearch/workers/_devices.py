@@ -24,8 +24,8 @@ def share_devices(workers: int, gpus: int, gpus_per_worker: float | None) -> lis
         per_gpu = int(1 / gpus_per_worker + 1e-9)
         if workers > gpus * per_gpu:
             raise StudyError(
-                f"--gpus-per-worker {gpus_per_worker:g}: {gpus} GPUs serve {gpus * per_gpu} workers, not {workers}; start "
-                "fewer, or give each a smaller share"
+                f"--gpus-per-worker {gpus_per_worker:g}: {gpus} GPUs serve {gpus * per_gpu} workers, not {workers}; "
+                "start fewer, or give each a smaller share"
             )
         return [f"cuda:{index // per_gpu}" for index in range(workers)]
     return [f"cuda:{index % gpus}" if gpus else None for index in range(workers)]

@@ -9,8 +9,7 @@ from sfgsearch.records import Job
 from sfgsearch.search import missing_finalists
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist, retrain
-from sfgsearch.storage import is_outage
-from sfgsearch.storage import outlast
+from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._post import Post
 

@@ -33,16 +33,9 @@ class WorkerSession(FolderSession):
         super().__init__(folder, every)
         self._lease, self._stop, self._note = lease, stop, note
 
-    def restore(self) -> Checkpoint | None:
-        """Return the last good checkpoint, and say so if it is not the last one."""
-        checkpoint = super().restore()
-        for problem in self.folder.problems:
-            self._note(problem)
-        return checkpoint
-
-    def rejected(self, reason: str) -> None:
-        """Say that the training starts anew."""
-        self._note(reason)
+    def tell(self, problem: str) -> None:
+        """Say why a checkpoint could not be used."""
+        self._note(problem)
 
     def after_step(self, capture: Capture) -> None:
         """Leave at once where that is asked, from a checkpoint."""

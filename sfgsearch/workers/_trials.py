@@ -13,8 +13,7 @@ from sfgsearch.errors import LeaseLostError, TrainingInterrupted
 from sfgsearch.records import Job
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
-from sfgsearch.storage import is_outage
-from sfgsearch.storage import outlast
+from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._post import Post
 from sfgsearch.workers._session import WorkerSession
