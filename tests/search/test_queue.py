@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
-from sfgsearch.search._queue import FAILURE, drop_surplus, fail_running
+from sfgsearch.search._queue import FAILURE, RETRY_WITH, drop_surplus, requeue_running
 
 
 @pytest.fixture
@@ -65,9 +65,61 @@ def test_finished_and_pruned_trials_count(plain, study):
     enqueue_missing(plain, config)
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
         trial = plain.ask()
-        trial.set_user_attr(FAILURE, "loss was not finite") if state is TrialState.FAIL else None
+        if state is TrialState.FAIL:
+            trial.set_user_attr(FAILURE, "loss was not finite")
+            trial.set_user_attr(RETRY_WITH, "nothing")
         plain.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
     assert enqueue_missing(plain, config) == 0
+
+
+def fail_next(plain, retry_with):
+    """Fail the next trial for a reason, with a parameter that it drew, and return its number and that parameter."""
+    trial = plain.ask()
+    trial.suggest_categorical("kind", ["learned", "searched"])
+    drawn = trial.suggest_float("learned.lr", 0.01, 0.1)
+    trial.set_user_attr(FAILURE, "a reason")
+    trial.set_user_attr(RETRY_WITH, retry_with)
+    plain.tell(trial, state=TrialState.FAIL)
+    return trial.number, drawn
+
+
+@pytest.mark.parametrize("retry_with", ["same", "other"])
+def test_a_failed_trial_is_tried_again_up_to_the_limit(plain, study, retry_with):
+    config = study(manual={"methods": []}, quota={"learned": 1, "searched": 0}, execution={"retries": 2})
+    enqueue_missing(plain, config)
+    for attempt in (1, 2):
+        number, drawn = fail_next(plain, retry_with)
+        assert enqueue_missing(plain, config) == 1
+        again = plain.get_trials()[-1]
+        wanted = {"kind": "learned", "learned.lr": drawn} if retry_with == "same" else {"kind": "learned"}
+        assert again.system_attrs["fixed_params"] == wanted
+        assert again.user_attrs == {"retry_of": number, "retries": attempt}
+        assert enqueue_missing(plain, config) == 0
+    fail_next(plain, retry_with)
+    assert enqueue_missing(plain, config) == 0
+
+
+def test_a_retry_that_succeeds_settles_the_matter(plain, study):
+    config = study(manual={"methods": []}, quota={"learned": 1, "searched": 0})
+    enqueue_missing(plain, config)
+    fail_next(plain, "same")
+    enqueue_missing(plain, config)
+    plain.tell(plain.ask(), 1.0)
+    assert enqueue_missing(plain, config) == 0
+
+
+def test_running_trials_of_dead_processes_wait_again_with_what_they_have(plain, study):
+    config = study(manual={"methods": []}, quota={"learned": 1, "searched": 0})
+    enqueue_missing(plain, config)
+    trial = plain.ask()
+    trial.suggest_categorical("kind", ["learned", "searched"])
+    drawn = trial.suggest_float("learned.lr", 0.01, 0.1)
+    trial.report(0.5, 0)
+    assert requeue_running(plain) == 1
+    assert enqueue_missing(plain, config) == 0
+    again = plain.ask()
+    assert (again.number, again.params["learned.lr"]) == (trial.number, drawn)
+    assert plain.get_trials()[0].intermediate_values == {0: 0.5}
 
 
 def test_interrupted_trials_come_again_with_their_parameters(plain, study):
@@ -76,7 +128,7 @@ def test_interrupted_trials_come_again_with_their_parameters(plain, study):
     trial = plain.ask()
     trial.suggest_categorical("kind", ["learned", "searched"])
     drawn = trial.suggest_float("learned.lr", 0.01, 0.1)
-    assert fail_running(plain) == 1
+    plain.tell(trial, state=TrialState.FAIL)
     assert enqueue_missing(plain, config) == 1
     again = plain.get_trials(states=(TrialState.WAITING,))[-1]
     assert again.system_attrs["fixed_params"] == {"kind": "learned", "learned.lr": drawn}
@@ -89,7 +141,7 @@ def test_an_interrupted_trial_is_not_taken_up_twice(plain, study):
     trial = plain.ask()
     trial.suggest_categorical("kind", ["learned", "searched"])
     drawn = trial.suggest_float("learned.lr", 0.01, 0.1)
-    fail_running(plain)
+    plain.tell(trial, state=TrialState.FAIL)
     enqueue_missing(plain, config)
     again = plain.ask()
     again.suggest_categorical("kind", ["learned", "searched"])
