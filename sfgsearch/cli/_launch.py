@@ -12,7 +12,7 @@ import torch
 from sfgsearch.cli._compare import print_comparison
 from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
-from sfgsearch.cli._run import check_any_succeeded, leave
+from sfgsearch.cli._run import check_any_succeeded, leave, sole_process
 from sfgsearch.config import Config
 from sfgsearch.search import Objective, create_study, study_storage
 from sfgsearch.workers import LocalWorkers, WorkerOrder, share_devices
@@ -21,16 +21,13 @@ from sfgsearch.workers import LocalWorkers, WorkerOrder, share_devices
 @click.command()
 @study_file
 @click.option("--workers", type=click.IntRange(1, 1000), metavar="N", required=True, help="How many.")
-@click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Processes here, or Ray."
-)
+@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Processes here.")
 @click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
 @storage_option
 @click.option("--seed", type=int, metavar="S", help="The study's seed.")
 @data_option
 @click.option("--gpus-per-worker", type=float, metavar="X", help="Part of a GPU that a worker needs, such as 0.25.")
 @click.option("--cpus-per-worker", type=float, metavar="X", help="CPU cores of a worker.")
-@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; one on this machine unless given.")
 def launch(
     study_file: Path,
     workers: int,
@@ -41,7 +38,6 @@ def launch(
     data: Path | None,
     gpus_per_worker: float | None,
     cpus_per_worker: float | None,
-    address: str | None,
 ) -> None:
     """Train a study with N workers, and compare the winners.
 
@@ -49,11 +45,10 @@ def launch(
     the study's folder and stops with them. Workers that die are started again; what they were at goes on from its
     checkpoint. Ctrl-C lets all finish their epoch, a second one stops them at once.
     """
-    if address is not None and engine != "ray":
-        raise click.BadOptionUsage("address", "--address is for --engine ray")
+    del engine  # there is one
     config = read_study(study_file, trials=trials, seed=seed, storage=storage, data=data)
     listener = LineListener("launch")
-    with study_storage(config, parallel=workers > 1 or engine == "ray") as url:
+    with study_storage(config, parallel=workers > 1) as url:
         config = config.with_overrides(storage=url)
         objective = Objective(config)
         for note in objective.experiment.data.notes:
@@ -62,7 +57,8 @@ def launch(
         del objective  # the workers load the data for themselves
         order = WorkerOrder(study_file.absolute(), url, "", trials=trials, seed=seed, data=data)
         orders = _orders(config, order, workers, gpus_per_worker, cpus_per_worker)
-        status = LocalWorkers(study, orders, LineListener, listener.note).run()
+        with sole_process(config):
+            status = LocalWorkers(study, orders, LineListener, listener.note).run()
         if status:
             leave(status)
         check_any_succeeded(study, config)
