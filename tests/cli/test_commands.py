@@ -197,7 +197,7 @@ def states(path):
 
 
 def test_a_killed_run_continues(study_file, capsys):
-    """The trial that was running when the process died comes again; what was recorded stays."""
+    """The trial that was running when the process died goes on; what was recorded stays."""
     path = study_file(**{**SMALL, "training": {"epochs": 12}})
     command = [sys.executable, "-m", "sfgsearch", "run", str(path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
@@ -209,9 +209,7 @@ def test_a_killed_run_continues(study_file, capsys):
     assert call(capsys, "run", path)[0] == 0
     trials = load_study(load_config(path)).trials
     finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    assert len(finished) == 4
-    assert len(trials) == 5
-    assert [trial.state.name for trial in trials].count("FAIL") == 1
+    assert len(finished) == len(trials) == 4
 
 
 def test_help_and_version(capsys):
@@ -231,7 +229,7 @@ def test_an_interrupted_run_says_so_and_continues(study_file, capsys, monkeypatc
         status, _, err = call(capsys, "run", path)
     assert status == 130
     assert "interrupted; the same command continues" in err
-    assert states(path) == {"FAIL", "WAITING"}
+    assert states(path) == {"WAITING"}
     assert call(capsys, "run", path)[0] == 0
     finished = [trial for trial in load_study(load_config(path)).trials if trial.state.name == "COMPLETE"]
     assert len(finished) == 4

@@ -1,0 +1,62 @@
+"""The small form of ``python -m tests.faults``."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from faults import check, findings, outcomes, twin, under_fire, write_study
+from optuna.trial import TrialState
+
+from sfgsearch import Objective, create_study, load_config
+from sfgsearch.search import records_of
+
+TRIALS = 9
+
+
+def test_killed_workers_and_a_restart_leave_no_trace_in_the_results(postgres, tmp_path, monkeypatch):
+    monkeypatch.setenv("SFGSEARCH_TEST_PAUSE", "0.3")
+    path, url = write_study(tmp_path, TRIALS), postgres()
+    happened = under_fire(path, url, workers=3, kills=6, every=1.0, restart=postgres.restart)
+    assert (happened["status"], happened["kills"], happened["restarts"]) == (0, 6, 1)
+    config = load_config(path).with_overrides(storage=url)
+    study = create_study(config)
+    found = findings(study, config)
+    assert check(found) == []
+    assert found["taken over"] > 0
+    monkeypatch.setenv("SFGSEARCH_TEST_PAUSE", "0")
+    undisturbed, _ = twin(path, tmp_path)
+    assert outcomes(study) == outcomes(undisturbed)
+
+
+def start_worker(path, url):
+    command = [sys.executable, "-m", "sfgsearch", "worker", str(path)]
+    return subprocess.Popen(command, env={**os.environ, "SFGSEARCH_STORAGE": url}, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_worker_that_is_asked_to_leave_hands_its_trial_on(postgres, tmp_path, number, status):
+    path, url = write_study(tmp_path, 3, epochs=400), postgres()
+    config = load_config(path).with_overrides(storage=url)
+    study = create_study(config, objective=Objective(config))
+    with start_worker(path, url) as process:
+        wait_for(lambda: study.trials[0].intermediate_values)
+        process.send_signal(number)
+        asked = time.monotonic()
+        assert process.wait(30) == status
+        assert time.monotonic() - asked < 10
+        assert "Traceback" not in process.stderr.read()
+    assert [trial.state for trial in study.trials] == [TrialState.WAITING] * 3
+    (job,) = records_of(study).jobs.all().values()
+    assert (job.owner, job.finished) == (None, False)
+    assert job.epoch > 0
+    assert list((config.folder / "checkpoints" / "trial-0").glob("*.safetensors"))
