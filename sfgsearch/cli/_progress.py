@@ -104,7 +104,8 @@ class LineListener(WorkerListener):
 
     def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
         """Print how a finalist ended."""
-        self.note(f"finalist {finalist.name}, seed {finalist.seed}: {f'failed: {failure}' if failure else 'recorded'}")
+        outcome = f"failed: {failure}" if failure else "recorded"
+        self.note(f"{finalist.role} {finalist.name}, seed {finalist.seed}: {outcome}")
 
     def note(self, line: str) -> None:
         """Print a line in one piece, since others may write to the same terminal."""

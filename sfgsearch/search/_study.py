@@ -21,7 +21,7 @@ from sfgsearch.records import Records, display_url
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
-from sfgsearch.storage import database_lock, open_storage, redact, with_driver
+from sfgsearch.storage import EmbeddedPostgres, database_lock, open_storage, redact, with_driver
 from sfgsearch.storage import sqlite_file as sqlite_file
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def create_study(
         manual_candidates(config, (experiment := build_experiment(config)).spec)
     else:
         experiment = objective.experiment
-    place = storage or config.storage
+    place = storage or _url_of(config)
     if isinstance(place, str):
         place = _open(config, place)
     engine = engine_of(place)
@@ -117,7 +117,7 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
         RecordsError: If the database holds records of another schema version or cannot be opened.
         StudyError: If there is no such study.
     """
-    url = storage or config.storage
+    url = storage or _url_of(config)
     remedy = f"start it with: sfgsearch run {config.path}"
     database = sqlite_file(url)
     if database is not None and not database.exists():
@@ -132,6 +132,20 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     except KeyError:
         pass
     raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}")
+
+
+def _url_of(config: Config) -> str:
+    """Return the URL of a study that was given none.
+
+    Raises:
+        StudyError: If it is in the PostgreSQL of its folder, which somebody must start.
+    """
+    if config.study.storage is None and EmbeddedPostgres(config.folder).exists():
+        raise StudyError(
+            f"{config.path}: the study is in the PostgreSQL in {config.folder}; open it with sfgsearch.search."
+            "study_storage(config) as url, and pass that as storage"
+        )
+    return config.storage
 
 
 def has_study(url: str, name: str) -> bool:
