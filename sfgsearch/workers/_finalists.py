@@ -83,7 +83,7 @@ class FinalistJobs:
                 raise
         if failure is None:
             outlast(lambda: post.jobs.finish(key, lease.owner))
-        post.checkpoints(key).clear()
+        post.clear_checkpoints(key)
         post.listener.finalist_over(finalist, failure)
 
     def _hand_back(self, lease: Lease) -> None:

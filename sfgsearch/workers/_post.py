@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 
 from sfgsearch.config import Config
+from sfgsearch.errors import CheckpointError
 from sfgsearch.records import Job, Jobs, Records
 from sfgsearch.search import Objective
 from sfgsearch.training import CheckpointFolder
@@ -69,6 +70,13 @@ class Post:
     def checkpoints(self, key: str) -> CheckpointFolder:
         """Return the checkpoints of a job."""
         return CheckpointFolder(checkpoint_folder(self.config) / key.replace("/", "-"))
+
+    def clear_checkpoints(self, key: str) -> None:
+        """Remove the checkpoints of a job that is over; what cannot be removed costs no result."""
+        try:
+            self.checkpoints(key).clear()
+        except CheckpointError as error:
+            self.listener.note(str(error))
 
     @contextmanager
     def holding(

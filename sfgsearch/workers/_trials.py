@@ -84,7 +84,7 @@ class TrialJobs:
                 if not (isinstance(error, Exception) and is_outage(error)):
                     self._hand_back(frozen, lease)
                 raise
-        post.checkpoints(key).clear()
+        post.clear_checkpoints(key)
         outlast(lambda: post.jobs.finish(key, lease.owner))
         post.listener.trial_over(outlast(lambda: post.study._storage.get_trial(frozen._trial_id)))
         if state is TrialState.FAIL:

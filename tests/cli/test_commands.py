@@ -244,7 +244,7 @@ def test_trials_option_holds_for_trials_that_wait_already(study_file, capsys):
 
 
 def test_a_run_whose_trials_all_fail_says_why(study_file, capsys):
-    path = study_file(**{**SMALL, "training": {"lr": 1e30, "lr_schedule": "constant"}})
+    path = study_file(**{**SMALL, "training": {"lr": 1e30, "lr_schedule": "constant"}, "execution": {"retries": 0}})
     status, _, err = call(capsys, "run", path)
     assert status == 2
     assert "Traceback" not in err

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from sfgsearch import Objective, create_study
+from sfgsearch.methods import FixedAllocation
+from sfgsearch.search import records_of
+from sfgsearch.workers import StopRequest, Worker, WorkerListener
+
+ONE = {
+    "manual": {"methods": ["equal"]},
+    "quota": {"learned": 0, "searched": 0},
+    "comparison": {"manual": 0, "learned": 0, "searched": 0},
+    "training": {"epochs": 3},
+    "execution": {"checkpoint_every": 0.0, "retries": 1},
+}
+
+
+class Notes(WorkerListener):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def begin(study):
+    """Create a study of one trial, and return it with a function that makes a worker."""
+
+    def begin(on_epoch=None, **sections):
+        config = study(**{**ONE, **sections})
+        objective = Objective(config, on_epoch=on_epoch)
+        created = create_study(config, objective=objective)
+        return created, lambda **options: Worker(created, objective, **options)
+
+    return begin
+
+
+def stop_after(epoch, stop, how):
+    def on_epoch(_number, _name, report):
+        if report.epoch == epoch:
+            getattr(stop, how)()
+
+    return on_epoch
+
+
+def test_a_worker_does_all_there_is_and_leaves_nothing_behind(begin):
+    created, worker = begin(comparison={"seeds": 1, "manual": 1})
+    assert worker().run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
+    assert [record.role for record in records_of(created).all()] == ["trial", "finalist"]
+    assert all(job.finished and job.owner is None for job in records_of(created).jobs.all().values())
+
+
+@pytest.mark.parametrize(("how", "status"), [("interrupt", 130), ("terminate", 143)])
+def test_a_worker_that_leaves_hands_its_trial_on_at_the_epoch_it_reached(begin, how, status):
+    stop, epochs = StopRequest(), []
+
+    def on_epoch(_number, _name, report):
+        epochs.append(report.epoch)
+        if report.epoch == 1 and not stop.requested:
+            getattr(stop, how)()
+
+    created, worker = begin(on_epoch)
+    assert worker(stop=stop).run() == status
+    assert created.trials[0].state is TrialState.WAITING
+    assert worker().run() == 0
+    assert created.trials[0].state is TrialState.COMPLETE
+    assert epochs == [0, 1, 2]
+
+
+def test_a_worker_that_lost_its_lease_drops_the_result(begin):
+    notes, stop = Notes(), StopRequest()
+
+    def on_epoch(_number, _name, report):
+        if report.epoch == 1:
+            jobs = records_of(created).jobs
+            assert jobs.claim("trial/0", "another", "another", jobs.all()["trial/0"])
+            stop.interrupt()
+
+    created, worker = begin(on_epoch)
+    worker(stop=stop, listener=notes).run()
+    assert "went on elsewhere" in notes.lines[-1]
+    assert records_of(created).all() == []
+    assert records_of(created).jobs.all()["trial/0"].owner == "another"
+
+
+def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypatch):
+    def hungry(*_):
+        return torch.empty(2**60)
+
+    created, worker = begin()
+    monkeypatch.setattr(FixedAllocation, "build", hungry)
+    assert worker().run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.FAIL] * 2, "tried again once"
+    assert "out of memory on cpu with batch size 256" in created.trials[0].user_attrs["failure"]
+    assert created.trials[1].user_attrs["retry_of"] == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_the_trial_with_its_reason(begin, tmp_path):
+    created, worker = begin()
+    (tmp_path / "tiny" / "checkpoints").write_text("in the way")
+    assert worker().run() == 0
+    assert {trial.state for trial in created.trials} == {TrialState.FAIL}
+    assert str(tmp_path / "tiny" / "checkpoints") in created.trials[0].user_attrs["failure"]
+
+
+@pytest.mark.parametrize("spoilt", [1, 2])
+def test_a_corrupt_checkpoint_is_passed_over_and_said(begin, tmp_path, spoilt):
+    stop, notes, epochs = StopRequest(), Notes(), []
+
+    def on_epoch(_number, _name, report):
+        epochs.append(report.epoch)
+        if report.epoch == 1 and not stop.requested:
+            stop.interrupt()
+
+    created, worker = begin(on_epoch)
+    worker(stop=stop).run()
+    files = sorted((tmp_path / "tiny" / "checkpoints" / "trial-0").glob("*.safetensors"))
+    assert len(files) == 2
+    for file in files[-spoilt:]:
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+    assert worker(listener=notes).run() == 0
+    assert created.trials[0].state is TrialState.COMPLETE
+    assert epochs == ([0, 1, 1, 2] if spoilt == 1 else [0, 1, 0, 1, 2])
+    assert len(notes.lines) >= spoilt
+    assert all(line.startswith("trial/0: ") for line in notes.lines)
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(begin):
+    created, worker = begin()
+    jobs = records_of(created).jobs
+    for owner in ("first", "second"):
+        assert jobs.claim("trial/0", owner, owner, jobs.all().get("trial/0"))
+    assert worker().run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.FAIL]
+    assert "died 2 times" in created.trials[0].user_attrs["failure"]
