@@ -179,6 +179,8 @@ def test_a_server_of_another_machine_is_named(folder):
 
 
 USER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background inherit that it is ignored
 import sys, time
 from sfgsearch.storage import EmbeddedPostgres
 with EmbeddedPostgres(sys.argv[1]) as url:
