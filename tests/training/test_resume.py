@@ -25,7 +25,7 @@ from sfgsearch.training import CheckpointFolder, Experiment, FolderSession, Trai
 
 TASKS = (Classification("bright", num_classes=2, weight=0.5), Regression("mean", scale=2.0))
 SPLITS = ("train", "validation", "test")
-STEPS_PER_EPOCH, EPOCHS = 4, 4  # 49 images make three batches of 16 and one of a single image, which is dropped
+STEPS_PER_EPOCH, EPOCHS = 4, 4  # 65 images make four batches of 16 and one of a single image, which is dropped
 
 
 class InterruptionError(Exception):
@@ -97,7 +97,9 @@ def make_dense_experiment():
         tasks, RandomPatches(*images(6, 0), (6, 6), per_image=5), WholeImages(*images(3, 1)), WholeImages(*images(2, 2))
     )
     spec = NetworkSpec(functools.partial(highresnet, width=0.125, blocks=1), tasks, data.image_shape)
-    return Experiment(data, spec, TrainingSettings(epochs=EPOCHS, batch_size=8, lr=0.01, device="cpu"))
+    return Experiment(
+        data, spec, TrainingSettings(epochs=2, batch_size=8, lr=0.01, device="cpu", monte_carlo_samples=1)
+    )
 
 
 def searched(spec):
@@ -191,10 +193,10 @@ def test_a_stop_after_every_single_step_changes_nothing(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["hard_sharing", "searched", "learned soft"])
-@pytest.mark.parametrize("stops", [{3, 4, 9}, {8, 16}, {16}, {1, 15}], ids=str)
+@pytest.mark.parametrize("stops", [(3, 4), (1, 7, 8), (8,)], ids=str)
 def test_random_patches_are_those_of_the_twin(tmp_path, method, stops):
     trained, seen = train_with_stops(make_dense_experiment, method, tmp_path, stops)
-    assert seen == sorted(stops)
+    assert seen == list(stops)
     assert_same(result(trained), twin(make_dense_experiment, method))
 
 
@@ -251,29 +253,27 @@ def test_a_training_that_was_done_goes_straight_to_the_evaluation(tmp_path):
     assert again.seconds > first.seconds * 0.5, "the time of training counts"
 
 
-def test_one_checkpoint_serves_several_trainings():
-    """What goes on from a checkpoint leaves it as it is."""
-    taken = []
+class InMemorySession(Interrupting):
+    """Gives a checkpoint, and keeps the one at its stop."""
 
-    class Taking(Interrupting):
-        def save(self, capture):
-            taken.append(capture())
+    def __init__(self, checkpoint=None, stops=()):
+        super().__init__(CheckpointFolder("unused"), stops)
+        self.checkpoint = checkpoint
 
+    def restore(self):
+        return self.checkpoint
+
+    def save(self, capture):
+        self.checkpoint = capture()
+
+
+def test_what_goes_on_from_a_checkpoint_leaves_it_as_it_is():
+    first = InMemorySession(stops={6})
     with pytest.raises(InterruptionError):
-        train(make_experiment, "maximum_roaming", Taking(None, {6}) if False else _without_folder(Taking, {6}))
+        train(make_experiment, "maximum_roaming", first)
     for _ in range(2):
-        session = _without_folder(Taking, set(), taken[0])
-        assert_same(
-            result(train(make_experiment, "maximum_roaming", session)), twin(make_experiment, "maximum_roaming")
-        )
-
-
-def _without_folder(kind, stops, checkpoint=None):
-    class InMemorySession(kind):
-        def restore(self):
-            return checkpoint
-
-    return InMemorySession(None, stops)
+        trained = train(make_experiment, "maximum_roaming", InMemorySession(first.checkpoint))
+        assert_same(result(trained), twin(make_experiment, "maximum_roaming"))
 
 
 OTHER = {
