@@ -6,6 +6,7 @@ In large: ``python -m tests.faults --kills 100``.
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -60,7 +61,35 @@ class SlowObjective(Objective):
         line = json.dumps({"trial": number, "epoch": report.epoch, "pid": os.getpid()}) + "\n"
         with (self.config.folder / JOURNAL).open("a") as journal:
             journal.write(line)
-        time.sleep(float(os.environ.get("SFGSEARCH_TEST_PAUSE", "0")))
+        pause = pause_file(self.config.path)
+        time.sleep(float(pause.read_text()) if pause.exists() else 0.0)
+
+
+def pause_file(path):
+    """Return the file that says how many seconds an epoch takes longer; workers do not get our environment."""
+    return path.with_suffix(".pause")
+
+
+def be_slow_worker(path, url):
+    config = load_config(path).with_overrides(storage=url)
+    objective = SlowObjective(config)
+    try:
+        sys.exit(Worker(create_study(config, objective=objective, join=True), objective).run())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def start_slow_worker(path, url):
+    """Start a worker that takes its time after every epoch, in a process forked from one that has imported torch."""
+    process = multiprocessing.get_context("forkserver").Process(target=be_slow_worker, args=(path, url))
+    process.start()
+    return process
+
+
+def read_journal(config):
+    """Return the epochs that all workers have finished so far."""
+    journal = config.folder / JOURNAL
+    return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
 
 
 def quiet(_name):
@@ -150,7 +179,7 @@ def findings(study, config):
         )
         for trial in trials
     }
-    journal = [json.loads(line) for line in (config.folder / JOURNAL).read_text().splitlines()]
+    journal = read_journal(config)
     legs = _legs(journal)
     resumed = [leg for trial in legs.values() for leg in trial[1:]]
     handed = sum(job.claims - 1 for job in records.jobs.all().values())
@@ -237,12 +266,12 @@ def main():
 
     # Long enough that the last kill finds a study to kill.
     pause = 1.2 * arguments.kills * arguments.every * arguments.workers / (arguments.trials * EPOCHS)
-    os.environ["SFGSEARCH_TEST_PAUSE"] = str(pause)
     with tempfile.TemporaryDirectory(prefix="sfgfaults-", dir="/tmp") as place:
         postgres = LocalPostgres(Path(place) / "postgres")
         try:
             url = postgres()
             path = write_study(place, arguments.trials)
+            pause_file(path).write_text(str(pause))
             happened = under_fire(
                 path,
                 url,
@@ -255,7 +284,6 @@ def main():
             config = load_config(path).with_overrides(storage=url)
             study = create_study(config)
             found = findings(study, config)
-            os.environ["SFGSEARCH_TEST_PAUSE"] = "0"
             peaceful, _ = twin(path, Path(place))
             wrong = check(found)
             same = sum(outcomes(study)[number] == outcome for number, outcome in outcomes(peaceful).items())

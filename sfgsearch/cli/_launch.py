@@ -12,9 +12,9 @@ import torch
 from sfgsearch.cli._compare import print_comparison
 from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
-from sfgsearch.cli._run import check_any_succeeded, leave, sole_process
+from sfgsearch.cli._run import check_any_succeeded, leave
 from sfgsearch.config import Config
-from sfgsearch.search import Objective, create_study, study_storage
+from sfgsearch.search import Objective, create_study, sole_process, study_storage
 from sfgsearch.workers import LocalWorkers, WorkerOrder, share_devices
 
 
@@ -53,11 +53,11 @@ def launch(
         objective = Objective(config)
         for note in objective.experiment.data.notes:
             listener.note(f"{config.path}: {note}")
-        study = create_study(config, objective=objective)
-        del objective  # the workers load the data for themselves
-        order = WorkerOrder(study_file.absolute(), url, "", trials=trials, seed=seed, data=data)
+        order = WorkerOrder(study_file.absolute(), url, "", seed=seed, data=data)
         orders = _orders(config, order, workers, gpus_per_worker, cpus_per_worker)
         with sole_process(config):
+            study = create_study(config, objective=objective)
+            del objective  # the workers load the data for themselves
             status = LocalWorkers(study, orders, LineListener, listener.note).run()
         if status:
             leave(status)

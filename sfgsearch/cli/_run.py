@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import click
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -19,9 +16,8 @@ from sfgsearch.cli._options import data_option, read_study, storage_option, stud
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective, create_study, study_storage
+from sfgsearch.search import Objective, create_study, sole_process, study_storage
 from sfgsearch.search._queue import FAILURE
-from sfgsearch.storage import sqlite_file
 from sfgsearch.workers import Worker
 
 
@@ -72,29 +68,3 @@ def check_any_succeeded(study: optuna.Study, config: Config) -> None:
     reasons = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
     if reasons and not any(trial.state is TrialState.COMPLETE for trial in trials):
         raise StudyError(f"{config.path}: all {len(reasons)} trials failed; the last one: {reasons[-1]}")
-
-
-@contextmanager
-def sole_process(config: Config) -> Iterator[None]:
-    """Keep a second process off a SQLite database, whose running trials would be taken for left-overs.
-
-    Raises:
-        StudyError: If another process runs the study.
-    """
-    database = sqlite_file(config.storage)
-    if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{database}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StudyError(
-            f"{config.path}: another process runs a study in {database}, and SQLite serves one at a time; wait for "
-            "it or stop it, or start several workers with sfgsearch launch, which brings a server of its own"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

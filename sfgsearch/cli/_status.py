@@ -12,6 +12,7 @@ from sfgsearch.cli._options import existing_study, json_option, read_study, stor
 from sfgsearch.config import Config
 from sfgsearch.reporting import StudyStatus, status_tables, study_status, to_json
 from sfgsearch.search import current_finalists, missing_finalists, records_of
+from sfgsearch.search._study import as_planned
 
 
 @click.command()
@@ -35,9 +36,9 @@ def read_status(study: optuna.Study, config: Config) -> StudyStatus:
     """Return how far a study is."""
     records = records_of(study)
     return study_status(
-        config,
+        as_planned(study, config),
         study.get_trials(deepcopy=False),
-        records.jobs.all() if records else {},
+        records.jobs.all() if records and records.have_jobs else {},
         len(current_finalists(study, config)),
         missing_finalists(study, config),
     )

@@ -10,24 +10,27 @@ import click
 
 from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
-from sfgsearch.cli._run import leave, sole_process
-from sfgsearch.search import Objective, create_study, study_storage
+from sfgsearch.cli._run import leave
+from sfgsearch.search import Objective, create_study, sole_process, study_storage
 from sfgsearch.workers import Worker
 
 
 @click.command()
 @study_file
 @storage_option
+@click.option("--seed", type=int, metavar="S", help="The study's seed, if it was begun with another than the file's.")
 @data_option
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N for this worker, instead of training.device.")
 @click.option("--name", metavar="NAME", help="What status calls this worker; host and process unless given.")
-def worker(study_file: Path, storage: str | None, data: Path | None, device: str | None, name: str | None) -> None:
+def worker(
+    study_file: Path, storage: str | None, seed: int | None, data: Path | None, device: str | None, name: str | None
+) -> None:
     """Join a study: train its trials and finalists, beside any number of other workers, until none is left.
 
     Workers may join and leave at any time. SIGTERM saves a checkpoint and leaves within ten seconds, Ctrl-C finishes
     the epoch first; another worker goes on with what this one left, even if it was killed.
     """
-    config = read_study(study_file, storage=storage, data=data, device=device)
+    config = read_study(study_file, seed=seed, storage=storage, data=data, device=device)
     name = name or f"{socket.gethostname()}:{os.getpid()}"
     listener = LineListener(name)
     with study_storage(config) as url:
@@ -36,7 +39,7 @@ def worker(study_file: Path, storage: str | None, data: Path | None, device: str
         for note in objective.experiment.data.notes:
             listener.note(f"{config.path}: {note}")
         with sole_process(config):
-            study = create_study(config, objective=objective)
+            study = create_study(config, objective=objective, join=True)
             status = Worker(study, objective, name=name, listener=listener).run()
     if status:
         leave(status)

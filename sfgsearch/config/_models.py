@@ -317,6 +317,17 @@ class Config(_Section):
             changed = changed._with_device(device)
         return changed if data is None else changed._with_data(Path(data))
 
+    @property
+    def trials(self) -> int | None:
+        """Trials in all, where a command line said so; None for the quotas of the file."""
+        return self._trials
+
+    def with_trials(self, trials: int | None) -> Config:
+        """Return the study with so many trials in all, or with the quotas of the file."""
+        changed = self.model_copy()
+        changed._trials = trials
+        return changed
+
     def _with_device(self, device: str) -> Config:
         try:
             training = TrainingSection.model_validate({**self.training.model_dump(), "device": device})

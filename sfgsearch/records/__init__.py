@@ -2,6 +2,6 @@
 
 from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._models import SCHEMA_VERSION
-from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records, display_url
+from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
 
 __all__ = ["SCHEMA_VERSION", "ArchitectureRecord", "Job", "Jobs", "MonteCarloRecord", "Records", "display_url"]

@@ -29,7 +29,7 @@ class Job:
         beat_at: When that worker last gave a sign of life.
         epoch: Epochs that are finished.
         claims: How often it was taken.
-        fruitless: How often in a row it was taken without an epoch finished or a word of goodbye.
+        fruitless: How often in a row it was taken without an epoch, a checkpoint or a word of goodbye.
         failures: How often it failed for a reason of its own.
         reason: The last reason.
         finished: Whether there is nothing left to do.
@@ -103,7 +103,7 @@ class Jobs:
             key: The job.
             owner: Who gives it.
             epoch: Epochs that are finished.
-            fruitful: Whether the owner has finished an epoch since it took the job.
+            fruitful: Whether the owner has finished an epoch or saved a checkpoint since it took the job.
         """
         fruit = {"fruitless": 0} if fruitful else {}
         return self._owned(key, owner, beat=JobRow.beat + 1, beat_at=datetime.now(UTC), epoch=epoch, **fruit)

@@ -24,7 +24,7 @@ from sfgsearch.records._models import (
     MetricRow,
     SchemaRow,
 )
-from sfgsearch.storage import display_url as display_url
+from sfgsearch.storage import display_url
 
 Kind = Literal["learned", "searched", "manual"]
 Role = Literal["trial", "finalist", "relearned"]
@@ -139,6 +139,11 @@ class Records:
             if session.get(SchemaRow, SCHEMA_VERSION) is None:
                 session.execute(delete(SchemaRow))
                 session.add(SchemaRow(version=SCHEMA_VERSION))
+
+    @property
+    def have_jobs(self) -> bool:
+        """Whether there is a table of jobs, which databases of earlier versions lack until a worker comes."""
+        return inspect(self._engine).has_table(JobRow.__tablename__)
 
     @property
     def jobs(self) -> Jobs:

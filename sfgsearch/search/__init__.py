@@ -2,9 +2,9 @@
 
 from sfgsearch.search._finalists import current_finalists, missing_finalists, retrain_finalists, select_finalists
 from sfgsearch.search._objective import Objective
-from sfgsearch.search._place import study_storage
+from sfgsearch.search._place import sole_process, study_storage
 from sfgsearch.search._pruner import WithinKindPruner
-from sfgsearch.search._queue import enqueue_missing, waiting_trials
+from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import create_study, load_study, records_of
 
 __all__ = [
@@ -18,6 +18,6 @@ __all__ = [
     "records_of",
     "retrain_finalists",
     "select_finalists",
+    "sole_process",
     "study_storage",
-    "waiting_trials",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from filelock import FileLock, Timeout
+
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.search._study import has_study
@@ -51,5 +53,32 @@ def _move(config: Config, url: str) -> None:
     database = sqlite_file(config.storage)
     if database is None or not database.exists() or has_study(url, config.name):
         return
-    if has_study(config.storage, config.name):
-        copy_study(config.storage, url, config.name)
+    with sole_process(config):
+        if has_study(config.storage, config.name):
+            copy_study(config.storage, url, config.name)
+
+
+@contextmanager
+def sole_process(config: Config) -> Iterator[None]:
+    """Keep a second process off a SQLite database, whose running trials would be taken for left-overs.
+
+    Raises:
+        StudyError: If another process runs the study.
+    """
+    database = sqlite_file(config.storage)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{database}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"{config.path}: another process runs a study in {database}, and SQLite serves one at a time; wait for "
+            "it or stop it, or start several workers with sfgsearch launch, which brings a server of its own"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

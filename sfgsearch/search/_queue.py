@@ -177,11 +177,6 @@ def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:
     return min(names, key=lambda name: taken[name])
 
 
-def waiting_trials(study: optuna.Study) -> int:
-    """Return how many enqueued trials have not started."""
-    return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-
-
 def requeue(study: optuna.Study, trial_id: int) -> None:
     """Let a running trial wait again, with the parameters and intermediate values that it has."""
     study._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)

@@ -6,7 +6,7 @@ import optuna
 
 from sfgsearch.config import Config
 from sfgsearch.search._queue import enqueue_missing
-from sfgsearch.search._study import planning
+from sfgsearch.search._study import as_planned, planning
 
 
 def refill(study: optuna.Study, config: Config) -> int:
@@ -20,4 +20,4 @@ def refill(study: optuna.Study, config: Config) -> int:
         How many trials were enqueued.
     """
     with planning(study):
-        return enqueue_missing(study, config)
+        return enqueue_missing(study, as_planned(study, config))

@@ -17,12 +17,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
-from sfgsearch.records import Records, display_url
+from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
-from sfgsearch.storage import EmbeddedPostgres, database_lock, open_storage, redact, with_driver
-from sfgsearch.storage import sqlite_file as sqlite_file
+from sfgsearch.storage import (
+    EmbeddedPostgres,
+    database_lock,
+    display_url,
+    open_storage,
+    redact,
+    sqlite_file,
+    with_driver,
+)
 
 if TYPE_CHECKING:
     from sfgsearch.search._objective import Objective
@@ -34,12 +41,19 @@ _PATIENCE = 600.0
 SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
 
+TRIALS = "sfgsearch.trials"
+"""Study attribute: trials in all, where a command line said so; null for the quotas of the file."""
+
 _FREE = {"quota", "comparison", "execution", "sampler", "pruner"}
 _CLOSED = ("data.", "backbone.", "tasks.")
 
 
 def create_study(
-    config: Config, storage: str | BaseStorage | None = None, *, objective: Objective | None = None
+    config: Config,
+    storage: str | BaseStorage | None = None,
+    *,
+    objective: Objective | None = None,
+    join: bool = False,
 ) -> optuna.Study:
     """Create the study of a study file, or continue it, and enqueue the trials that it lacks.
 
@@ -51,6 +65,7 @@ def create_study(
         config: The study file.
         storage: Where to keep it: a database URL or an Optuna storage; what the study file says if None.
         objective: The study's objective, where there is one already, which saves loading the data again.
+        join: Keep to the trials in all that an existing study was last told, instead of telling it the configuration's.
 
     Raises:
         ConfigError: If data, network or manual candidates cannot be built; the database is not opened then.
@@ -74,10 +89,18 @@ def create_study(
         study = _create(config, place, len(experiment.spec.tasks))
         _check_settings(study, config)
         study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
-        drop_surplus(study, config)
-        enqueue_missing(study, config)
+        if not join or TRIALS not in study.user_attrs:
+            study.set_user_attr(TRIALS, config.trials)
+        plan = as_planned(study, config)
+        drop_surplus(study, plan)
+        enqueue_missing(study, plan)
     study.pruner = _pruner(config.pruner)
     return study
+
+
+def as_planned(study: optuna.Study, config: Config) -> Config:
+    """Return the configuration with the trials in all that the study was told, which any command line may have set."""
+    return config.with_trials(study.user_attrs.get(TRIALS, config.trials))
 
 
 def planning(study: optuna.Study) -> AbstractContextManager[None]:

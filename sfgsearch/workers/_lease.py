@@ -33,7 +33,7 @@ class Lease:
     ) -> None:
         self.key, self.owner = key, owner
         self._jobs, self._interval = jobs, interval
-        self._start = self._epoch = epoch
+        self._epoch, self._is_fruitful = epoch, False
         self._lost = False
         self._over = threading.Event()
         self._last = time.monotonic()
@@ -72,8 +72,7 @@ class Lease:
         Raises:
             LeaseLostError: If another worker has the job.
         """
-        epoch = self._epoch
-        if not self._jobs.beat(self.key, self.owner, epoch, fruitful=epoch > self._start):
+        if not self._jobs.beat(self.key, self.owner, self._epoch, fruitful=self._is_fruitful):
             self._lost = True
         self._last = time.monotonic()
         self.check()
@@ -85,9 +84,14 @@ class Lease:
             LeaseLostError: If another worker has the job.
         """
         self._epoch = epochs
+        self.bear_fruit()
         if self._thread is None and time.monotonic() - self._last > self._interval:
             self.confirm()
         self.check()
+
+    def bear_fruit(self) -> None:
+        """Note that the next worker will not have to start where this one did; the next sign of life says so."""
+        self._is_fruitful = True
 
     def _beat(self) -> None:
         while not self._over.wait(self._interval):

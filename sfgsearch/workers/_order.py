@@ -28,8 +28,7 @@ class WorkerOrder:
         file: The study file.
         storage: The database URL, which may hold a password and is not shown.
         name: What people call the worker.
-        trials: Trials of the study in all, where the command line says so.
-        seed: Its seed, likewise.
+        seed: The study's seed, where the command line says so.
         data: Where the data are, likewise.
         device: Where it trains; what the study file says if None.
         threads: CPU threads where the study file leaves them to torch; torch's own choice if None.
@@ -38,7 +37,6 @@ class WorkerOrder:
     file: Path
     storage: str = field(repr=False)
     name: str
-    trials: int | None = None
     seed: int | None = None
     data: Path | None = None
     device: str | None = None
@@ -47,7 +45,7 @@ class WorkerOrder:
     def config(self) -> Config:
         """Read the study file, with what a command line changed."""
         return load_config(self.file).with_overrides(
-            trials=self.trials, seed=self.seed, storage=self.storage, data=self.data, device=self.device
+            seed=self.seed, storage=self.storage, data=self.data, device=self.device
         )
 
 
@@ -76,7 +74,7 @@ def work(
     made = objective(config)
 
     def begin() -> Worker:
-        study = create_study(config, objective=made)
+        study = create_study(config, objective=made, join=True)
         return Worker(study, made, owner=owner, name=order.name, stop=stop, listener=listener)
 
     return outlast(begin).run()

@@ -55,6 +55,7 @@ class WorkerSession(FolderSession):
         """Save a checkpoint if the job is still the worker's."""
         self._lease.confirm()
         super().save(capture)
+        self._lease.bear_fruit()
 
     def _leave(self, capture: Capture) -> None:
         self.save(capture)

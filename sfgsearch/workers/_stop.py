@@ -90,6 +90,8 @@ class StopRequest:
                 signal.signal(number, handler)
             for timer in timers:
                 timer.cancel()
+            for timer in timers:
+                timer.join()  # a thread that frees tensors while the interpreter ends would abort the process
 
 
 def _leave(action: Callable[[], None]) -> None:

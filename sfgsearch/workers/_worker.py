@@ -76,6 +76,7 @@ class Worker:
         self._poll = min(config.execution.grace / 8, _LONGEST_POLL)
         self._trials = TrialJobs(self._post, sampler or partial(trial_sampler, config, seed_of(study, config)))
         self._finalists = FinalistJobs(self._post)
+        self._in_finals = False
 
     def run(self) -> int:
         """Work until nothing is left to do, or until asked to leave.
@@ -90,6 +91,7 @@ class Worker:
         with stop.listening(self._give_up):
             if self._post.is_alone:
                 self._take_stock()
+            self._begin("trials", len(self._trials.unfinished()))
             while not stop.requested:
                 try:
                     if self._work():
@@ -117,7 +119,14 @@ class Worker:
             return False
         if refill(self._post.study, self._post.config):
             return True
+        if not self._in_finals:
+            self._in_finals = True
+            self._begin("finalists", len(self._finalists.remaining()))
         return self._finalists.do_next()
+
+    def _begin(self, phase: str, items: int) -> None:
+        if items:
+            self._post.listener.begin(phase, items, self._post.config.training.epochs)
 
     def _is_over(self) -> bool:
         """Tell whether no other worker is at anything either."""

@@ -8,8 +8,8 @@ from sqlalchemy import create_engine, inspect, text
 
 from sfgsearch import __version__
 from sfgsearch.allocation import Allocation, LayerAllocation
-from sfgsearch.errors import RecordsError
-from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, MonteCarloRecord, Records, display_url
+from sfgsearch.errors import LeaseLostError, RecordsError
+from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, MonteCarloRecord, Records
 
 LEARNED = ArchitectureRecord(
     trial=3,
@@ -107,6 +107,26 @@ def test_reading_creates_nothing(engine):
     assert inspect(engine).get_table_names() == []
 
 
-def test_passwords_are_not_shown():
-    assert display_url("postgresql://me:hunter2@host/db") == "postgresql://me:***@host/db"
-    assert display_url("postgresql://me@host/db?password=hunter2") == "postgresql://me@host/db"
+def test_a_database_without_jobs_is_brought_up_to_date(engine):
+    Records(engine, "study").add(LEARNED)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE sfgsearch_jobs"))
+        connection.execute(text("UPDATE sfgsearch_schema SET version = 2"))
+    records = Records(engine, "study")
+    assert not records.have_jobs
+    assert records.all() == [LEARNED], "reading changes nothing"
+    records.create_tables()
+    assert records.jobs.claim("trial/0", "me", "me", None)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version FROM sfgsearch_schema")).scalars().all() == [SCHEMA_VERSION]
+
+
+def test_nothing_is_recorded_for_who_lost_the_job(engine):
+    records = Records(engine, "study")
+    records.create_tables()
+    records.jobs.claim("trial/3", "me", "me", None)
+    records.add(LEARNED, held=("trial/3", "me"))
+    records.jobs.claim("trial/3", "another", "another", records.jobs.all()["trial/3"])
+    with pytest.raises(LeaseLostError, match="belongs to another worker"):
+        records.add(replace(LEARNED, parameters=1), held=("trial/3", "me"))
+    assert records.all() == [LEARNED]

