@@ -259,18 +259,19 @@ def main():
     parser.add_argument("--every", type=float, default=1.0, help="seconds between kills")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=20, help="of a trial; a worker must live for one to get on")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     from postgres_fixtures import LocalPostgres
 
     # Long enough that the last kill finds a study to kill.
-    pause = 1.2 * arguments.kills * arguments.every * arguments.workers / (arguments.trials * EPOCHS)
+    pause = 1.2 * arguments.kills * arguments.every * arguments.workers / (arguments.trials * arguments.epochs)
     with tempfile.TemporaryDirectory(prefix="sfgfaults-", dir="/tmp") as place:
         postgres = LocalPostgres(Path(place) / "postgres")
         try:
             url = postgres()
-            path = write_study(place, arguments.trials)
+            path = write_study(place, arguments.trials, arguments.epochs)
             pause_file(path).write_text(str(pause))
             happened = under_fire(
                 path,
