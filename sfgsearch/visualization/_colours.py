@@ -1,0 +1,34 @@
+"""One colour per task, group and kind, the same in every picture.
+
+Tasks have the colours of Okabe and Ito (Color Universal Design, 2008), which people with any common colour vision tell
+apart; shared is grey everywhere. Kinds have other colours, and a marker each, so that none is taken for a task's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+SHARED = "#8c8c8c"
+
+_TASKS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+
+KINDS: Mapping[str, str] = MappingProxyType({"learned": "#882255", "searched": "#117733", "manual": "#5566aa"})
+"""The colour of each kind."""
+
+KIND_MARKERS: Mapping[str, str] = MappingProxyType({"learned": "circle", "searched": "diamond", "manual": "square"})
+"""The marker of each kind, by plotly's names."""
+
+
+def task_colours(tasks: Sequence[str]) -> dict[str, str]:
+    """Return the colour of every task, as ``#rrggbb``; from the eighth task on they repeat.
+
+    Args:
+        tasks: Task names, in the order of the data set.
+    """
+    return {task: _TASKS[index % len(_TASKS)] for index, task in enumerate(tasks)}
+
+
+def group_colours(tasks: Sequence[str]) -> dict[str, str]:
+    """Return the colour of every group: the tasks in order, then ``"shared"``."""
+    return {**task_colours(tasks), "shared": SHARED}
