@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,11 @@ from sfgsearch.search._finalists import Finalist
 from sfgsearch.search._queue import FAILURE
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import WorkerListener
+
+
+def say_aside(line: str) -> None:
+    """Print a line on standard error."""
+    click.echo(line, err=True)
 
 
 class StudyProgress(WorkerListener):
@@ -93,10 +99,11 @@ class LineListener(WorkerListener):
 
     Args:
         name: The worker's name, which begins every line.
+        say: Takes the lines instead.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, say: Callable[[str], None] = say_aside) -> None:
+        self._name, self._say = name, say
 
     def trial_over(self, trial: FrozenTrial) -> None:
         """Print how a trial ended."""
@@ -109,7 +116,7 @@ class LineListener(WorkerListener):
 
     def note(self, line: str) -> None:
         """Print a line in one piece, since others may write to the same terminal."""
-        click.echo(f"{self._name}: {line}", err=True)
+        self._say(f"{self._name}: {line}")
 
 
 def describe_trial_end(trial: FrozenTrial) -> str:

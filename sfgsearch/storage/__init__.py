@@ -6,7 +6,7 @@ from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._patience import be_patient
-from sfgsearch.storage._urls import display_url, is_sqlite, redact, sqlite_file, with_driver
+from sfgsearch.storage._urls import display_url, is_on_this_machine, is_sqlite, redact, sqlite_file, with_driver
 
 __all__ = [
     "EmbeddedPostgres",
@@ -14,6 +14,7 @@ __all__ = [
     "database_lock",
     "display_url",
     "engine_options",
+    "is_on_this_machine",
     "is_outage",
     "is_sqlite",
     "open_storage",

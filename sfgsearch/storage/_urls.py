@@ -59,6 +59,14 @@ def is_sqlite(url: str) -> bool:
     return parse_url(url).get_backend_name() == "sqlite"
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Tell whether only processes of this machine reach a database by its URL: a file, a socket, or loopback."""
+    parsed = parse_url(url)
+    hosts = [parsed.host or "", *(str(host) for key, host in parsed.query.items() if key in ("host", "unix_socket"))]
+    named = [host for host in hosts if host]
+    return all(host.startswith(("/", "127.")) or host in ("localhost", "::1") for host in named)
+
+
 def with_driver(url: str) -> str:
     """Return a database URL with the driver that is installed, where it names none itself.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sfgsearch.errors import StudyError
 
 
@@ -16,11 +18,8 @@ def share_devices(workers: int, gpus: int, gpus_per_worker: float | None) -> lis
     Raises:
         StudyError: If there are fewer GPUs than workers need.
     """
-    if gpus_per_worker is not None and gpus_per_worker <= 0:
-        raise StudyError(f"--gpus-per-worker must be above 0, got {gpus_per_worker:g}; leave it out to use no share")
     if gpus_per_worker is not None:
-        if gpus_per_worker > 1:
-            raise StudyError(f"--gpus-per-worker {gpus_per_worker:g}: a worker trains on one GPU; use at most 1")
+        _check_share(gpus_per_worker)
         per_gpu = int(1 / gpus_per_worker + 1e-9)
         if workers > gpus * per_gpu:
             raise StudyError(
@@ -29,3 +28,29 @@ def share_devices(workers: int, gpus: int, gpus_per_worker: float | None) -> lis
             )
         return [f"cuda:{index // per_gpu}" for index in range(workers)]
     return [f"cuda:{index % gpus}" if gpus else None for index in range(workers)]
+
+
+def share_of_gpu(workers: int, gpus: float, gpus_per_worker: float | None) -> float:
+    """Return the part of a GPU that every worker asks of a cluster.
+
+    Args:
+        workers: How many there are.
+        gpus: How many GPUs the cluster has now; it may grow.
+        gpus_per_worker: The part that a worker needs; None spreads workers evenly however many there are.
+
+    Raises:
+        StudyError: If no worker can have such a part.
+    """
+    if gpus_per_worker is not None:
+        _check_share(gpus_per_worker)
+        return gpus_per_worker
+    if gpus < 1:
+        return 0.0
+    return math.floor(10_000 / math.ceil(workers / int(gpus))) / 10_000  # clusters count in steps of that size
+
+
+def _check_share(gpus_per_worker: float) -> None:
+    if not gpus_per_worker > 0:
+        raise StudyError(f"--gpus-per-worker must be above 0, got {gpus_per_worker:g}; leave it out to use no share")
+    if gpus_per_worker > 1:
+        raise StudyError(f"--gpus-per-worker {gpus_per_worker:g}: a worker trains on one GPU; use at most 1")
