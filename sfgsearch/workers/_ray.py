@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import optuna
 
@@ -26,6 +27,8 @@ from sfgsearch.workers._ray_actor import RayActor, Speaker
 
 _THREADS = 3
 """What an actor does at the same time: working, talking, being asked to leave."""
+
+_KNOCK = 10.0
 
 _PATIENCE = 12.0
 """Seconds that workers get to leave in; the promise is ten."""
@@ -72,8 +75,9 @@ def ray_cluster(address: str | None = None) -> Iterator[RayCluster]:
     """
     ray = _ray()
     try:
+        _knock(address)
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"--address {address}" if address else "Ray"
         reason = str(error).strip().splitlines()[0]
         raise StudyError(
@@ -86,6 +90,21 @@ def ray_cluster(address: str | None = None) -> Iterator[RayCluster]:
         yield RayCluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), hosts <= {socket.gethostname()})
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise an error where nobody listens; Ray itself would try for minutes.
+
+    Raises:
+        OSError: If nobody does.
+        ValueError: If the address has no port.
+    """
+    if not address or address in ("auto", "local"):
+        return
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname is None or parts.port is None:
+        raise ValueError("not of the form HOST:PORT")
+    socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK).close()
 
 
 @dataclass
