@@ -120,9 +120,7 @@ class Crew(ABC):
         if dead.status == BAD_INPUT:
             raise StudyError(f"{dead.order.name} could not begin: {dead.reason or 'its reason stands above'}")
         self._check_progress()
-        self._note(
-            f"{dead.order.name} died ({dead.reason}); another one takes its place and goes on from the checkpoint"
-        )
+        self._note(f"{dead.order.name} died ({dead.reason}); another one takes its place")
         self._begin(dead.order)
 
     def _check_progress(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import time
@@ -213,9 +214,10 @@ class RayWorkers(Crew):
         except self._ray.exceptions.RayTaskError as error:
             return Ended(running.order, running.owner, 1, f"{type(error.cause).__name__}: {error.cause}")
         except self._ray.exceptions.RayError as error:
-            is_gone = not isinstance(error, self._ray.exceptions.ActorUnavailableError)
             self._kill(running)
-            return Ended(running.order, running.owner, None, _first_sentence(error), is_gone)
+            if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+                return Ended(running.order, running.owner, None, "its node does not answer", is_gone=False)
+            return Ended(running.order, running.owner, None, _reason(error))
         for _ in range(2):  # what was asked for before it ended, and what was said since
             self._pass_lines_on(running)
         self._kill(running)
@@ -233,5 +235,8 @@ class RayWorkers(Crew):
             outlast(partial(self._jobs.release_dead, running.owner))
 
 
-def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).strip().split("\n")[0].split())
+def _reason(error: Exception) -> str:
+    """Return what Ray says of the end of an actor, in a few words."""
+    text = " ".join(str(error).split())
+    known = re.search(r"because (its [\w ]+ has died)|(\w+(?:Error|Exception): .*)$", text)
+    return known[1] or known[2] if known else text.partition(". ")[0]
