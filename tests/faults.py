@@ -79,9 +79,14 @@ def be_slow_worker(path, url):
         sys.exit(130)
 
 
-def start_slow_worker(path, url):
+def optimize_one_trial(path, url):
+    config = load_config(path).with_overrides(storage=url)
+    create_study(config).optimize(SlowObjective(config), n_trials=1)
+
+
+def start_slow_worker(path, url, work=be_slow_worker):
     """Start a worker that takes its time after every epoch, in a process forked from one that has imported torch."""
-    process = multiprocessing.get_context("forkserver").Process(target=be_slow_worker, args=(path, url))
+    process = multiprocessing.get_context("forkserver").Process(target=work, args=(path, url))
     process.start()
     return process
 

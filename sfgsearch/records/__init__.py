@@ -1,7 +1,8 @@
 """Records: every trained architecture, in the study's own database beside Optuna's tables."""
 
 from sfgsearch.records._jobs import Job, Jobs
+from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
 
-__all__ = ["SCHEMA_VERSION", "ArchitectureRecord", "Job", "Jobs", "MonteCarloRecord", "Records", "display_url"]
+__all__ = ["SCHEMA_VERSION", "ArchitectureRecord", "Job", "Jobs", "Lease", "MonteCarloRecord", "Records"]

@@ -17,6 +17,7 @@ from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
 from sfgsearch.search._failures import explain_failure
+from sfgsearch.search._holding import holding
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
@@ -66,7 +67,8 @@ class Objective:
             optuna.TrialPruned: If the study's pruner says so.
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
-        return self.train(trial)
+        with holding(trial, self.config.execution.grace) as (session, held):
+            return self.train(trial, session, held)
 
     def train(
         self, trial: BaseTrial, session: TrainingSession | None = None, held: tuple[str, str] | None = None

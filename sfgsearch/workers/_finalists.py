@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from sfgsearch.errors import LeaseLostError, NonFiniteLossError, TrainingInterrupted
-from sfgsearch.records import Job
+from sfgsearch.records import Job, Lease
 from sfgsearch.search import missing_finalists
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist, retrain
 from sfgsearch.storage import is_outage, outlast
-from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._post import Post
 
 

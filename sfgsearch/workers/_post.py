@@ -11,11 +11,10 @@ import optuna
 
 from sfgsearch.config import Config
 from sfgsearch.errors import CheckpointError
-from sfgsearch.records import Job, Jobs, Records
+from sfgsearch.records import Job, Jobs, Lease, Records
 from sfgsearch.search import Objective
 from sfgsearch.training import CheckpointFolder
 from sfgsearch.workers._claims import Claims
-from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._session import WorkerSession
 from sfgsearch.workers._stop import StopRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sfgsearch.errors import TrainingInterrupted
+from sfgsearch.records import Lease
 from sfgsearch.training import Checkpoint, CheckpointFolder, FolderSession
-from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._stop import StopRequest
 
 Capture = Callable[[], Checkpoint]

@@ -10,11 +10,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.errors import LeaseLostError, TrainingInterrupted
-from sfgsearch.records import Job
+from sfgsearch.records import Job, Lease
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
 from sfgsearch.storage import is_outage, outlast
-from sfgsearch.workers._lease import Lease
 from sfgsearch.workers._post import Post
 from sfgsearch.workers._session import WorkerSession
 

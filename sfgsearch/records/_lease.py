@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from sfgsearch.errors import LeaseLostError
-from sfgsearch.records import Jobs
+from sfgsearch.records._jobs import Jobs
 from sfgsearch.storage import is_outage
 
 _logger = logging.getLogger(__name__)
