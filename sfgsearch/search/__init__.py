@@ -1,5 +1,6 @@
 """The search: studies, trials and finalists on Optuna."""
 
+from sfgsearch.search._artifacts import artifact_folder
 from sfgsearch.search._finalists import current_finalists, missing_finalists, retrain_finalists, select_finalists
 from sfgsearch.search._objective import Objective
 from sfgsearch.search._place import sole_process, study_storage
@@ -10,6 +11,7 @@ from sfgsearch.search._study import create_study, load_study, records_of
 __all__ = [
     "Objective",
     "WithinKindPruner",
+    "artifact_folder",
     "create_study",
     "current_finalists",
     "enqueue_missing",

@@ -1,0 +1,95 @@
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from sfgsearch import create_study, load_config
+from sfgsearch.cli import main
+from sfgsearch.serving import is_loopback
+
+
+@contextmanager
+def serving(path, *options):
+    """Serve a study in a process, and yield the process and the address that it printed."""
+    command = [sys.executable, "-m", "sfgsearch", "dashboard", str(path), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def ask(address, host=None):
+    """Return status and text of a page."""
+    request = urllib.request.Request(address, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def study(study_file):
+    path = study_file()
+    create_study(load_config(path))
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_the_study_until_a_signal_ends_it(study, number):
+    with serving(study) as (process, address):
+        found = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/dashboard/studies/(\d+)", address)
+        assert found, process.stderr.read()
+        assert ask(address)[0] == 200
+        _, studies = ask(f"{found[1]}/api/studies")
+        assert load_config(study).name in studies
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert errors == ""
+
+
+def test_pages_elsewhere_in_the_web_cannot_use_it(study):
+    with serving(study) as (_, address):
+        assert ask(address, host="elsewhere.example")[0] == 403
+        assert ask(address, host="localhost:8000")[0] == 200, "as through a tunnel"
+
+
+def test_an_address_that_others_reach_is_worth_a_warning(study):
+    with serving(study, "--host", "0.0.0.0") as (process, address):
+        assert address.startswith("http://0.0.0.0:")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        assert "warning: 0.0.0.0 may be reached from other machines" in errors
+
+
+@pytest.mark.parametrize("options", [["--port", "99999"], ["--host", "203.0.113.9"]])
+def test_where_it_cannot_listen_is_one_line(study, options):
+    command = [sys.executable, "-m", "sfgsearch", "dashboard", str(study), *options]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert options[1] in refused.stderr.splitlines()[-1]
+
+
+def test_a_study_that_is_not_there_is_one_line(study_file, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["dashboard", str(study_file())])
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST"])
+def test_addresses_of_this_machine(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "localhost.example", ""])
+def test_addresses_that_others_reach(host):
+    assert not is_loopback(host)
