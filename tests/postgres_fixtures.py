@@ -18,7 +18,7 @@ class LocalPostgres:
 
     def __init__(self, folder):
         # Tests lose nothing in a power cut: without fsync a database is made in 20 ms.
-        settings = {"listen_addresses": "127.0.0.1", "port": str(_free_port()), "fsync": "off"}
+        settings = {"listen_addresses": "127.0.0.1", "port": str(free_port()), "fsync": "off"}
         self.server = PostgresServer(Path(folder), settings)
         self._databases = 0
         self.server.initialise()
@@ -66,7 +66,8 @@ class LocalPostgres:
         self.start()
 
 
-def _free_port():
+def free_port():
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
