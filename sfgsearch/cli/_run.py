@@ -18,7 +18,7 @@ from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.search import Objective, create_study, sole_process, study_storage
 from sfgsearch.search._queue import FAILURE
-from sfgsearch.workers import Worker
+from sfgsearch.workers import AWAY, Worker
 
 
 @click.command()
@@ -57,8 +57,9 @@ def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, i
 
 
 def leave(status: int) -> NoReturn:
-    """End a process that was asked to leave: everything else continues from the checkpoint."""
-    click.echo("sfgsearch: interrupted; the same command continues", err=True)
+    """End a process that cannot go on or was asked to leave: everything continues from the checkpoint."""
+    reason = "the database is away" if status == AWAY else "interrupted"
+    click.echo(f"sfgsearch: {reason}; the same command continues", err=True)
     sys.exit(status)
 
 

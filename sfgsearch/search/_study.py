@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ _PATIENCE = 600.0
 
 SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
+
+SCORE = "relative error"
+"""What Optuna's plots call the objective."""
 
 TRIALS = "sfgsearch.trials"
 """Study attribute: trials in all, where a command line said so; null for the quotas of the file."""
@@ -86,7 +90,7 @@ def create_study(
             Records(engine, config.name).create_tables()
     # Workers that start together: one creates the study and enqueues its trials, the others then find them.
     with _planning(engine, config.name):
-        study = _create(config, place, len(experiment.spec.tasks))
+        study = _create(config, place, experiment.spec.task_names)
         _check_settings(study, config)
         study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
         if not join or TRIALS not in study.user_attrs:
@@ -112,24 +116,28 @@ def _planning(engine: Engine | None, name: str) -> AbstractContextManager[None]:
     return nullcontext() if engine is None else database_lock(engine, f"study {name}")
 
 
-def _create(config: Config, place: str | BaseStorage, tasks: int) -> optuna.Study:
+def _create(config: Config, place: str | BaseStorage, tasks: Sequence[str]) -> optuna.Study:
     """Create or open Optuna's study.
 
     Raises:
         StudyError: If it exists with another number of objectives.
     """
-    objectives = tasks if config.study.objective == "per_task" else 1
+    names = [f"relative error of {task}" for task in tasks] if config.study.objective == "per_task" else [SCORE]
     try:
         study = optuna.create_study(
-            study_name=config.name, storage=place, directions=["minimize"] * objectives, load_if_exists=True
+            study_name=config.name, storage=place, directions=["minimize"] * len(names), load_if_exists=True
         )
     except ValueError as error:
         raise StudyError(f"{config.path}: {error}") from error
-    if len(study.directions) != objectives:
+    if len(study.directions) != len(names):
         raise StudyError(
-            f"{config.path}: study.objective asks for {objectives} objectives, the study {config.name!r} in the "
+            f"{config.path}: study.objective asks for {len(names)} objectives, the study {config.name!r} in the "
             f"database has {len(study.directions)}; give study.name another name"
         )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(names)  # the axes of Optuna's plots
     return study
 
 

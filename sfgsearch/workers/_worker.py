@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +24,9 @@ from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._post import Post, checkpoint_folder
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._trials import TrialJobs
+
+AWAY = 75
+"""Exit status of a worker whose database did not come back: what sysexits.h has for failures that may pass."""
 
 _LONGEST_POLL = 2.0
 
@@ -43,6 +47,7 @@ class Worker:
         listener: Is told what happens.
         sampler: Returns the sampler for a trial's number. By default it is what the study file says, seeded by the
             study's seed and that number: suggestions do not depend on which worker asks.
+        patience: Seconds for which it tries again when the database is away; connections wait besides.
 
     Raises:
         StudyError: If the study is not in a database.
@@ -58,6 +63,7 @@ class Worker:
         stop: StopRequest | None = None,
         listener: WorkerListener | None = None,
         sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None,
+        patience: float = 600.0,
     ) -> None:
         records = records_of(study)
         if records is None:
@@ -77,12 +83,14 @@ class Worker:
         self._trials = TrialJobs(self._post, sampler or partial(trial_sampler, config, seed_of(study, config)))
         self._finalists = FinalistJobs(self._post)
         self._in_finals = False
+        self._patience = patience
+        self._away_since: float | None = None
 
     def run(self) -> int:
         """Work until nothing is left to do, or until asked to leave.
 
         Returns:
-            The exit status: 0, or 128 + the signal that asked to leave.
+            The exit status: 0, 128 + the signal that asked to leave, or 75 if the database did not come back.
 
         Raises:
             KeyboardInterrupt: At the second SIGINT.
@@ -95,16 +103,30 @@ class Worker:
             while not stop.requested:
                 try:
                     if self._work():
+                        self._away_since = None
                         continue
                     if self._is_over():
                         shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
                         break
+                    self._away_since = None
                 except Exception as error:
                     if not is_outage(error):
                         raise
-                    self._post.listener.note("the database went away; going on when it is back")
+                    if self._has_waited_enough():
+                        return AWAY
                 stop.wait(self._poll)
         return stop.status
+
+    def _has_waited_enough(self) -> bool:
+        """Note that the database is away; tell whether it has been for so long that this worker gives up."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            self._post.listener.note("the database went away; going on when it is back")
+        if now - self._away_since < self._patience:
+            return False
+        self._post.listener.note("the database has not come back; start this worker again when it has")
+        return True
 
     def _take_stock(self) -> None:
         """Free what dead processes left in a study that only this one works on."""

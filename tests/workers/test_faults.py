@@ -12,7 +12,9 @@ from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import records_of
-from sfgsearch.workers import Worker
+from sfgsearch.search._study import engine_of
+from sfgsearch.storage import be_patient
+from sfgsearch.workers import Worker, WorkerListener
 
 TRIALS = 9
 
@@ -95,3 +97,27 @@ def test_a_worker_that_was_paused_finds_its_trial_elsewhere_and_drops_it(postgre
     assert (records.all(), records.jobs.all()) == before
     assert before[1]["trial/0"].claims == 2
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+
+
+def test_a_worker_whose_database_does_not_come_back_says_so_and_leaves(postgres, tmp_path):
+    path, url = write_study(tmp_path, 3), postgres()
+    config = load_config(path).with_overrides(storage=url)
+    objective = Objective(config)
+    study = create_study(config, objective=objective)
+    be_patient(engine_of(study._storage), 0.2)
+
+    lines = []
+
+    class Stopper(WorkerListener):
+        def begin(self, *_):
+            postgres.stop()
+
+        def note(self, line):
+            lines.append(line)
+
+    try:
+        assert Worker(study, objective, listener=Stopper(), patience=1.0).run() == 75
+    finally:
+        postgres.start()
+    assert [line.split(";")[0] for line in lines] == ["the database went away", "the database has not come back"]
+    assert Worker(study, objective).run() == 0
