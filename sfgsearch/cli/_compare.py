@@ -10,7 +10,7 @@ import optuna
 from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import Comparison, comparison_tables, search_cost, to_json
+from sfgsearch.reporting import Comparison, comparison_tables, search_cost, tests_table, to_json
 from sfgsearch.reporting import compare as compare_finalists
 from sfgsearch.search import current_finalists
 
@@ -45,5 +45,7 @@ def print_comparison(study: optuna.Study, config: Config) -> None:
         return
     for table in comparison_tables(comparison, console):
         console.print(table)
+    if comparison.tests:
+        console.print(tests_table(comparison))
     for line in (search_cost(comparison), *comparison.verdicts()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
