@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization._colours import group_colours
 from sfgsearch.visualization._study_layout import (
     PAGE,
@@ -17,11 +16,11 @@ from sfgsearch.visualization._study_layout import (
     Frame,
     axis,
     empty,
-    heading,
     label_width,
     plain,
     rounded,
 )
+from sfgsearch.visualization._study_marks import heading
 from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations
 
 _ROOMY, _TIGHT, _MANY = 34, 19, 12
@@ -58,7 +57,7 @@ def plot_best_allocations(
         shared_yaxes=True,
         horizontal_spacing=0.04,
         subplot_titles=[
-            f"<b>{best_one.kind}</b>" + "".join(f"<br>{plain(line)}" for line in caption(best_one)) for best_one in best
+            f"<b>{best_one.kind}</b>" + "".join(f"<br>{plain(line)}" for line in best_one.caption) for best_one in best
         ],
     )
     for column, one in enumerate(best, start=1):
@@ -76,11 +75,6 @@ def plot_best_allocations(
     figure.update_layout(barmode="stack", bargap=0.15)
     figure.update_annotations(font_size=12)
     return frame.around(figure, wanted)
-
-
-def caption(best: BestAllocation) -> tuple[str, str, str]:
-    """Return what stands over a panel besides the kind: name, error and cost."""
-    return best.name, f"error {100 * best.error:.1f} %", f"{thousands(best.macs)} multiply-adds"
 
 
 def _draw(figure: go.Figure, best: BestAllocation, column: int) -> None:

@@ -6,8 +6,8 @@ import optuna
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sfgsearch.visualization._study_layout import PAGE, FigureSize, Frame, axis, empty, heading, rounded, scale
-from sfgsearch.visualization._study_marks import mark
+from sfgsearch.visualization._study_layout import PAGE, FigureSize, Frame, axis, empty, rounded, scale
+from sfgsearch.visualization._study_marks import heading, mark
 from sfgsearch.visualization.data._budget import BudgetCurve, budget_curves, time_unit
 from sfgsearch.visualization.data._scales import spans_decades
 

@@ -14,13 +14,11 @@ from sfgsearch.visualization._study_layout import (
     Frame,
     axis,
     empty,
-    heading,
     label_width,
     plain,
     rounded,
-    shortened,
 )
-from sfgsearch.visualization._study_marks import MARKS, mark
+from sfgsearch.visualization._study_marks import MARKS, heading, mark, shortened
 from sfgsearch.visualization.data._comparison import MetricPanel, MetricPoint, comparison_panels
 
 COLUMNS = 3

@@ -14,12 +14,11 @@ from sfgsearch.visualization._study_layout import (
     Frame,
     axis,
     empty,
-    heading,
     plain,
     rounded,
     scale,
 )
-from sfgsearch.visualization._study_marks import MARKS, mark
+from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, ParetoPoint, pareto_cloud
 from sfgsearch.visualization.data._trials import KINDS
 
@@ -61,19 +60,8 @@ def plot_pareto(
     points = (*cloud.trials, *cloud.finalists)
     x = {**scale([point.macs for point in points], cloud.has_log_macs), "tickformat": "~s"}
     figure.update_xaxes(axis("multiply-adds for one image", **x))
-    figure.update_yaxes(axis(axis_title(cloud), **scale([point.value for point in points], cloud.has_log_values)))
+    figure.update_yaxes(axis(cloud.axis, **scale([point.value for point in points], cloud.has_log_values)))
     return Frame(title, size, legend=[trace.name for trace in figure.data], top=14).around(figure, 420)
-
-
-def axis_title(cloud: Cloud) -> str:
-    """Return quantity, unit and direction."""
-    better = "higher is better" if cloud.higher_is_better else "lower is better"
-    return ", ".join(filter(None, (cloud.title, cloud.unit, better)))
-
-
-def front_name(cloud: Cloud) -> str:
-    """Return what the legend calls the front."""
-    return f"Pareto front of {'finalists' if cloud.is_of_finalists else 'trials'}"
 
 
 def _draw_front(figure: go.Figure, cloud: Cloud) -> None:
@@ -82,7 +70,7 @@ def _draw_front(figure: go.Figure, cloud: Cloud) -> None:
         y=rounded(point.value for point in cloud.front),
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot"},
-        name=front_name(cloud),
+        name=cloud.front_name,
         hoverinfo="skip",
     )
 

@@ -18,7 +18,6 @@ from sfgsearch.visualization.data._scales import log_ticks, tick_text
 INK, FAINT = "#333333", "#e4e4e4"
 _TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 36, 22, 50
 
-_LONGEST_NAME = 30
 _FONT = {"family": "Helvetica, Arial, 'Liberation Sans', sans-serif", "size": 12, "color": INK}
 
 
@@ -129,22 +128,12 @@ def scale(values: Iterable[float], is_log: bool) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
 
 
-def heading(study: str, what: str) -> str:
-    """Return the title of a figure, where the study's name leaves room for it."""
-    return f"{shortened(study, _LONGEST_NAME)}: {what}"
-
-
 def empty(title: str, text: str, size: FigureSize) -> go.Figure:
     """Return a figure that says why there is nothing in it."""
     figure = Frame(title, size).around(go.Figure(), 160)
     return figure.add_annotation(
         text=plain(text), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 13, "color": "#666"}
     ).update_layout(xaxis_visible=False, yaxis_visible=False)
-
-
-def shortened(text: str, longest: int) -> str:
-    """Return a text, cut where it is longer."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def label_width(names: Iterable[str]) -> int:

@@ -1,4 +1,4 @@
-"""How kinds and ways to predict are marked in figures of whole studies, in either drawing library."""
+"""How figures of whole studies are headed, and mark kinds and ways to predict, in either drawing library."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sfgsearch.visualization._colours import KINDS as KIND_COLOURS
 _MATPLOTLIB_MARKERS = {"circle": "o", "diamond": "D", "square": "s"}
 _SYMBOL_ENDINGS = {RETRAINED: "", DERIVED: "-open", MONTE_CARLO: "-open-dot"}
 _LABELS = {RETRAINED: "", DERIVED: ", derived", MONTE_CARLO: ", Monte Carlo"}
+
+_LONGEST_NAME = 30
 
 MARKS = tuple((kind, inference) for kind in KINDS for inference in INFERENCES)
 """All pairs of kind and inference, in the order of legends."""
@@ -55,3 +57,13 @@ def mark(kind: str, inference: str = RETRAINED) -> Mark:
         colour if inference == RETRAINED else "#ffffff",
         inference == MONTE_CARLO,
     )
+
+
+def heading(study: str, what: str) -> str:
+    """Return the title of a figure, where the study's name leaves room for it."""
+    return f"{shortened(study, _LONGEST_NAME)}: {what}"
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text, cut where it is longer."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

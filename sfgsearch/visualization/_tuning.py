@@ -14,13 +14,12 @@ from sfgsearch.visualization._study_layout import (
     Frame,
     axis,
     empty,
-    heading,
     label_width,
     plain,
     rounded,
     scale,
 )
-from sfgsearch.visualization._study_marks import mark
+from sfgsearch.visualization._study_marks import heading, mark
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
 

@@ -8,6 +8,7 @@ import optuna
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.reporting import Comparison
+from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization.data._trials import KINDS, allocation_of, error_of, kind_of, name_of
 
 
@@ -32,6 +33,11 @@ class BestAllocation:
     is_tested: bool
     macs: int
     allocation: Allocation
+
+    @property
+    def caption(self) -> tuple[str, str, str]:
+        """What stands over its panel besides the kind: name, error and cost."""
+        return self.name, f"error {100 * self.error:.1f} %", f"{thousands(self.macs)} multiply-adds"
 
     @property
     def shares(self) -> list[list[float]]:

@@ -64,6 +64,17 @@ class Cloud:
     is_of_finalists: bool
 
     @property
+    def axis(self) -> str:
+        """The title of the quantity's axis: name, unit and direction."""
+        better = "higher is better" if self.higher_is_better else "lower is better"
+        return ", ".join(filter(None, (self.title, self.unit, better)))
+
+    @property
+    def front_name(self) -> str:
+        """What the legend calls the front."""
+        return f"Pareto front of {'finalists' if self.is_of_finalists else 'trials'}"
+
+    @property
     def has_log_macs(self) -> bool:
         """Whether multiply-adds span a decade."""
         return spans_decades(point.macs for point in (*self.trials, *self.finalists))
