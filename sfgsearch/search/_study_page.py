@@ -35,7 +35,7 @@ INTERVAL = 30.0
 """Seconds between refreshes while a study goes on."""
 
 _PATIENCE = 20.0
-_SLICES = 3
+_SLICES = 2
 
 _logger = logging.getLogger(__name__)
 

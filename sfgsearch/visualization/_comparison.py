@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -62,6 +63,8 @@ def plot_comparison(
     )
     for index, panel in enumerate(panels):
         _draw(figure, panel, names, index // columns + 1, index % columns + 1, is_first=index == 0)
+    per_row = ((frame.inner(wanted) - (rows - 1) * gap) / rows) / len(names)
+    figure.update_yaxes(tickfont_size=min(max(math.floor(per_row) - 1, 7), 12))
     figure.update_annotations(font_size=12)
     return frame.around(figure, wanted)
 

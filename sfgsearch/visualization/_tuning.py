@@ -19,12 +19,14 @@ from sfgsearch.visualization._study_layout import (
     rounded,
     scale,
 )
-from sfgsearch.visualization._study_marks import heading, mark
+from sfgsearch.visualization._study_marks import heading, mark, shortened
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
 
 COLUMNS = 3
 _BAR, _SLICE, _GAP = 20, 150, 62
+_LETTER = 5.9
+"""Pixels."""
 
 
 def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, size: FigureSize = PAGE) -> go.Figure:
@@ -64,7 +66,7 @@ def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, s
     errors = [100 * error for one in shown for error in one.errors]
     y_scale = scale(errors, spans_decades(errors))
     for index, one in enumerate(shown):
-        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale)
+        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale, (size.width - 60) / columns)
     return frame.around(figure, total)
 
 
@@ -97,7 +99,9 @@ def _draw_importances(figure: go.Figure, found: Tuning) -> None:
     figure.update_yaxes(axis(range=[len(names) - 0.5, -0.5], showgrid=False, ticks="", **ticks), row=1, col=1)
 
 
-def _draw_slice(figure: go.Figure, one: ParameterSlice, row: int, column: int, y_scale: dict[str, Any]) -> None:
+def _draw_slice(
+    figure: go.Figure, one: ParameterSlice, row: int, column: int, y_scale: dict[str, Any], width: float
+) -> None:
     style, categories = mark("learned"), one.categories
     figure.add_scatter(
         x=[categories.index(value) for value in one.values] if one.is_category else rounded(one.values),
@@ -111,8 +115,10 @@ def _draw_slice(figure: go.Figure, one: ParameterSlice, row: int, column: int, y
         col=column,
     )
     if one.is_category:
-        ticks = {"tickvals": list(range(len(categories))), "ticktext": [plain(word) for word in categories]}
-        x = axis(one.name, range=[-0.5, len(categories) - 0.5], **ticks)
+        letters = max(int(width / len(categories) / _LETTER), 3)
+        words = [plain(shortened(word, letters)) for word in categories]
+        ticks = {"tickvals": list(range(len(categories))), "ticktext": words, "tickangle": 0}
+        x = axis(one.name, range=[-0.5, len(categories) - 0.5], tickfont={"size": 11}, **ticks)
     else:
         x = axis(one.name, **scale(one.values, one.is_log))
     figure.update_xaxes(x, row=row, col=column)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, create_trial
 from sfgsearch.visualization.data._trials import error_of, kind_of
 
 FEWEST_TRIALS = 10
-"""Learned trials below which no importance is told: it would be the sampler's luck."""
+"""Learned trials, all or those that have a parameter, below which no importance is told: it would be luck."""
 
 _PREFIX = "learned."
 
@@ -51,9 +51,9 @@ class Tuning:
 
     Args:
         trials: How many complete learned trials there are.
-        importances: Importance by parameter, largest first; None below :data:`FEWEST_TRIALS` trials, empty where
-            nothing was tuned.
-        slices: Parameters by importance, or by name.
+        importances: Importance by parameter, largest first, of those that enough trials have; None where there are
+            too few trials, empty where nothing was tuned.
+        slices: Parameters by importance, then those without by name.
     """
 
     trials: int
@@ -67,7 +67,9 @@ class Tuning:
             return "No setting of learned trials was tuned" + ("" if self.trials else ": there are none yet")
         if self.importances is None:
             return f"Too few learned trials to tell importances: {self.trials} of at least {FEWEST_TRIALS}"
-        return f"PED-ANOVA over {self.trials} learned trials"
+        rare = len(self.slices) - len(self.importances)
+        left_out = f", without {rare} that fewer than {FEWEST_TRIALS} have" if rare else ""
+        return f"PED-ANOVA over {self.trials} learned trials{left_out}"
 
 
 def tuning(study: optuna.Study) -> Tuning:
@@ -85,11 +87,13 @@ def tuning(study: optuna.Study) -> Tuning:
         if kind_of(trial) == "learned" and (error := error_of(trial)) is not None
     ]
     slices = _slices(judged)
-    if len(judged) < FEWEST_TRIALS or not slices:
+    known = [one.name for one in slices if len(one.values) >= FEWEST_TRIALS]
+    if not known:
         return Tuning(len(judged), None if slices else {}, tuple(slices))
-    importances = _importances(judged, [_PREFIX + one.name for one in slices])
-    slices.sort(key=lambda one: -importances[one.name])
-    return Tuning(len(judged), {one.name: importances[one.name] for one in slices}, tuple(slices))
+    importances = _importances(judged, [_PREFIX + name for name in known])
+    slices.sort(key=lambda one: -importances.get(one.name, -1.0))
+    ordered = {one.name: importances[one.name] for one in slices if one.name in importances}
+    return Tuning(len(judged), ordered, tuple(slices))
 
 
 def _slices(judged: list[tuple[FrozenTrial, float]]) -> list[ParameterSlice]:
