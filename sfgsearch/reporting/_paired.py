@@ -38,6 +38,9 @@ CAVEAT = (
     "No test is corrected for the others beside it."
 )
 
+_DIGITS = 12
+"""Decimals of a difference that are not mere rounding of the two values."""
+
 BETTER, WORSE, UNRESOLVED = "better", "worse", "unresolved"
 
 
@@ -175,7 +178,8 @@ def paired_test(
         higher_is_better: Whether large values are good.
     """
     mine, theirs = values
-    differences = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
+    seeds = sorted(mine.keys() & theirs.keys())
+    differences = [round(mine[seed] - theirs[seed], _DIGITS) for seed in seeds]
     differences = [difference for difference in differences if np.isfinite(difference)]
     enough = len(differences) >= 2
     return PairedTest(
