@@ -35,8 +35,8 @@ def test_sfg_wins():
 
 
 def test_sfg_loses():
-    found = note({"learned": WIN["manual"], "searched": WIN["learned"], "manual": WIN["searched"]})
-    assert found["Result"].startswith("SFG loses: learned-3 against searched-4 (searched): worse, +20.0 points")
+    found = note({"learned": [0.30, 0.31, 0.33], "searched": [0.10, 0.11, 0.12], "manual": [0.20, 0.22, 0.21]})
+    assert found["Result"].startswith("SFG loses: learned-3 against searched-4 (searched): worse, +20.3 points")
     assert "weaker" not in found["Caveats"], "it was not learned again"
 
 

@@ -78,7 +78,7 @@ def test_the_comparison_shows_means_and_intervals():
     drawn = [one.lines[0].get_xydata()[0] for one in panel.containers if isinstance(one, ErrorbarContainer)]
     np.testing.assert_allclose([point[0] for point in drawn], [15, 25, 25, 32, 30])
     assert [point[1] for point in drawn] == [0, 1, 2, 3, 4]
-    assert [label.get_text() for label in panel.get_yticklabels()][0] == "learned-3"
+    assert panel.get_yticklabels()[0].get_text() == "learned-3"
 
 
 def test_the_same_panels_stand_in_both_libraries():
