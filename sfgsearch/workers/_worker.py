@@ -97,6 +97,7 @@ class Worker:
                     if self._work():
                         continue
                     if self._is_over():
+                        self._post.refresh_page(at_end=True)
                         shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
                         break
                 except Exception as error:
