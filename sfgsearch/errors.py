@@ -55,6 +55,10 @@ class ExportError(SFGSearchError):
     """A recorded network cannot be rebuilt, exported or read back."""
 
 
+class ReportError(SFGSearchError):
+    """A report cannot be written."""
+
+
 class TrainingInterrupted(SFGSearchError):  # noqa: N818 - it is no failure
     """Ends a training that shall go on later, here or elsewhere; not a failure of what is trained."""
 

@@ -10,28 +10,37 @@ import optuna
 from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import Comparison, comparison_tables, search_cost, to_json
-from sfgsearch.reporting import compare as compare_finalists
-from sfgsearch.search import current_finalists
+from sfgsearch.reporting import comparison_tables, search_cost, tests_table, to_json
+from sfgsearch.reporting._report import check_report_path, write_report
+from sfgsearch.search._study_review import read_comparison, read_report
 
 
 @click.command()
 @study_file
 @storage_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a report too: .html, one page that opens without a network, or .md with pictures beside it.",
+)
 @json_option
-def compare(study_file: Path, storage: str | None, as_json: bool) -> None:
-    """Compare the retrained finalists: test metrics, size, and what the search cost."""
+def compare(study_file: Path, storage: str | None, output: Path | None, as_json: bool) -> None:
+    """Compare the retrained finalists: test metrics, size, and what the search cost.
+
+    With --output the same comparison is also written as a report, with figures and with the settings to do it again.
+    """
+    if output is not None:
+        check_report_path(output)
     config = read_study(study_file, storage=storage)
     with existing_study(config) as study:
         if as_json:
             click.echo(to_json(read_comparison(study, config).to_dict()))
         else:
             print_comparison(study, config)
-
-
-def read_comparison(study: optuna.Study, config: Config) -> Comparison:
-    """Return the comparison of a study's finalists as far as they are recorded."""
-    return compare_finalists(study.study_name, current_finalists(study, config), study.get_trials(deepcopy=False))
+        if output is not None:
+            files = write_report(read_report(study, config), output)
+            click.echo(f"wrote {files[0]}" + (f" and {len(files) - 1} pictures" if files[1:] else ""), err=True)
 
 
 def print_comparison(study: optuna.Study, config: Config) -> None:
@@ -45,5 +54,7 @@ def print_comparison(study: optuna.Study, config: Config) -> None:
         return
     for table in comparison_tables(comparison, console):
         console.print(table)
+    if comparison.tests:
+        console.print(tests_table(comparison))
     for line in (search_cost(comparison), *comparison.verdicts()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import optuna
 
 from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
-from sfgsearch.config import Config
-from sfgsearch.reporting import StudyStatus, status_tables, study_status, to_json
-from sfgsearch.search import current_finalists, missing_finalists, records_of
-from sfgsearch.search._study import as_planned
+from sfgsearch.reporting import status_tables, to_json
+from sfgsearch.search._study_review import read_status
 
 
 @click.command()
@@ -30,15 +27,3 @@ def status(study_file: Path, storage: str | None, as_json: bool) -> None:
     console = result_console()
     for part in status_tables(now):
         console.print(part)
-
-
-def read_status(study: optuna.Study, config: Config) -> StudyStatus:
-    """Return how far a study is."""
-    records = records_of(study)
-    return study_status(
-        as_planned(study, config),
-        study.get_trials(deepcopy=False),
-        records.jobs.all() if records and records.have_jobs else {},
-        len(current_finalists(study, config)),
-        missing_finalists(study, config),
-    )

@@ -2,14 +2,17 @@
 
 from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
 from sfgsearch.reporting._json import to_json
+from sfgsearch.reporting._paired import PairedBootstrap, PairedTest, paired_bootstrap
 from sfgsearch.reporting._show import describe_trial
 from sfgsearch.reporting._status import StudyStatus, study_status
 from sfgsearch.reporting._status_tables import duration, status_tables
-from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, trial_tables
+from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, tests_table, trial_tables
 
 __all__ = [
     "WIDEST",
     "Comparison",
+    "PairedBootstrap",
+    "PairedTest",
     "Row",
     "Spent",
     "StudyStatus",
@@ -17,9 +20,11 @@ __all__ = [
     "comparison_tables",
     "describe_trial",
     "duration",
+    "paired_bootstrap",
     "search_cost",
     "status_tables",
     "study_status",
+    "tests_table",
     "to_json",
     "trial_tables",
 ]

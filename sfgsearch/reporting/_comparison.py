@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations, groupby
 from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting._paired import BETTER, WORSE, PairedTest, paired_test
 from sfgsearch.reporting._statistics import Interval, interval
-from sfgsearch.tasks import task_from_dict
+from sfgsearch.tasks import FRACTION, task_from_dict
 
 KINDS = ("learned", "searched", "manual")
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
 INFERENCES = (RETRAINED, DERIVED, MONTE_CARLO)
+RELATIVE_ERROR = "relative_error"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Row:
         errors_by_seed: Relative error on the test split by seed.
         parameters: Trainable numbers, the mean over seeds.
         macs: Multiply-adds for one image, the mean over seeds.
+        metrics_by_seed: Headline metrics on the test split, by key, then by seed.
+        higher_is_better: Whether large values are good, by key, for the headline metrics that say so.
     """
 
     kind: str
@@ -53,6 +58,8 @@ class Row:
     errors_by_seed: dict[int, float]
     parameters: int
     macs: int
+    metrics_by_seed: dict[str, dict[int, float]] = field(default_factory=dict)
+    higher_is_better: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,41 +108,54 @@ class Comparison:
                 for row in self.rows
             ],
             "spent": {kind: {"trials": s.trials, "seconds": round(s.seconds, 1)} for kind, s in self.spent.items()},
+            "tests": [test.to_dict() for test in self.tests],
         }
 
+    @cached_property
+    def best(self) -> dict[str, Row]:
+        """The retrained finalist of each kind with the lowest relative error on the validation split."""
+        best = {row.kind: row for row in reversed(self.rows) if row.inference == RETRAINED}
+        return {kind: best[kind] for kind in KINDS if kind in best}
+
+    @cached_property
+    def tests(self) -> list[PairedTest]:
+        """Paired tests between the best of each kind: of the relative error, then of the tasks' main metrics."""
+        pairs = list(combinations(self.best.values(), 2))
+        return [test for first, second in pairs for test in _tests(first, second)]
+
     def verdicts(self) -> list[str]:
-        """Return a sentence for each other kind: does learning the allocation win against its best?
+        """Return a sentence for each pair of kinds: is the best of one better than the best of the other?
 
         The difference of relative errors is paired by seed; a difference counts only if its 95 % interval leaves
         out zero.
         """
-        best = {row.kind: row for row in reversed(self.rows) if row.inference == RETRAINED}
-        if "learned" not in best:
-            return []
-        return [_verdict(best["learned"], best[kind]) for kind in ("searched", "manual") if kind in best]
+        return [_verdict(test) for test in self.tests if test.quantity == RELATIVE_ERROR]
+
+
+def _tests(first: Row, second: Row) -> Iterator[PairedTest]:
+    names = (first.kind, first.name), (second.kind, second.name)
+    errors = first.errors_by_seed, second.errors_by_seed
+    yield paired_test(*names, RELATIVE_ERROR, errors, unit=FRACTION, higher_is_better=False)
+    for key, higher_is_better in first.higher_is_better.items():
+        if key in second.metrics_by_seed:
+            values = first.metrics_by_seed[key], second.metrics_by_seed[key]
+            yield paired_test(*names, key, values, unit=first.units[key], higher_is_better=higher_is_better)
 
 
 def _plain(value: Interval) -> dict[str, Any]:
     return {"mean": value.mean, "ci95": [value.low, value.high]}
 
 
-def _verdict(learned: Row, other: Row) -> str:
-    seeds = sorted(learned.errors_by_seed.keys() & other.errors_by_seed.keys())
-    pair = f"{learned.name} against {other.name} ({other.kind})"
-    if len(seeds) < 2:
-        return f"{pair}: too few common seeds ({len(seeds)}) to tell."
-    difference = interval([learned.errors_by_seed[seed] - other.errors_by_seed[seed] for seed in seeds])
-    if difference.low == difference.high:
-        outcome = "no difference is resolved"  # equal in every seed: nothing to estimate an interval from
-    elif difference.high < 0:
-        outcome = "SFG wins"
-    elif difference.low > 0:
-        outcome = "SFG loses"
-    else:
-        outcome = "no difference is resolved"
+def _verdict(test: PairedTest) -> str:
+    (kind, name), (other_kind, other) = test.first, test.second
+    pair = f"{name} against {other} ({other_kind})"
+    if test.difference is None:
+        return f"{pair}: too few common seeds ({test.seeds}) to tell."
+    who, found = "SFG" if kind == "learned" else kind, test.difference
+    outcome = {BETTER: f"{who} wins", WORSE: f"{who} loses"}.get(test.outcome, "no difference is resolved")
     return (
-        f"{pair}: {outcome}; relative error {difference.mean:+.4f} "
-        f"(95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {len(seeds)} seeds, lower is better)."
+        f"{pair}: {outcome}; relative error {found.mean:+.4f} "
+        f"(95 % interval {found.low:+.4f} to {found.high:+.4f}, {test.seeds} seeds, lower is better)."
     )
 
 
@@ -188,6 +208,8 @@ def _measured(record: ArchitectureRecord) -> list[_Measured]:
 def _row(entries: Sequence[_Measured]) -> Row:
     first = entries[0]
     keys = first.metrics["test"]
+    directions = _directions(first.record)
+    headline = tuple(key for key in directions if key in keys)
     return Row(
         kind=first.record.kind,
         name=first.record.name + ("" if first.inference == RETRAINED else f" {first.inference.replace('_', ' ')}"),
@@ -196,18 +218,28 @@ def _row(entries: Sequence[_Measured]) -> Row:
         seeds=len(entries),
         metrics={key: interval([entry.metrics["test"][key] for entry in entries]) for key in keys},
         units={key: first.record.units[key] for key in keys},
-        headline=tuple(key for key in _headline(first.record) if key in keys),
+        headline=headline,
         error=interval([entry.scores["test"] for entry in entries]),
         validation_error=fmean(entry.scores["validation"] for entry in entries),
         errors_by_seed={entry.record.seed: entry.scores["test"] for entry in entries},
         parameters=round(fmean(entry.parameters for entry in entries)),
         macs=round(fmean(entry.macs for entry in entries)),
+        metrics_by_seed={
+            key: {entry.record.seed: entry.metrics["test"][key] for entry in entries if key in entry.metrics["test"]}
+            for key in headline
+        },
+        higher_is_better={key: better for key in headline if (better := directions[key]) is not None},
     )
 
 
-def _headline(record: ArchitectureRecord) -> Iterator[str]:
+def _directions(record: ArchitectureRecord) -> dict[str, bool | None]:
+    """Return the tasks' main metrics, with whether large values are good where the metric says so."""
+    found: dict[str, bool | None] = {}
     for task in map(task_from_dict, record.tasks):
-        yield from (f"{task.name}/{metric}" for metric in task.headline)
+        metrics = dict(task.metrics().items())
+        for name in task.headline:
+            found[f"{task.name}/{name}"] = getattr(metrics.get(name), "higher_is_better", None)
+    return found
 
 
 def _spent(kind: str, trials: Sequence[FrozenTrial]) -> Spent:

@@ -37,7 +37,7 @@ def interval(values: Sequence[float]) -> Interval:
         values: Independent values, at least one.
     """
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or min(values) == max(values):  # where the deviation would be that of rounding
         return Interval(mean, mean, mean)
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     margin = float(student_t.ppf(0.975, len(values) - 1)) * error

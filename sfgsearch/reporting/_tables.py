@@ -13,43 +13,12 @@ from rich.table import Table
 
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._statistics import Interval
-from sfgsearch.tasks import FRACTION
+from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, thousands
+from sfgsearch.reporting._paired import CAVEAT
 
 _BAR_WIDTH = 12
 WIDEST = 10_000
 """Columns of a console that shows every table whole."""
-
-
-class MetricFormat:
-    """How metrics are written: fractions in percent, others in their unit.
-
-    Args:
-        units: Units by ``"<task>/<metric>"``.
-    """
-
-    def __init__(self, units: Mapping[str, str]) -> None:
-        self._units = units
-
-    def header(self, key: str) -> str:
-        """Return a column title in three short lines: task, metric, unit."""
-        task, metric = key.rsplit("/", 1)
-        return f"{escape(task)}\n{escape(metric)}\n[dim]{self.unit(key)}[/dim]"
-
-    def unit(self, key: str) -> str:
-        """Return what values are written in."""
-        unit = self._units.get(key, FRACTION)
-        return "%" if unit == FRACTION else escape(unit)
-
-    def value(self, key: str, value: float) -> str:
-        """Return one value."""
-        return f"{100 * value:.1f}" if self._units.get(key, FRACTION) == FRACTION else f"{value:.3g}"
-
-    def interval(self, key: str, value: Interval, seeds: int) -> str:
-        """Return a mean and half its interval; a dash for the interval of a single seed."""
-        margin = self.value(key, value.half_width) if seeds > 1 else "-"
-        return f"{self.value(key, value.mean)} ±{margin}"
-
 
 _RELATIVE_ERROR = "relative\nerror\n[dim]%[/dim]"
 
@@ -69,12 +38,10 @@ def _add_name_column(table: Table, title: str) -> None:
     table.add_column(title, overflow="fold", min_width=min(8, len(title) + 4))
 
 
-def _thousands(number: int) -> str:
-    """Return a number in three digits or more with k, M or G."""
-    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= factor:
-            return f"{number / factor:.3g}{unit}"
-    return str(number)
+def _header(form: MetricFormat, key: str) -> str:
+    """Return a column title in three short lines: task, metric, unit."""
+    task, metric = key.rsplit("/", 1)
+    return f"{escape(task)}\n{escape(metric)}\n[dim]{escape(form.unit(key))}[/dim]"
 
 
 def comparison_tables(comparison: Comparison, console: Console) -> list[Table]:
@@ -113,7 +80,7 @@ def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summar
     table = _table(f"{escape(comparison.study)}: retrained finalists on test data", caption)
     _add_name_column(table, "kind")
     _add_name_column(table, "name")
-    _add_columns(table, "seeds", *map(form.header, keys))
+    _add_columns(table, "seeds", *(_header(form, key) for key in keys))
     if has_summary:
         _add_columns(table, _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
     for index, row in enumerate(comparison.rows):
@@ -121,10 +88,28 @@ def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summar
         last_of_kind = index + 1 == len(comparison.rows) or comparison.rows[index + 1].kind != row.kind
         cells = [form.interval(key, row.metrics[key], row.seeds) for key in keys]
         if has_summary:
-            cells += [form.interval("", row.error, row.seeds), _thousands(row.parameters), _thousands(row.macs)]
+            cells += [form.interval("", row.error, row.seeds), thousands(row.parameters), thousands(row.macs)]
         table.add_row(
             row.kind if first_of_kind else "", escape(row.name), str(row.seeds), *cells, end_section=last_of_kind
         )
+    return table
+
+
+def tests_table(comparison: Comparison) -> Table:
+    """Return the paired tests between the best of each kind.
+
+    Args:
+        comparison: A comparison of at least two kinds.
+    """
+    table = _table("the best of each kind against each other, test data", CAVEAT)
+    _add_name_column(table, "pair")
+    for title in TEST_TITLES:
+        table.add_column(title, overflow="fold")
+    tests = comparison.tests
+    for index, test in enumerate(tests):
+        begins = index == 0 or tests[index - 1].pair != test.pair
+        ends = index + 1 == len(tests) or tests[index + 1].pair != test.pair
+        table.add_row(escape(test.pair) if begins else "", *map(escape, cells_of_test(test)), end_section=ends)
     return table
 
 
@@ -184,7 +169,7 @@ def _metrics_table(record: ArchitectureRecord) -> Table:
     table.add_column("[dim]unit[/dim]")
     for key in keys:
         values = [form.value(key, metrics[key]) if key in metrics else "-" for _, metrics, _ in rows]
-        table.add_row(escape(key), *values, form.unit(key))
+        table.add_row(escape(key), *values, escape(form.unit(key)))
     table.add_row("relative error", *(form.value("", score) for _, _, score in rows), "%")
     return table
 

@@ -84,6 +84,7 @@ class FinalistJobs:
             outlast(lambda: post.jobs.finish(key, lease.owner))
         post.clear_checkpoints(key)
         post.listener.finalist_over(finalist, failure)
+        post.refresh_page()
 
     def _hand_back(self, lease: Lease) -> None:
         self._post.jobs.release(lease.key, lease.owner)

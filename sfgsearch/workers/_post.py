@@ -77,6 +77,18 @@ class Post:
         except CheckpointError as error:
             self.listener.note(str(error))
 
+    def refresh_page(self, *, at_end: bool = False) -> None:
+        """Bring the study's page in optuna-dashboard up to date: now and then, and at the end of the study.
+
+        Args:
+            at_end: Whether nothing is left to do.
+        """
+        if self.stop.requested:
+            return
+        from sfgsearch.search._study_page import INTERVAL, refresh_study_review
+
+        refresh_study_review(self.study, self.config, interval=0.0 if at_end else INTERVAL)
+
     @contextmanager
     def holding(
         self, key: str, seen: Job | None, hand_back: Callable[[Lease], None]

@@ -88,6 +88,7 @@ class TrialJobs:
         post.listener.trial_over(outlast(lambda: post.study._storage.get_trial(frozen._trial_id)))
         if state is TrialState.FAIL:
             refill(post.study, post.config)
+        post.refresh_page()
 
     def _outcome(
         self, frozen: FrozenTrial, seen: Job | None, lease: Lease, session: WorkerSession

@@ -106,6 +106,7 @@ class Worker:
                         self._away_since = None
                         continue
                     if self._is_over():
+                        self._post.refresh_page(at_end=True)
                         shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
                         break
                     self._away_since = None

@@ -71,9 +71,33 @@ def test_compare_prints_the_contract(finished, capsys):
     learned = [row for row in data["rows"] if row["kind"] == "learned"]
     assert [row["inference"] for row in learned] == ["retrained", "derived", "monte_carlo"]
     assert learned[2]["macs"] > learned[1]["macs"]
+    pairs = {(test["first"]["kind"], test["second"]["kind"]) for test in data["tests"]}
+    assert pairs == {("learned", "searched"), ("learned", "manual"), ("searched", "manual")}
     table = call(capsys, "compare", path)[1]
+    assert "the best of each kind against each other" in table
     assert "learned-2 derived" in table
     assert "learned-2 monte" in table
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_compare_writes_a_report(trained_study, tmp_path, capsys, suffix):
+    output = tmp_path / f"report{suffix}"
+    status, out, err = call(capsys, "compare", trained_study, "--output", output, "--json")
+    assert status == 0
+    assert err == f"wrote {output}{' and 5 pictures' if suffix == '.md' else ''}\n"
+    (learned, *_) = json.loads(out)["rows"]
+    text = output.read_text()
+    assert learned["name"] in text
+    assert f"{100 * learned['relative_error']['mean']:.1f}" in text
+    assert "pairs_per_digit = 1" in text
+    assert "sfgsearch run tiny.toml" in text
+
+
+def test_a_report_of_another_kind_is_refused_before_anything_is_read(tmp_path, capsys):
+    status, out, err = call(capsys, "compare", tmp_path / "missing.toml", "--output", tmp_path / "report.pdf")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "a report is .html or .md, not .pdf" in err
 
 
 def test_show_prints_the_contract(finished, capsys):

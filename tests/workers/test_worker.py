@@ -1,10 +1,12 @@
 import pytest
 import torch
 from optuna.trial import TrialState
+from optuna_dashboard import get_note
 
 from sfgsearch import Objective, create_study
 from sfgsearch.methods import FixedAllocation
 from sfgsearch.search import records_of
+from sfgsearch.search._study_page import STATE
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
 ONE = {
@@ -48,6 +50,15 @@ def test_a_worker_does_all_there_is_and_leaves_nothing_behind(begin):
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
     assert [record.role for record in records_of(created).all()] == ["trial", "finalist"]
     assert all(job.finished and job.owner is None for job in records_of(created).jobs.all().values())
+
+
+def test_the_studys_page_shows_the_end_and_its_failure_stops_nobody(begin, caplog):
+    created, worker = begin(comparison={"seeds": 1, "manual": 1})
+    assert worker().run() == 0
+    assert "equal (manual) has no finalist of another kind" in get_note(created), "finalists are in it"
+    created._storage.set_study_system_attr(created._study_id, STATE, "no JSON")
+    assert worker().run() == 0
+    assert "its page was not refreshed" in caplog.text
 
 
 @pytest.mark.parametrize(("how", "status"), [("interrupt", 130), ("terminate", 143)])

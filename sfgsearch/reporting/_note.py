@@ -1,0 +1,236 @@
+"""What a study found, in five lines, with what speaks against it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import spearmanr
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.reporting._comparison import DERIVED, KINDS, MONTE_CARLO, RELATIVE_ERROR, Comparison, Row
+from sfgsearch.reporting._formats import MetricFormat, difference, thousands
+from sfgsearch.reporting._paired import BETTER, FEW_SEEDS, WORSE, PairedTest
+from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.reporting._status_tables import duration
+
+_FORM = MetricFormat({})
+_LEVEL = 0.1
+"""A part of the filters by which layers must differ before a trend is spoken of."""
+
+_TREND = 0.5
+"""Spearman's correlation with depth from which a trend is spoken of."""
+
+_SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$]|(?<!\w)_|_(?!\w)")
+
+
+@dataclass(frozen=True)
+class NoteLine:
+    """One line of a note.
+
+    Args:
+        label: What it is about.
+        text: What it says, as plain text.
+    """
+
+    label: str
+    text: str
+
+
+def study_note(
+    comparison: Comparison,
+    trials: Sequence[FrozenTrial],
+    allocation: tuple[str, Allocation] | None = None,
+    status: StudyStatus | None = None,
+) -> list[NoteLine]:
+    """Return five lines about a study: result, numbers, cost, what was learned, and caveats.
+
+    Args:
+        comparison: Its finalists, which may be none yet.
+        trials: All of its trials.
+        allocation: Name and allocation of its best learned trial, where there is one.
+        status: How far it is.
+    """
+    return [
+        NoteLine("Result", _result(comparison, trials)),
+        NoteLine("Relative error", _numbers(comparison, trials)),
+        NoteLine("Cost", _cost(comparison)),
+        NoteLine("Learned sharing", _sharing(allocation)),
+        NoteLine("Caveats", _sentence(_caveats(comparison, status))),
+    ]
+
+
+def note_markdown(lines: Iterable[NoteLine]) -> str:
+    """Return a note as a list in Markdown, with names escaped."""
+    return "\n".join(f"- **{line.label}:** {escape_markdown(line.text)}" for line in lines)
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text that Markdown shows literally, in one line."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def _sentence(parts: Iterable[str]) -> str:
+    text = "; ".join(parts) or "none"
+    return text[0].upper() + text[1:] + "."
+
+
+def _result(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
+    best = comparison.best
+    if not best:
+        complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        return f"Nothing is decided: no finalist yet, {complete} of {len(trials)} trials are complete."
+    if len(best) == 1:
+        (row,) = best.values()
+        return f"Nothing is decided: {row.name} ({row.kind}) has no finalist of another kind to be compared with."
+    tests = [test for test in comparison.tests if test.quantity == RELATIVE_ERROR]
+    if "learned" not in best:
+        return f"No learned finalist; {'; '.join(map(_against, tests))}."
+    mine = [test for test in tests if test.first[0] == "learned"]
+    outcomes = {test.outcome for test in mine}
+    if all(test.difference is None for test in mine):
+        verdict = "Nothing is decided"
+    elif len(outcomes) == 1:
+        verdict = {BETTER: "SFG wins", WORSE: "SFG loses"}.get(outcomes.pop(), "No winner")
+    else:
+        verdict = "SFG does not win" if WORSE in outcomes else "SFG wins in part"
+    return f"{verdict}: {'; '.join(map(_against, mine))}."
+
+
+def _against(test: PairedTest) -> str:
+    """Return what a test says, the first one's error minus the second one's."""
+    pair = f"{test.first[1]} against {test.second[1]} ({test.second[0]})"
+    if test.difference is None:
+        return f"{pair}: too few common seeds ({test.seeds}) to tell"
+    found = test.difference
+    words = {BETTER: "better", WORSE: "worse"}.get(test.outcome, "no difference is resolved")
+    ends = f"{difference(test, found.low)} to {difference(test, found.high)}"
+    return f"{pair}: {words}, {difference(test, found.mean)} points of relative error (95 % interval {ends})"
+
+
+def _numbers(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
+    best = comparison.best
+    if not best:
+        return _best_trials(trials)
+    parts = (_number(best[kind]) if kind in best else f"{kind}: no finalist" for kind in KINDS)
+    seeds = sorted({row.seeds for row in best.values()})
+    number = "one seed" if seeds == [1] else f"{'-'.join(map(str, seeds[:: max(len(seeds) - 1, 1)]))} seeds"
+    what = f"test data, {number}" + ("" if seeds == [1] else ", ± half the 95 % interval")
+    return f"{'; '.join(parts)} ({what}; 0 is perfect, 100 a constant prediction)."
+
+
+def _number(row: Row) -> str:
+    return f"{row.kind} {_FORM.interval('', row.error, row.seeds).replace(' ±-', '')} % ({row.name})"
+
+
+def _best_trials(trials: Sequence[FrozenTrial]) -> str:
+    parts = []
+    for kind in KINDS:
+        judged = [
+            (float(trial.user_attrs["relative_error"]), trial)
+            for trial in trials
+            if trial.state is TrialState.COMPLETE
+            and trial.params.get("kind") == kind
+            and "relative_error" in trial.user_attrs
+        ]
+        if judged:
+            error, trial = min(judged, key=lambda pair: pair[0])
+            parts.append(f"{kind} {_FORM.value('', error)} % ({trial.user_attrs.get('name', trial.number)})")
+    if not parts:
+        return "No trial is complete yet."
+    return f"Best trials so far: {'; '.join(parts)} (validation data, one seed, chosen for being low)."
+
+
+def _cost(comparison: Comparison) -> str:
+    sizes = [f"{row.name} {thousands(row.macs)}" for row in comparison.best.values()]
+    spent = [
+        f"{kind} {cost.trials} trials in {duration(cost.seconds)}"
+        for kind, cost in comparison.spent.items()
+        if cost.trials
+    ]
+    parts = []
+    if sizes:
+        parts.append(f"multiply-adds for one image: {', '.join(sizes)}")
+    parts.append(f"search: {', '.join(spent)}" if spent else "no trial is over yet")
+    return _sentence(parts)
+
+
+def _sharing(found: tuple[str, Allocation] | None) -> str:
+    if found is None:
+        return "No learned trial is complete yet."
+    name, allocation = found
+    parts = [layer.shared / layer.num_filters for layer in allocation.layers]
+    first, last = allocation.layers[0], allocation.layers[-1]
+    if len(parts) == 1:
+        return f"{name} shares {_percent(parts[0])} of the filters of its only layer, {first.name}."
+    ends = (
+        f"{_percent(parts[0])} of the filters in the first layer, {first.name}, and {_percent(parts[-1])} in the last"
+    )
+    own = ", ".join(
+        f"{task} {_percent(count / last.num_filters)}"
+        for task, count in zip(allocation.tasks, last.counts, strict=False)
+    )
+    return f"{name} shares {ends}, {last.name}, where the rest goes to {own}: {_trend(parts)}."
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"
+
+
+def _trend(parts: Sequence[float]) -> str:
+    if max(parts) - min(parts) < _LEVEL:
+        return "sharing is about level over depth"
+    correlation = float(spearmanr(range(len(parts)), parts).statistic)
+    if correlation <= -_TREND:
+        return "the task-specific part grows with depth"
+    return "the shared part grows with depth" if correlation >= _TREND else "there is no trend over depth"
+
+
+def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str]:
+    best = comparison.best
+    seeds = min((row.seeds for row in best.values()), default=0)
+    if not best:
+        yield "scores of trials that were chosen for being low are optimistic"
+    elif seeds == 1:
+        yield "a single seed has no interval"
+    elif seeds < FEW_SEEDS:
+        yield f"{seeds} seeds resolve only large differences"
+    tests = [test for test in comparison.tests if test.difference is not None]
+    if len(tests) > 1:
+        yield f"{len(tests)} tests were made and none is corrected for the others"
+    yield from _as_learned(comparison.rows, best)
+    missing = [kind for kind in KINDS if best and kind not in best]
+    if missing:
+        yield f"no finalist is {' or '.join(missing)}"
+    if status is not None:
+        yield from _unfinished(status)
+
+
+def _as_learned(rows: Sequence[Row], best: Mapping[str, Row]) -> Iterator[str]:
+    """Say where the network as it was learned is weaker than its allocation retrained, as it is compared."""
+    if "learned" not in best:
+        return
+    retrained = best["learned"]
+    names = {DERIVED: "derived", MONTE_CARLO: "Monte Carlo"}
+    weaker = [
+        f"{names[row.inference]} {_FORM.value('', row.error.mean)} %"
+        for row in rows
+        if row.trial == retrained.trial and row.inference in names and row.error.mean > retrained.error.mean
+    ]
+    if weaker:
+        retrained_error = _FORM.value("", retrained.error.mean)
+        yield f"as it was learned {retrained.name} is weaker ({', '.join(weaker)}) than retrained ({retrained_error} %)"
+
+
+def _unfinished(status: StudyStatus) -> Iterator[str]:
+    given_up = sum(not failure.retried for failure in status.failures)
+    if given_up:
+        yield f"{given_up} training{'s' if given_up > 1 else ''} failed for good"
+    left = sum(kind.unfinished for kind in status.kinds)
+    if left:
+        yield f"{left} trial{'s are' if left > 1 else ' is'} still to be trained"
+    recorded, wanted = status.finalists
+    if not left and recorded < wanted:
+        yield f"{wanted - recorded} of {wanted} retrainings of finalists are missing"

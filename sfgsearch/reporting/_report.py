@@ -1,0 +1,211 @@
+"""The report of a study: one page that opens without a network, or Markdown with pictures beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.config import Config
+from sfgsearch.errors import ReportError
+from sfgsearch.reporting._comparison import Comparison
+from sfgsearch.reporting._note import NoteLine, escape_markdown
+from sfgsearch.reporting._report_tables import PlainTable, report_tables
+from sfgsearch.reporting._settings import canonical_settings, command, versions
+from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.storage import redact
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HTML, MARKDOWN = ".html", ".md"
+_SUFFIXES = (HTML, MARKDOWN)
+_DPI = 120
+
+_CAPTIONS = {
+    "comparison": "Learned against searched against manual on test data, mean and 95 % interval over seeds.",
+    "pareto": "Quality against cost. Faint: trials on validation data, one seed; strong: finalists on test data.",
+    "allocations": "Every group's part of the filters, by layer; the first layer is on top.",
+    "tuning": "What tuning did, among learned trials only.",
+    "budget": "The best relative error on validation data so far, by training time and by trials.",
+}
+"""By the figure's name, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows.
+
+    Args:
+        study: The study.
+        config: Its file, with what the study was told beyond it.
+        comparison: Its finalists.
+        status: How far it is.
+        note: What was found.
+        allocations: Name and allocation of the best of each kind.
+    """
+
+    study: optuna.Study
+    config: Config
+    comparison: Comparison
+    status: StudyStatus
+    note: Sequence[NoteLine]
+    allocations: Sequence[tuple[str, Allocation]]
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """All but the figures, as templates take it; nothing is escaped yet."""
+        tables = list(report_tables(self.comparison, self.status, self.allocations))
+        return {
+            "title": self.comparison.study,
+            "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "note": list(self.note),
+            "verdicts": self.comparison.verdicts(),
+            "tables": [_redacted(table, self.config.storage) for table in tables],
+            "captions": _CAPTIONS,
+            "settings": canonical_settings(self.config),
+            "versions": versions(),
+            "command": command(self.config),
+            "file": self.config.path.name,
+        }
+
+
+def _redacted(table: PlainTable, url: str) -> PlainTable:
+    """Return a table without what is secret in the URL, which the reason of a failure may quote."""
+    rows = [tuple(redact(cell, url) for cell in row) for row in table.rows]
+    return PlainTable(table.title, table.titles, rows, table.words, table.note)
+
+
+def check_report_path(path: Path) -> None:
+    """Check that a report can be written there, before anything is read.
+
+    Raises:
+        ReportError: If the suffix is none that reports have, or the folder is missing.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ReportError(
+            f"--output {path}: a report is {' or '.join(_SUFFIXES)}, not {path.suffix or 'without suffix'}"
+        )
+    if not path.parent.is_dir():
+        raise ReportError(f"--output {path}: there is no folder {path.parent}; create it first")
+
+
+def write_report(report: Report, path: Path) -> list[Path]:
+    """Write a report; a file that exists is replaced in one step.
+
+    Args:
+        report: What it shows.
+        path: A file that ends in .html, or in .md; the pictures of the latter come into a folder beside it.
+
+    Returns:
+        The files that were written, the report first.
+
+    Raises:
+        ReportError: If the suffix is none of these, or the folder is missing.
+    """
+    check_report_path(path)
+    if path.suffix.lower() == HTML:
+        _write(path, _html(report).encode())
+        return [path]
+    folder = path.with_name(f"{path.stem}_files")
+    folder.mkdir(exist_ok=True)
+    pictures = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in for it
+        for name, figure in _figures(report, "matplotlib").items():
+            pictures[name] = folder / f"{name}.png"
+            _write_with(pictures[name], partial(figure.savefig, format="png", dpi=_DPI))
+    _write(path, _markdown(report, {name: f"{folder.name}/{file.name}" for name, file in pictures.items()}).encode())
+    return [path, *pictures.values()]
+
+
+def _figures(report: Report, backend: str) -> dict[str, Any]:
+    """Draw all figures, with plotly or matplotlib."""
+    draw = _backend(backend)
+    study, comparison = report.study, report.comparison
+    return {
+        "comparison": draw.plot_comparison(comparison),
+        "pareto": draw.plot_pareto(study, comparison),
+        "allocations": draw.plot_best_allocations(study, comparison),
+        "tuning": draw.plot_tuning_importances(study),
+        "budget": draw.plot_budget(study),
+    }
+
+
+def _backend(name: str) -> ModuleType:
+    import sfgsearch.visualization
+    import sfgsearch.visualization.matplotlib
+
+    return sfgsearch.visualization.matplotlib if name == "matplotlib" else sfgsearch.visualization
+
+
+def _html(report: Report) -> str:
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    drawn = {
+        name: Markup(
+            figure.to_html(
+                full_html=False,
+                include_plotlyjs=False,
+                div_id=f"figure-{name}",
+                config={"displaylogo": False, "responsive": True},
+            )
+        )
+        for name, figure in _figures(report, "plotly").items()
+    }
+    template = _templates(autoescape=True).get_template("report.html.jinja")
+    text: str = template.render(figures=drawn, plotly=Markup(get_plotlyjs()), **report.words)
+    return text
+
+
+def _markdown(report: Report, pictures: dict[str, str]) -> str:
+    templates = _templates(autoescape=False)  # Markdown has an escape of its own
+    templates.filters["text"] = escape_markdown
+    words = report.words
+    longest = max(map(len, re.findall("`+", words["settings"])), default=0)
+    fence = "`" * max(longest + 1, 3)  # longer than what the settings hold
+    text: str = templates.get_template("report.md.jinja").render(pictures=pictures, fence=fence, **words)
+    return text
+
+
+def _templates(*, autoescape: bool) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("sfgsearch.reporting"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    _write_with(path, lambda file: file.write(content))
+
+
+def _write_with(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file beside its place, then put it there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # temporary files are their owner's alone
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

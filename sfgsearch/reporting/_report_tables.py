@@ -1,0 +1,118 @@
+"""The tables of a report, as plain text that either format lays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.reporting._comparison import Comparison
+from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, quantity_name, thousands
+from sfgsearch.reporting._paired import CAVEAT
+from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.reporting._status_tables import duration
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table.
+
+    Args:
+        title: What it shows.
+        titles: Of its columns.
+        rows: Cells as text, as many as titles.
+        words: How many columns, from the left, hold words; the others hold numbers.
+        note: What to know when reading it.
+    """
+
+    title: str
+    titles: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    words: int = 1
+    note: str = ""
+
+
+def report_tables(
+    comparison: Comparison, status: StudyStatus, allocations: Sequence[tuple[str, Allocation]]
+) -> Iterator[PlainTable]:
+    """Yield the tables of a report: finalists, tests between kinds, allocations by layer, trials, failures.
+
+    Args:
+        comparison: The finalists; without any there is no table of them.
+        status: How far the study is.
+        allocations: Name and allocation of the best of each kind.
+    """
+    if comparison.rows:
+        yield _finalists(comparison)
+    if comparison.tests:
+        yield PlainTable(
+            "The best of each kind against each other",
+            ("pair", *TEST_TITLES),
+            [(test.pair, *cells_of_test(test)) for test in comparison.tests],
+            words=7,
+            note=f"Test data; the first one's value minus the second one's. {CAVEAT}",
+        )
+    if allocations:
+        yield _allocations(allocations)
+    yield _trials(comparison, status)
+    if status.failures:
+        yield PlainTable(
+            "Failures",
+            ("job", "what", "reason", "then"),
+            [
+                (failure.job, failure.name, failure.reason, "tried again" if failure.retried else "given up")
+                for failure in status.failures
+            ],
+            words=4,
+        )
+
+
+def _finalists(comparison: Comparison) -> PlainTable:
+    first = comparison.rows[0]
+    form, keys = MetricFormat(first.units), first.headline
+    rows = [
+        (
+            row.kind,
+            row.name,
+            str(row.seeds),
+            *(form.interval(key, row.metrics[key], row.seeds) if key in row.metrics else "-" for key in keys),
+            form.interval("", row.error, row.seeds),
+            thousands(row.parameters),
+            thousands(row.macs),
+        )
+        for row in comparison.rows
+    ]
+    titles = [", ".join(filter(None, (quantity_name(key), form.unit(key)))) for key in keys]
+    return PlainTable(
+        "Finalists on test data",
+        ("kind", "name", "seeds", *titles, "relative error, %", "parameters", "multiply-adds"),
+        rows,
+        words=2,
+        note="Mean ± half the 95 % interval over seeds. Relative error: 0 perfect, 100 a constant prediction. "
+        "Kinds are compared by allocations retrained from scratch; derived and Monte Carlo are the network as it was "
+        "learned.",
+    )
+
+
+def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> PlainTable:
+    groups = allocations[0][1].groups
+    layers = allocations[0][1].layers
+    rows = [
+        (layer.name, *(" / ".join(map(str, allocation.layers[index].counts)) for _, allocation in allocations))
+        for index, layer in enumerate(layers)
+    ]
+    return PlainTable(
+        "Filters of the best of each kind by layer",
+        ("layer", *(name for name, _ in allocations)),
+        rows,
+        note=f"Filters of {' / '.join(groups)}.",
+    )
+
+
+def _trials(comparison: Comparison, status: StudyStatus) -> PlainTable:
+    rows = []
+    for kind in status.kinds:
+        spent = comparison.spent[kind.kind]
+        counts = (kind.quota, kind.complete, kind.pruned, kind.unfinished, kind.failed)
+        rows.append((kind.kind, *map(str, counts), duration(spent.seconds)))
+    return PlainTable("Trials", ("kind", "quota", "complete", "pruned", "unfinished", "failed", "training time"), rows)

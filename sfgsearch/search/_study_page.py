@@ -1,0 +1,138 @@
+"""The study's page in optuna-dashboard: graphs and a note that follow the study.
+
+Both stand in the study's system attributes, cut into pieces of 2,045 characters under keys that stay the same, so that
+saving them again replaces them. What has not changed is not written, for each piece is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from sfgsearch.config import Config
+from sfgsearch.errors import StudyError
+from sfgsearch.reporting._note import note_markdown
+from sfgsearch.search._study import engine_of
+from sfgsearch.search._study_review import StudyReview, review_study
+from sfgsearch.storage import database_lock
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+STATE = "sfgsearch:review"
+"""System attribute of a study: when its page was refreshed last, in seconds since 1970, and what was written then."""
+
+GRAPHS = ("comparison", "pareto", "allocations", "tuning", "budget")
+"""The graphs on a study's page; optuna-dashboard knows them by these names after ``sfgsearch-``."""
+
+INTERVAL = 30.0
+"""Seconds between refreshes while a study goes on."""
+
+_PATIENCE = 20.0
+_SLICES = 2
+
+_logger = logging.getLogger(__name__)
+
+
+def refresh_study_review(study: optuna.Study, config: Config, *, interval: float = INTERVAL) -> bool:
+    """Bring the graphs and the note on a study's page in optuna-dashboard up to date.
+
+    Whoever finishes a trial may call this: of all workers together at most one in so many seconds does anything, and
+    what fails costs a warning in the log, not the caller. A note that people have changed is left as it is; what they
+    wrote below ours stays there.
+
+    Args:
+        study: The study.
+        config: Its file.
+        interval: Seconds that must have gone by since the last time, whoever it was; 0 to refresh in any case.
+
+    Returns:
+        Whether the page was refreshed.
+    """
+    try:
+        if not _is_due(_state(study), interval):
+            return False
+        with _lock(study, _PATIENCE if interval == 0 else 0.0):
+            state = _state(study)
+            if not _is_due(state, interval):
+                return False
+            _remember(study, state | {"at": time.time()})
+            _refresh(study, review_study(study, config), state)
+        return True
+    except StudyError:  # another worker is at it
+        return False
+    except Exception as error:  # a page is worth no trial
+        _logger.warning("%s: its page was not refreshed: %s: %s", study.study_name, type(error).__name__, error)
+        return False
+
+
+def study_graphs(study: optuna.Study, review: StudyReview) -> dict[str, go.Figure]:
+    """Return the graphs of a study's page, sized for it, by their names in :data:`GRAPHS`."""
+    from sfgsearch import visualization
+    from sfgsearch.visualization._study_layout import CARD
+    from sfgsearch.visualization.data._comparison import one_metric_each
+
+    comparison = review.comparison
+    return {
+        "comparison": visualization.plot_comparison(comparison, metrics=one_metric_each(comparison), size=CARD),
+        "pareto": visualization.plot_pareto(study, comparison, size=CARD),
+        "allocations": visualization.plot_best_allocations(study, comparison, size=CARD),
+        "tuning": visualization.plot_tuning_importances(study, slices=_SLICES, size=CARD),
+        "budget": visualization.plot_budget(study, size=CARD),
+    }
+
+
+def _state(study: optuna.Study) -> dict[str, Any]:
+    found = study._storage.get_study_system_attrs(study._study_id).get(STATE)
+    return json.loads(found) if isinstance(found, str) else {}
+
+
+def _remember(study: optuna.Study, state: dict[str, Any]) -> None:
+    study._storage.set_study_system_attr(study._study_id, STATE, json.dumps(state))
+
+
+def _is_due(state: dict[str, Any], interval: float) -> bool:
+    """Tell whether so much time has gone by; also where another machine's clock was far ahead."""
+    return not 0 <= time.time() - state.get("at", 0.0) < interval
+
+
+def _lock(study: optuna.Study, patience: float) -> AbstractContextManager[None]:
+    """Exclude other processes from refreshing the page, where there can be others.
+
+    Raises:
+        StudyError: On entering, if another one does it for longer than one would wait.
+    """
+    engine = engine_of(study._storage)
+    return nullcontext() if engine is None else database_lock(engine, f"page of {study.study_name}", timeout=patience)
+
+
+def _refresh(study: optuna.Study, review: StudyReview, state: dict[str, Any]) -> None:
+    from optuna_dashboard import save_plotly_graph_object
+
+    prints = dict(state.get("prints", {}))
+    for name, figure in study_graphs(study, review).items():
+        text = hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]
+        if prints.get(name) != text:
+            save_plotly_graph_object(study, figure, graph_object_id=f"sfgsearch-{name}")
+            prints[name] = text
+    note = _save_note(study, note_markdown(review.note), state.get("note", ""))
+    _remember(study, {"at": time.time(), "prints": prints, "note": note})
+
+
+def _save_note(study: optuna.Study, note: str, before: str) -> str:
+    """Write a note in the place of the one before, unless people changed that; return what stands there of ours."""
+    from optuna_dashboard import save_note
+    from optuna_dashboard._note import get_note_from_system_attrs
+
+    present = get_note_from_system_attrs(study._storage.get_study_system_attrs(study._study_id), None)["body"]
+    if not present.startswith(before) or (present and not before):
+        return before
+    if note != before:
+        save_note(study, note + present[len(before) :])
+    return note

@@ -1,0 +1,111 @@
+"""Finalists side by side, drawn with plotly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sfgsearch.reporting import Comparison
+from sfgsearch.visualization._study_layout import (
+    PAGE,
+    FigureSize,
+    Frame,
+    axis,
+    empty,
+    label_width,
+    plain,
+    rounded,
+)
+from sfgsearch.visualization._study_marks import MARKS, heading, mark, shortened
+from sfgsearch.visualization.data._comparison import MetricPanel, MetricPoint, comparison_panels
+
+COLUMNS = 3
+_ROW, _GAP, _TIGHT_GAP = 24, 90, 66
+
+
+def plot_comparison(
+    comparison: Comparison, *, metrics: Sequence[str] | None = None, size: FigureSize = PAGE
+) -> go.Figure:
+    """Plot finalists against each other: the relative error and the tasks' main metrics, with 95 % intervals.
+
+    Learned finalists have up to three marks: filled, their allocation retrained from scratch, which is what kinds are
+    compared by; hollow, the derived network as it was learned; dotted, its Monte-Carlo prediction.
+
+    Args:
+        comparison: What :func:`sfgsearch.reporting.compare` returns.
+        metrics: Keys ``"<task>/<metric>"`` to show instead of the main ones.
+        size: Where it is shown.
+
+    Returns:
+        A plotly figure with one panel per metric.
+    """
+    what = "finalists on test data" if size.is_tight else "finalists on test data, mean and 95 % interval over seeds"
+    title = heading(comparison.study, what)
+    panels = comparison_panels(comparison, metrics)
+    if not panels:
+        return empty(title, "No finalist yet", size)
+    names = [point.name for point in panels[0].points]
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    legend = [mark(*pair).label for pair in _used(panels[0].points)]
+    frame = Frame(title, size, legend=legend, left=label_width(names), top=40)
+    gap = _TIGHT_GAP if size.is_tight else _GAP
+    wanted = rows * (_ROW * len(names) + 16) + (rows - 1) * gap
+    figure = make_subplots(
+        rows,
+        columns,
+        subplot_titles=[_panel_title(panel, size) for panel in panels],
+        horizontal_spacing=0.05,
+        vertical_spacing=gap / frame.inner(wanted) if rows > 1 else 0,
+    )
+    for index, panel in enumerate(panels):
+        _draw(figure, panel, names, index // columns + 1, index % columns + 1, is_first=index == 0)
+    per_row = ((frame.inner(wanted) - (rows - 1) * gap) / rows) / len(names)
+    figure.update_yaxes(tickfont_size=min(max(math.floor(per_row) - 1, 7), 12))
+    figure.update_annotations(font_size=12)
+    return frame.around(figure, wanted)
+
+
+def _panel_title(panel: MetricPanel, size: FigureSize) -> str:
+    """Return the quantity in bold, and below it unit and direction."""
+    width = (size.width - 160) // COLUMNS // 7
+    return f"<b>{plain(shortened(panel.title, width))}</b><br>{plain(shortened(panel.axis, width + 6))}"
+
+
+def _used(points: Sequence[MetricPoint]) -> list[tuple[str, str]]:
+    present = {(point.kind, point.inference) for point in points}
+    return [pair for pair in MARKS if pair in present]
+
+
+def _draw(figure: go.Figure, panel: MetricPanel, names: list[str], row: int, column: int, *, is_first: bool) -> None:
+    for pair in _used(panel.points):
+        points = [point for point in panel.points if (point.kind, point.inference) == pair]
+        style = mark(*pair)
+        figure.add_scatter(
+            x=rounded(point.mean for point in points),
+            y=[names.index(point.name) for point in points],
+            error_x={"type": "data", "array": rounded(point.high - point.mean for point in points)}
+            | {"color": style.colour, "thickness": 1.5, "width": 4},
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.symbol, "size": 10, "line": {"width": 1.5}},
+            name=style.label,
+            legendgroup=style.label,
+            showlegend=is_first,
+            text=[f"{plain(point.name)}, {point.seeds} seeds" for point in points],
+            hovertemplate="%{text}<br>%{x:.4g} ± %{error_x.array:.2g} " + plain(panel.unit) + "<extra></extra>",
+            row=row,
+            col=column,
+        )
+    figure.update_xaxes(axis(nticks=5), row=row, col=column)
+    figure.update_yaxes(
+        axis(
+            tickvals=list(range(len(names))),
+            ticktext=[plain(name) for name in names] if column == 1 else [""] * len(names),
+            range=[len(names) - 0.4, -0.6],
+        ),
+        row=row,
+        col=column,
+    )

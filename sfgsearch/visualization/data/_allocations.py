@@ -1,0 +1,81 @@
+"""The allocations of the best of each kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import optuna
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.reporting import Comparison
+from sfgsearch.reporting._formats import thousands
+from sfgsearch.visualization.data._trials import KINDS, allocation_of, error_of, kind_of, name_of
+
+
+@dataclass(frozen=True)
+class BestAllocation:
+    """The best trial of a kind and how it shares.
+
+    Args:
+        kind: The kind.
+        name: What the trial is called.
+        trial: Its number.
+        error: Its relative error: the finalist's on the test split, or the trial's own on the validation split.
+        is_tested: Whether it is the finalist's.
+        macs: Multiply-adds for one image.
+        allocation: Its allocation.
+    """
+
+    kind: str
+    name: str
+    trial: int
+    error: float
+    is_tested: bool
+    macs: int
+    allocation: Allocation
+
+    @property
+    def caption(self) -> tuple[str, str, str]:
+        """What stands over its panel besides the kind: name, error and cost."""
+        return self.name, f"error {100 * self.error:.1f} %", f"{thousands(self.macs)} multiply-adds"
+
+    @property
+    def shares(self) -> list[list[float]]:
+        """Per layer in depth order, every group's part of the filters; the parts of a layer sum to one."""
+        return [
+            [count / layer.num_filters if layer.num_filters else 0.0 for count in layer.counts]
+            for layer in self.allocation.layers
+        ]
+
+
+def best_allocations(study: optuna.Study, comparison: Comparison | None = None) -> list[BestAllocation]:
+    """Return the best of each kind: that of the comparison, or the trial with the lowest relative error.
+
+    Args:
+        study: The study, in any storage.
+        comparison: Its finalists, where there are any.
+    """
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    rows = comparison.best if comparison else {}
+    found = []
+    for kind in KINDS:
+        row = rows.get(kind)
+        if row is not None and row.trial in trials:
+            trial, error = trials[row.trial], row.error.mean
+        else:
+            row = None
+            judged = [
+                (value, trial.number)
+                for trial in trials.values()
+                if kind_of(trial) == kind and (value := error_of(trial)) is not None
+            ]
+            if not judged:
+                continue
+            error, number = min(judged)
+            trial = trials[number]
+        allocation = allocation_of(trial)
+        if allocation is None:
+            continue
+        macs = row.macs if row is not None else int(trial.user_attrs.get("macs", 0))
+        found.append(BestAllocation(kind, name_of(trial), trial.number, error, row is not None, macs, allocation))
+    return found

@@ -1,0 +1,39 @@
+"""What figures read from trials: attributes that every trial of sfgsearch carries, in any Optuna storage."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sfgsearch.allocation import Allocation
+
+KINDS = ("learned", "searched", "manual")
+
+
+def kind_of(trial: FrozenTrial) -> str:
+    """Return how a trial's allocation came about; a question mark for trials that are not ours."""
+    return str(trial.params.get("kind", "?"))
+
+
+def name_of(trial: FrozenTrial) -> str:
+    """Return what a trial is called."""
+    return str(trial.user_attrs.get("name", f"trial {trial.number}"))
+
+
+def error_of(trial: FrozenTrial) -> float | None:
+    """Return the mean relative error on the validation split; None for trials that did not come to their end."""
+    value = trial.user_attrs.get("relative_error")
+    if trial.state is not TrialState.COMPLETE or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def allocation_of(trial: FrozenTrial) -> Allocation | None:
+    """Return the allocation of a trial, where it has one."""
+    text = trial.user_attrs.get("allocation")
+    if text is None:
+        return None
+    data = json.loads(text)
+    return Allocation.from_json({"groups": data["groups"], "layers": data["layers"]})

@@ -1,0 +1,84 @@
+"""What tuning learned trials did, drawn with matplotlib."""
+
+from __future__ import annotations
+
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sfgsearch.visualization._study_marks import heading, mark
+from sfgsearch.visualization.data._scales import spans_decades
+from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
+from sfgsearch.visualization.matplotlib._study_axes import empty, literal, name_rows, new_figure, scale_axis, tidy
+
+_COLUMNS = 3
+_BAR, _SLICE, _REMARK = 0.24, 2.0, 0.3
+
+
+def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None) -> Figure:
+    """Plot what tuning temperature, KL weight, prior and the like did, over learned trials alone.
+
+    The twin of :func:`sfgsearch.visualization.plot_tuning_importances`.
+
+    Args:
+        study: The study, in any storage.
+        slices: How many parameters to show below, the most important ones; all if None.
+
+    Returns:
+        A matplotlib figure.
+    """
+    found = tuning(study)
+    title = heading(study.study_name, "what tuning did among learned trials")
+    shown = found.slices[:slices]
+    if not shown:
+        return empty(title, found.remark)
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    bars = 0.7 + _BAR * len(found.importances) if found.importances else _REMARK
+    figure = new_figure(title, 0.4 + bars + _SLICE * rows)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[bars, *[_SLICE] * rows])
+    _draw_importances(figure.add_subplot(grid[0, :]), found)
+    errors = [100 * error for one in shown for error in one.errors]
+    for index, one in enumerate(shown):
+        axes = figure.add_subplot(grid[index // columns + 1, index % columns])
+        _draw_slice(axes, one)
+        scale_axis(axes, "y", errors, is_log=spans_decades(errors))
+        axes.set_ylim(min(errors) / 1.1, max(errors) * 1.1)
+        if index % columns:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("relative error, %", fontsize=8)
+    return figure
+
+
+def _draw_importances(axes: Axes, found: Tuning) -> None:
+    if not found.importances:
+        axes.set_axis_off()
+        axes.text(0, 1, literal(found.remark), transform=axes.transAxes, va="top", color="#666666", fontsize=9)
+        return
+    tidy(axes, grid="x")
+    values = [100 * value for value in found.importances.values()]
+    axes.barh(range(len(values)), values, color=mark("learned").colour)
+    name_rows(axes, list(found.importances))
+    axes.set_xlabel(f"importance, % ({found.remark})", fontsize=8)
+
+
+def _draw_slice(axes: Axes, one: ParameterSlice) -> None:
+    tidy(axes)
+    style, categories = mark("learned"), one.categories
+    x = [categories.index(value) for value in one.values] if one.is_category else list(one.values)
+    axes.plot(
+        x,
+        [100 * error for error in one.errors],
+        color=style.colour,
+        marker=style.marker,
+        markersize=5,
+        alpha=0.6,
+        linestyle="none",
+    )
+    if one.is_category:
+        axes.set_xticks(range(len(categories)), [literal(word) for word in categories])
+        axes.set_xlim(-0.5, len(categories) - 0.5)
+    else:
+        scale_axis(axes, "x", x, is_log=one.is_log)
+    axes.set_xlabel(literal(one.name), fontsize=8)

@@ -1,0 +1,157 @@
+"""Figures of whole studies: they hold the numbers that were put in, in both drawing libraries."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from made_up_studies import make_study
+from matplotlib import colors, pyplot
+from matplotlib.container import BarContainer, ErrorbarContainer
+
+from sfgsearch import visualization
+from sfgsearch.visualization import matplotlib as twins
+from sfgsearch.visualization._colours import KINDS, group_colours
+from sfgsearch.visualization._study_layout import CARD, plain, rounded
+
+ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.34], "manual": [0.2, 0.4]}
+SIZES = [(1, 4), (2, 4), (3, 30), (5, 30)]
+
+
+def draw_all(library, made):
+    study, comparison = made.study, made.comparison
+    return {
+        "comparison": library.plot_comparison(comparison),
+        "pareto": library.plot_pareto(study, comparison),
+        "allocations": library.plot_best_allocations(study, comparison),
+        "tuning": library.plot_tuning_importances(study),
+        "budget": library.plot_budget(study),
+    }
+
+
+def test_both_libraries_have_the_same_study_figures():
+    studies = [name for name in visualization.__all__ if name in draw_names()]
+    assert set(studies) == draw_names()
+    assert draw_names() <= set(twins.__all__)
+
+
+def draw_names():
+    return {"plot_comparison", "plot_pareto", "plot_best_allocations", "plot_tuning_importances", "plot_budget"}
+
+
+@pytest.mark.parametrize(("tasks", "layers"), SIZES)
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_every_figure_is_drawn(tasks, layers, is_complete):
+    made = make_study(ERRORS if is_complete else {}, tasks=tasks, layers=layers, trials=12, relearned=0.02)
+    for name, figure in draw_all(visualization, made).items():
+        data = json.loads(figure.to_json())
+        assert data["layout"]["title"]["text"].startswith("demo: "), name
+        assert "bdata" not in figure.to_json(), "the dashboard's plotly reads lists for sure"
+        assert len(figure.to_json()) < 60_000, name
+    for name, figure in draw_all(twins, made).items():
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=40)
+        assert picture.getvalue().startswith(b"\x89PNG"), name
+    assert not pyplot.get_fignums(), "pyplot knows nothing of them"
+
+
+def test_an_empty_study_says_so_in_every_figure():
+    made = make_study({}, trials=0)
+    for figure in draw_all(visualization, made).values():
+        assert not figure.data
+        assert any(word in figure.layout.annotations[0].text for word in ("No ", "none"))
+    for figure in draw_all(twins, made).values():
+        assert any("No " in text.get_text() for text in figure.texts)
+
+
+def test_the_comparison_shows_means_and_intervals():
+    made = make_study(ERRORS, relearned=0.1)
+    figure = visualization.plot_comparison(made.comparison)
+    errors = {trace.name: trace for trace in figure.data if trace.xaxis == "x"}
+    assert list(errors) == ["learned", "learned, derived", "learned, Monte Carlo", "searched", "manual"]
+    row = next(row for row in made.comparison.rows if row.kind == "searched")
+    assert errors["searched"].x == (32,)
+    assert errors["searched"].error_x.array[0] == pytest.approx(100 * row.error.half_width, rel=1e-3)
+    assert errors["learned"].marker.color == KINDS["learned"]
+    assert [trace.showlegend for trace in figure.data].count(True) == 5
+    panel = twins.plot_comparison(made.comparison).axes[0]
+    drawn = [one.lines[0].get_xydata()[0] for one in panel.containers if isinstance(one, ErrorbarContainer)]
+    np.testing.assert_allclose([point[0] for point in drawn], [15, 25, 25, 32, 30])
+    assert [point[1] for point in drawn] == [0, 1, 2, 3, 4]
+    assert panel.get_yticklabels()[0].get_text() == "learned-3"
+
+
+def test_the_same_panels_stand_in_both_libraries():
+    made = make_study(ERRORS, tasks=5)
+    titles = [f"task_{index} {'accuracy' if index % 2 == 0 else 'mae'}" for index in range(5)]
+    shown = [note.text for note in visualization.plot_comparison(made.comparison).layout.annotations]
+    assert [text.split("<br>")[0] for text in shown] == [f"<b>{title}</b>" for title in ("relative error", *titles)]
+    twin = twins.plot_comparison(made.comparison)
+    assert [axes.get_title() for axes in twin.axes[:6]] == ["relative error", *titles]
+    only = visualization.plot_comparison(made.comparison, metrics=["task_1/mae"], size=CARD)
+    assert len(only.layout.annotations) == 2
+    assert only.layout.height == 450
+
+
+def test_the_pareto_figure_shows_trials_finalists_and_front():
+    made = make_study(ERRORS, trials=20)
+    figure = visualization.plot_pareto(made.study, made.comparison)
+    by_name = {trace.name: trace for trace in figure.data}
+    assert len(by_name["learned trials"].x) == 20
+    assert by_name["learned trials"].marker.opacity < 0.5
+    assert by_name["learned"].y == (15,)
+    assert by_name["learned"].error_y.array[0] > 0
+    assert figure.layout.xaxis.type == "log", "20 trials from 1k to 60k multiply-adds"
+    axes = twins.plot_pareto(made.study, made.comparison).axes[0]
+    assert axes.get_xscale() == "log"
+    trials = next(line for line in axes.lines if line.get_label() == "learned trials")
+    np.testing.assert_allclose(trials.get_ydata(), by_name["learned trials"].y, rtol=1e-4)
+
+
+def test_allocations_show_every_groups_part_in_the_groups_colour():
+    made = make_study(ERRORS, tasks=3, layers=30)
+    figure = visualization.plot_best_allocations(made.study, made.comparison)
+    allocation = json.loads(made.study.trials[3].user_attrs["allocation"])
+    colours = group_colours(["task_0", "task_1", "task_2"])
+    assert len(figure.data) == 3 * 4
+    for index, trace in enumerate(figure.data[:4]):
+        counts = [layer["counts"][index] for layer in allocation["layers"]]
+        assert trace.x == pytest.approx([100 * count / 8 for count in counts])
+        assert trace.marker.color == colours[trace.name]
+    assert figure.layout.yaxis.ticktext == tuple(f"conv{index + 1}" for index in range(30))
+    assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1], "the first layer is on top"
+    low = visualization.plot_best_allocations(made.study, made.comparison, size=CARD)
+    assert len(low.layout.yaxis.ticktext) < 30, "names that would overlap are left out"
+    panel = twins.plot_best_allocations(made.study, made.comparison).axes[0]
+    bars = [one for one in panel.containers if isinstance(one, BarContainer)]
+    for bar, trace in zip(bars, figure.data, strict=False):
+        np.testing.assert_allclose([patch.get_width() for patch in bar], trace.x, rtol=1e-4)
+        assert colors.to_hex(bar.patches[0].get_facecolor()) == trace.marker.color
+
+
+def test_the_budget_ends_where_the_kinds_budget_ends():
+    made = make_study({}, trials=8)
+    figure = visualization.plot_budget(made.study)
+    time = next(trace for trace in figure.data if trace.name == "learned")
+    assert time.x[-1] == pytest.approx(80), "eight trials of ten seconds"
+    assert list(time.y) == sorted(time.y, reverse=True)
+    number = next(trace for trace in figure.data if trace.name == "learned" and trace.xaxis == "x2")
+    assert number.x[-1] == 8
+    axes = twins.plot_budget(made.study).axes[1]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), number.x)
+
+
+def test_names_are_shown_as_they_are_written():
+    name = "<b>a</b> $x$ <script>"
+    made = make_study(ERRORS, name=name)
+    assert plain(name) == "&lt;b&gt;a&lt;/b&gt; $x$ &lt;script&gt;"
+    for figure in draw_all(visualization, made).values():
+        assert figure.layout.title.text.startswith(plain(name))
+        assert "<script>" not in figure.to_json()
+    figure = twins.plot_budget(made.study)
+    figure.savefig(io.BytesIO())
+    assert figure.get_suptitle().startswith("<b>a</b> \\$x\\$ <script>")
+
+
+def test_what_is_not_finite_is_left_out():
+    assert rounded([1.234567, float("inf"), float("nan")]) == [1.2346, None, None]
