@@ -227,13 +227,14 @@ def _returns(legs):
 
 def outcomes(study):
     """Return what every trial came to, bit for bit: parameters, value, metrics and allocation."""
-    kept = ("name", "relative_error", "parameters", "macs", "allocation", "seed")
+    kept = ("name", "relative_error", "parameters", "macs", "seed")
     return {
         trial.number: (
             trial.params,
             trial.values,
             trial.intermediate_values,
             {key: value for key, value in trial.user_attrs.items() if key in kept or key.startswith("validation/")},
+            trial.system_attrs["sfgsearch:allocation"],
         )
         for trial in study.get_trials(deepcopy=False)
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Container
 from dataclasses import fields
@@ -18,7 +17,7 @@ from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, next_manual
+from sfgsearch.search._queue import ALLOCATION, FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.storage import is_outage, outlast
@@ -164,7 +163,10 @@ class Objective:
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
     def _describe(self, trial: BaseTrial, trained: Trained) -> None:
-        """Set the short attributes that the dashboard shows."""
+        """Set the short attributes that the dashboard shows, and the allocation as one that it does not.
+
+        A long text among them would make its pages many times wider than the screen.
+        """
         complexity = trained.system.complexity()
         attributes = {
             "seed": trained.seed,
@@ -173,13 +175,12 @@ class Objective:
             "training_seconds": round(trained.seconds, 3),
             "relative_error": trained.scores["validation"],
             **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
-            "allocation": json.dumps({"version": 1, **trained.system.allocation().to_dict()}),
         }
-        repairs = trained.system.repairs()
-        if repairs:
-            attributes[REPAIRS] = "; ".join(repairs)
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
+        described = {"version": 1, **trained.system.allocation().to_dict(), "repairs": list(trained.system.repairs())}
+        if isinstance(trial, optuna.Trial):
+            trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
 
     def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None) -> None:
         if not isinstance(trial, optuna.Trial):

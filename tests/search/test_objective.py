@@ -95,7 +95,14 @@ def test_trial_attributes_are_few_and_short(run):
     created = run(n_trials=1)
     attributes = created.trials[0].user_attrs
     assert len(attributes) <= 20
-    assert Allocation.from_json({k: v for k, v in json.loads(attributes["allocation"]).items() if k != "version"})
+    assert all(len(str(value)) < 40 for value in attributes.values()), "a long one would widen the dashboard's pages"
+
+
+def test_a_trial_keeps_its_allocation_out_of_sight_of_the_dashboard(run):
+    created = run(n_trials=1)
+    kept = dict(created.trials[0].system_attrs["sfgsearch:allocation"])
+    assert (kept.pop("version"), kept.pop("repairs")) == (1, [])
+    assert Allocation.from_json(kept) == records_of(created).all("trial")[0].allocation
 
 
 def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
@@ -167,7 +174,7 @@ def test_extreme_proportions_train(study):
         plain.enqueue_trial({"kind": "searched", **dict(zip(names, corner, strict=True))})
     plain.optimize(Objective(config), n_trials=4)
     assert [trial.state.name for trial in plain.trials] == ["COMPLETE"] * 4
-    assert "shared filters would read nothing" in plain.trials[1].user_attrs["repairs"]
+    assert "shared filters would read nothing" in plain.trials[1].system_attrs["sfgsearch:allocation"]["repairs"][0]
 
 
 class PruneAll(optuna.pruners.BasePruner):
