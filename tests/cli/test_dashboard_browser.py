@@ -13,10 +13,12 @@ selenium = pytest.importorskip("selenium", reason="needs selenium: pip install '
 
 from selenium import webdriver  # noqa: E402 - after the skip
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "output" / "screenshots"
+WINDOW = 1400, 1100
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -25,7 +27,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--window-size=1400,1100",
 ]
 
 
@@ -41,6 +42,7 @@ class Reader:
         self.driver, self.address = driver, address
 
     def open(self, page=""):
+        self.driver.set_window_size(*WINDOW)
         self.driver.get(f"{self.address}{page}")
 
     def wait(self, condition, what):
@@ -60,7 +62,7 @@ class Reader:
     def picture(self, name):
         """Take a picture of the whole page."""
         height = self.driver.execute_script("return document.documentElement.scrollHeight")
-        self.driver.set_window_size(1400, max(min(height, 6000), 1100))
+        self.driver.set_window_size(WINDOW[0], max(min(height, 6000), WINDOW[1]))
         self.driver.execute_script("window.dispatchEvent(new Event('resize'))")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
@@ -125,6 +127,7 @@ def test_trials_can_be_filtered_by_kind(reader):
         )
     reader.wait(lambda: set(column_of(reader, "Param kind")) == {"learned"}, "table of learned trials alone")
     assert len(column_of(reader, "Param kind")) == 4
+    reader.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     reader.picture("trials-learned")
 
 
