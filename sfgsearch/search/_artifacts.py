@@ -113,6 +113,25 @@ def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
         yield file
 
 
+def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> bytes | None:
+    """Return the content of a trial's artifact; None if it has none of that name, or the file is gone.
+
+    Args:
+        study: The study.
+        number: The trial's number.
+        name: The file's name in Optuna.
+        folder: The artifact folder.
+    """
+    trial = next((trial for trial in study.get_trials(deepcopy=False) if trial.number == number), None)
+    found = get_all_artifact_meta(trial, storage=study._storage) if trial else []
+    ids = [meta.artifact_id for meta in found if meta.filename == name]
+    try:
+        with FileSystemArtifactStore(folder).open_reader(ids[0]) as content:
+            return content.read()
+    except (IndexError, ArtifactNotFound):
+        return None
+
+
 def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileSystemArtifactStore) -> None:
     """Attach losses, metrics, mean probabilities and entropies per epoch, as JSON."""
     with tempfile.TemporaryDirectory() as temporary:

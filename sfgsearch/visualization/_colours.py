@@ -13,6 +13,9 @@ SHARED = "#8c8c8c"
 
 _TASKS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 
+_BRIGHT = 150
+"""Grey level, of 255, from which letters are dark."""
+
 KINDS: Mapping[str, str] = MappingProxyType({"learned": "#882255", "searched": "#117733", "manual": "#5566aa"})
 """The colour of each kind."""
 
@@ -32,3 +35,9 @@ def task_colours(tasks: Sequence[str]) -> dict[str, str]:
 def group_colours(tasks: Sequence[str]) -> dict[str, str]:
     """Return the colour of every group: the tasks in order, then ``"shared"``."""
     return {**task_colours(tasks), "shared": SHARED}
+
+
+def ink_on(colour: str) -> str:
+    """Return the colour of letters that can be read on a colour, both as ``#rrggbb``."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return "#222222" if 0.3 * red + 0.59 * green + 0.11 * blue > _BRIGHT else "#ffffff"
