@@ -33,7 +33,8 @@ def sharing_sentence(name: str, allocation: Allocation) -> str:
         f"{task} {_percent(count / last.num_filters)}"
         for task, count in zip(allocation.tasks, last.counts, strict=False)
     )
-    return f"{name} shares {ends}, {last.name}, where the rest goes to {own}: {_trend(parts)}."
+    rest = f", where the rest goes to {own}" if last.shared < last.num_filters else ""
+    return f"{name} shares {ends}, {last.name}{rest}: {_trend(parts)}."
 
 
 def shared_parts(allocation: Allocation) -> list[float]:

@@ -39,5 +39,14 @@ def group_colours(tasks: Sequence[str]) -> dict[str, str]:
 
 def ink_on(colour: str) -> str:
     """Return the colour of letters that can be read on a colour, both as ``#rrggbb``."""
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    red, green, blue = _channels(colour)
     return "#222222" if 0.3 * red + 0.59 * green + 0.11 * blue > _BRIGHT else "#ffffff"
+
+
+def on_white(colour: str, strength: float) -> str:
+    """Return a colour so thinned that 0 is white and 1 the colour itself, all as ``#rrggbb``."""
+    return "#" + "".join(f"{round(255 + strength * (channel - 255)):02x}" for channel in _channels(colour))
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -6,6 +6,8 @@ from sfgsearch.visualization.data._trial_review import TrialReview
 
 NO_PROBABILITIES = "This method has no group probabilities"
 NO_HISTORY = "No epoch has come to its end"
+LONGEST_NAME = 28
+"""Letters of a name that there is room for."""
 
 
 def trial_title(trial: object, what: str) -> str:

@@ -9,7 +9,7 @@ _COLUMNS = ((3, 3), (4, 4), (6, 3), (8, 4), (15, 5))
 _MOST_COLUMNS = 6
 _GAP, _WIDEST = 34.0, 200.0
 
-CAPTION = 50.0
+CAPTION = 53.0
 """Pixels between a panel and the one above it, or the upper end of all."""
 
 
@@ -62,4 +62,4 @@ class Lattice:
     def caption(self, panel: int) -> tuple[float, float]:
         """Return the place above the middle of a panel where its caption stands."""
         x, y = self.corner(panel)
-        return x + self.side / 2, y + self.proportion * self.side + 12
+        return x + self.side / 2, y + self.proportion * self.side + 15

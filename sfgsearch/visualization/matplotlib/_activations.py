@@ -16,14 +16,14 @@ from sfgsearch.visualization._study_marks import shortened
 from sfgsearch.visualization._trial_titles import trial_title
 from sfgsearch.visualization.data._activations import ActivationMaps, FilterMaps
 from sfgsearch.visualization.data._trial_review import TrialReview
-from sfgsearch.visualization.matplotlib._sheet import GREY, WIDTH, Sheet
+from sfgsearch.visualization.matplotlib._sheet import GREY, WIDTH, Pixels, Sheet
 
-_LEFT, _GAP, _APART, _LARGEST = 176, 4, 14, 64
+_LEFT, _GAP, _APART, _LARGEST, _LOWEST = 176, 4, 14, 64, 28
 _HEADER, _HEADING = 18, 24
-_SHADES = 48
+_SHADES = 48  # few, which makes small files
 _NOTE = "What a filter sends into each stream, its gates being their probabilities. Every row has its own scale from 0."
 
-Pixels = NDArray[np.uint8]
+RGB = NDArray[np.uint8]
 
 
 def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) -> Figure:
@@ -43,10 +43,12 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
     size = (max(round(scale * wide), 6), max(round(scale * tall), 6))
     starts = [_LEFT + image * ((1 + streams) * (size[0] + _GAP) + _APART) for image in range(images)]
     colours = group_colours(maps.groups[:-1])
-    height = _HEADER + 2 * _HEADING + (len(maps.low) + len(maps.high)) * (size[1] + _GAP) + 8
+    pitch = max(size[1], _LOWEST) + _GAP
+    height = _HEADER + 2 * _HEADING + (len(maps.low) + len(maps.high)) * pitch + 8
     title = trial_title(trial, "activation maps of committed and undecided filters")
     sheet = Sheet(title, height, colours, note=_NOTE)
     canvas = np.full((height, WIDTH, 3), 255, np.uint8)
+    shades = (colormaps["magma"](np.linspace(0, 1, _SHADES))[:, :3] * 255).astype(np.uint8)
     top = _HEADER
     for heading, filters in (("Low entropy: committed", maps.low), ("High entropy: undecided", maps.high)):
         sheet.text(12, top + _HEADING / 2, heading, fontsize=8.5, weight="bold")
@@ -55,16 +57,13 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
             middle = top + size[1] / 2
             sheet.text(12, middle - 7, f"{shortened(one.layer, 15)}, filter {one.filter}")
             sheet.text(12, middle + 7, _describe(one, maps.groups), fontsize=7, color=GREY)
-            _paste(canvas, maps, one, starts, top, size)
-            top += size[1] + _GAP
+            _paste(canvas, maps, one, shades, starts, top, size)
+            top += pitch
     for start in starts:
         for column, (name, colour) in enumerate([("image", GREY), *colours.items()]):
             x = start + column * (size[0] + _GAP) + size[0] / 2
             sheet.text(x, 8, shortened(name, max(size[0] // 6, 4)), ha="center", fontsize=7.5, color=colour)
-    axes = sheet.axes(0, 0, WIDTH, height)
-    axes.set_axis_off()
-    axes.set_zorder(-1)
-    axes.imshow(canvas, aspect="auto", interpolation="nearest")
+    sheet.figure.add_artist(Pixels(canvas))
     return sheet.figure
 
 
@@ -74,28 +73,28 @@ def _describe(one: FilterMaps, groups: Sequence[str]) -> str:
 
 
 def _paste(
-    canvas: Pixels, maps: ActivationMaps, one: FilterMaps, starts: Sequence[int], top: int, size: tuple[int, int]
+    canvas: RGB,
+    maps: ActivationMaps,
+    one: FilterMaps,
+    shades: RGB,
+    starts: Sequence[int],
+    top: int,
+    size: tuple[int, int],
 ) -> None:
     """Put the row of a filter into the canvas."""
     low, high = min(float(one.maps.min()), 0.0), max(float(one.maps.max()), 1e-12)
     for image, start in enumerate(starts):
         tiles = [_picture(maps.images[image], size)]
-        tiles += [_mapped((plane - low) / (high - low), size) for plane in one.maps[image]]
+        strengths = (_resized((plane - low) / (high - low), size) for plane in one.maps[image])
+        tiles += [shades[(strength * (_SHADES - 1)).round().astype(int)] for strength in strengths]
         for column, tile in enumerate(tiles):
             left = start + column * (size[0] + _GAP)
             canvas[top : top + size[1], left : left + size[0]] = tile
 
 
-def _picture(image: NDArray[Any], size: tuple[int, int]) -> Pixels:
+def _picture(image: NDArray[Any], size: tuple[int, int]) -> RGB:
     channels = [image] * 3 if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
     return np.stack([(255 * _resized(channel, size)).astype(np.uint8) for channel in channels], axis=-1)
-
-
-def _mapped(plane: NDArray[Any], size: tuple[int, int]) -> Pixels:
-    """Return a map between 0 and 1 in colours, in few shades, which makes small files."""
-    shades = (colormaps["magma"](np.linspace(0, 1, _SHADES))[:, :3] * 255).astype(np.uint8)
-    found: Pixels = shades[(_resized(plane, size) * (_SHADES - 1)).round().astype(int)]
-    return found
 
 
 def _resized(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:

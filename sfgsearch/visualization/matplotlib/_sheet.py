@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfgsearch.visualization._study_marks import shortened
+from sfgsearch.visualization._trial_titles import LONGEST_NAME
 from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_text
 from sfgsearch.visualization.matplotlib._study_axes import literal
 
@@ -26,8 +30,6 @@ WIDTH = 800
 
 DPI = 100
 GREY, FAINT, INK = "#666666", "#e4e4e4", "#333333"
-LONGEST_NAME = 28
-"""Letters of a name that there is room for."""
 
 _TITLE_HEIGHT, _LEGEND_HEIGHT, _LETTER = 34, 20, 6.4
 _SMALL = 8
@@ -111,6 +113,26 @@ class Sheet:
         sheet = cls(title, 90)
         sheet.text(WIDTH / 2, 36, text, ha="center", color=GREY)
         return sheet.figure
+
+
+class Pixels(Artist):
+    """A picture at the foot of a sheet, a pixel to a pixel: without the resampling that axes would put it through.
+
+    Args:
+        pixels: Shape (height, width, 3), as wide as the sheet.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the picture, larger or smaller where the figure has another resolution."""
+        image = Image.fromarray(self.pixels).convert("RGBA")
+        scale = self.get_figure(root=True).dpi / DPI  # type: ignore[union-attr]
+        if scale != 1:
+            image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.NEAREST)
+        renderer.draw_image(renderer.new_gc(), 0, 0, np.asarray(image)[::-1])
 
 
 def as_png(figure: Figure) -> bytes:
