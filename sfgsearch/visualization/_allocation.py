@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 
 from sfgsearch.allocation import Allocation
@@ -64,18 +62,12 @@ def plot_allocation(trial: TrialReview | Allocation) -> go.Figure:
             + plain(group)
             + ", %{x:.3g} %<extra></extra>",
         )
-    figure.update_layout(barmode="stack", bargap=0.18)
+    figure.update_layout(barmode="stack", bargap=0.18, legend_traceorder="normal")
     figure.update_xaxes(axis("part of the layer's filters, %", range=[0, 100], tickvals=[0, 25, 50, 75, 100]))
-    rows: dict[str, Any] = {
-        "range": [len(names) - 0.5, -0.5],
-        "showgrid": False,
-        "ticks": "",
-        "tickvals": list(range(len(names))),
-    }
-    figure.update_yaxes(axis(ticktext=[plain(name) for name in names], **rows))
-    widths = [(row, str(layer.num_filters)) for row, layer in enumerate(allocation.layers)]
-    for row, text in [(-0.75, "filters"), *widths]:
-        side = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 8, "font": {"size": 11}}
-        figure.add_annotation(y=row, text=text, showarrow=False, yanchor="middle", **side)
-    frame.around(figure, len(names) * (_TIGHT if len(names) > _MANY else _ROOMY))
-    return figure.update_layout(margin_r=60)
+    figure.update_yaxes(axis(tickvals=list(range(len(names))), ticktext=[plain(name) for name in names]))
+    figure.update_yaxes(range=[len(names) - 0.5, -0.5], showgrid=False, ticks="")
+    side = {"showarrow": False, "xref": "paper", "x": 1, "xanchor": "left", "xshift": 8, "font": {"size": 11}}
+    for row, layer in enumerate(allocation.layers):
+        figure.add_annotation(y=row, yanchor="middle", text=str(layer.num_filters), **side)
+    figure.add_annotation(y=1, yref="paper", yanchor="bottom", text="filters", **side)
+    return frame.around(figure, len(names) * (_TIGHT if len(names) > _MANY else _ROOMY)).update_layout(margin_r=60)

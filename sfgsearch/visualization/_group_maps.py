@@ -16,7 +16,8 @@ from sfgsearch.visualization.data._group_maps import GroupMaps
 
 _MOST_IN_A_ROW, _COLUMNS = 4, 3
 _ROOMY, _TIGHT, _MANY, _BETWEEN = 26, 15, 12, 76
-_SCALE, _FOOT = 56, 50
+_SCALE, _FOOT = 54, 50
+_NARROW = 0.2
 _STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)
 
 
@@ -45,9 +46,15 @@ def draw_group_maps(title: str, maps: GroupMaps) -> go.Figure:
         _draw(figure, maps, index, colour, row=row + 1, col=column + 1)
         figure.layout.annotations[index].font = {"size": 13, "color": colour}
     figure.update_xaxes(axis(maps.across, nticks=5, showgrid=False, range=list(maps.edges)))
-    labels = {"tickvals": list(range(len(names))), "ticktext": [plain(name) for name in names], "ticks": ""}
+    figure.update_yaxes(axis(tickvals=list(range(len(names))), ticktext=[plain(name) for name in names]))
     figure.update_yaxes(
-        axis(range=[len(names) - 0.5, -0.5], type="category", showgrid=False, tickfont={"size": 11}, **labels)
+        range=[len(names) - 0.5, -0.5], type="category", showgrid=False, ticks="", tickfont={"size": 11}
+    )
+    figure.add_annotation(
+        text=f"{maps.quantity}, every group in its colour:",
+        showarrow=False,
+        font={"size": 11},
+        **{"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 0, "yanchor": "top", "yshift": -_FOOT},
     )
     framed = Frame(title, PAGE, left=label_width(names), top=26).around(figure, height)
     return framed.update_layout(height=framed.layout.height + _SCALE, margin_b=_FOOT + _SCALE)
@@ -72,12 +79,12 @@ def _draw(figure: go.Figure, maps: GroupMaps, group: int, colour: str, **place: 
 
 
 def _colorbar(maps: GroupMaps) -> dict[str, Any]:
-    values, labels = zip(*maps.scale, strict=True)
+    values, labels = zip(*((value, label) for value, label in maps.scale if not 0 < value < _NARROW), strict=True)
     return {
-        "title": {"text": f"{maps.quantity}; each group in its own colour", "side": "top", "font": {"size": 11}},
         "tickvals": values,
         "ticktext": labels,
         "tickfont": {"size": 10},
+        "tickangle": 0,
         "orientation": "h",
         "thickness": 10,
         "lenmode": "pixels",

@@ -26,7 +26,7 @@ from sfgsearch.visualization.data._simplex import (
 )
 from sfgsearch.visualization.data._trial_review import TrialReview
 
-_CELLS, _MARGIN, _NOTE = 32, 24, 22
+_FINE, _COARSE, _MANY, _MARGIN, _NOTE = 48, 32, 8, 24, 22
 _OUTLINE = "#999999"
 
 
@@ -60,7 +60,7 @@ def _draw_panels(title: str, found: Simplex) -> go.Figure:
         x, y = lattice.caption(index)
         name = plain(shortened(layer.name, int(lattice.side // 6)))
         text = f"{name}<br><span style='font-size:10px;color:#666666'>{layer.caption}</span>"
-        figure.add_annotation(x=x, y=y - 8, text=text, showarrow=False, yanchor="bottom", font={"size": 12})
+        figure.add_annotation(x=x, y=y - 4, text=text, showarrow=False, yanchor="bottom", font={"size": 12})
     figure.add_annotation(
         text=plain(found.note), x=0, y=1, xref="paper", yref="paper", xanchor="left", yanchor="bottom"
     ).update_annotations(showarrow=False)
@@ -72,15 +72,16 @@ def _draw_panels(title: str, found: Simplex) -> go.Figure:
 def _draw_triangles(figure: go.Figure, found: Simplex, lattice: Lattice) -> None:
     side = lattice.side
     corners = [np.array(lattice.corner(index)) for index in range(len(found.layers))]
-    inside = is_inside(_CELLS)
+    cells = _COARSE if len(found.layers) > _MANY else _FINE
+    inside = is_inside(cells)
     outlines: list[list[float | None]] = []
     for layer, (x, y) in zip(found.layers, corners, strict=True):
-        shades = np.where(inside, density(layer.probs, _CELLS), np.nan)
+        shades = np.where(inside, density(layer.probs, cells), np.nan)
         figure.add_heatmap(
-            x0=x + side / _CELLS / 2,
-            dx=side / _CELLS,
-            y0=y + side / _CELLS / 2,
-            dy=side / _CELLS,
+            x0=x + side / cells / 2,
+            dx=side / cells,
+            y0=y + side / cells / 2,
+            dy=side / cells,
             z=[rounded(row) for row in shades.round(2)],
             zmin=0,
             zmax=1,
