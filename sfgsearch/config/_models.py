@@ -237,6 +237,12 @@ class ComparisonSection(_Section):
     as_learned: bool = True
 
 
+class ReviewSection(_Section):
+    """What trials leave behind to look at: with ``pictures`` a few PNG files beside the table and the note."""
+
+    pictures: bool = True
+
+
 class Config(_Section):
     """A study file, checked key by key. Build one with :func:`sfgsearch.load_config`."""
 
@@ -254,6 +260,7 @@ class Config(_Section):
     pruner: PrunerSection = PrunerSection()
     comparison: ComparisonSection = ComparisonSection()
     execution: ExecutionSection = ExecutionSection()
+    review: ReviewSection = ReviewSection()
     _path: Path = PrivateAttr(default=Path("study.toml"))
     _trials: int | None = PrivateAttr(default=None)
 

@@ -1,5 +1,6 @@
 """Networks of filter groups: layers, builders, derivation and prediction. Knows torch, and nothing of Optuna."""
 
+from sfgsearch.nn._activations import stream_activations
 from sfgsearch.nn._allocated import AllocatedConv
 from sfgsearch.nn._allocated_builder import AllocatedBuilder
 from sfgsearch.nn._blocks import MakeBlock, StreamBlock
@@ -83,5 +84,6 @@ __all__ = [
     "routed_allocation",
     "routed_structure",
     "sfg_layers",
+    "stream_activations",
     "structures",
 ]

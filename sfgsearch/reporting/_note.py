@@ -7,22 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import spearmanr
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.reporting._comparison import DERIVED, KINDS, MONTE_CARLO, RELATIVE_ERROR, Comparison, Row
 from sfgsearch.reporting._formats import MetricFormat, difference, thousands
 from sfgsearch.reporting._paired import BETTER, FEW_SEEDS, WORSE, PairedTest
+from sfgsearch.reporting._sharing import sharing_sentence
 from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
 
 _FORM = MetricFormat({})
-_LEVEL = 0.1
-"""A part of the filters by which layers must differ before a trend is spoken of."""
-
-_TREND = 0.5
-"""Spearman's correlation with depth from which a trend is spoken of."""
-
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$]|(?<!\w)_|_(?!\w)")
 
 
@@ -158,34 +152,7 @@ def _cost(comparison: Comparison) -> str:
 
 
 def _sharing(found: tuple[str, Allocation] | None) -> str:
-    if found is None:
-        return "No learned trial is complete yet."
-    name, allocation = found
-    parts = [layer.shared / layer.num_filters for layer in allocation.layers]
-    first, last = allocation.layers[0], allocation.layers[-1]
-    if len(parts) == 1:
-        return f"{name} shares {_percent(parts[0])} of the filters of its only layer, {first.name}."
-    ends = (
-        f"{_percent(parts[0])} of the filters in the first layer, {first.name}, and {_percent(parts[-1])} in the last"
-    )
-    own = ", ".join(
-        f"{task} {_percent(count / last.num_filters)}"
-        for task, count in zip(allocation.tasks, last.counts, strict=False)
-    )
-    return f"{name} shares {ends}, {last.name}, where the rest goes to {own}: {_trend(parts)}."
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.0f} %"
-
-
-def _trend(parts: Sequence[float]) -> str:
-    if max(parts) - min(parts) < _LEVEL:
-        return "sharing is about level over depth"
-    correlation = float(spearmanr(range(len(parts)), parts).statistic)
-    if correlation <= -_TREND:
-        return "the task-specific part grows with depth"
-    return "the shared part grows with depth" if correlation >= _TREND else "there is no trend over depth"
+    return "No learned trial is complete yet." if found is None else sharing_sentence(*found)
 
 
 def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str]:

@@ -53,7 +53,7 @@ def upload_training(trial: optuna.Trial, trained: Trained, folder: Path) -> str 
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / PROBABILITIES_FILE
         save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
-        return _upload(trial, file, store)
+        return upload_file(trial, file, store)
 
 
 def upload_weights(
@@ -80,7 +80,7 @@ def upload_weights(
         except Exception as error:  # whatever a network of someone else's has in its state
             _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
             return None
-        return _upload(place, file, FileSystemArtifactStore(folder))
+        return upload_file(place, file, FileSystemArtifactStore(folder))
 
 
 @contextmanager
@@ -113,15 +113,34 @@ def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
         yield file
 
 
+def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> bytes | None:
+    """Return the content of a trial's artifact; None if it has none of that name, or the file is gone.
+
+    Args:
+        study: The study.
+        number: The trial's number.
+        name: The file's name in Optuna.
+        folder: The artifact folder.
+    """
+    trial = next((trial for trial in study.get_trials(deepcopy=False) if trial.number == number), None)
+    found = get_all_artifact_meta(trial, storage=study._storage) if trial else []
+    ids = [meta.artifact_id for meta in found if meta.filename == name]
+    try:
+        with FileSystemArtifactStore(folder).open_reader(ids[0]) as content:
+            return content.read()
+    except (IndexError, ArtifactNotFound):
+        return None
+
+
 def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileSystemArtifactStore) -> None:
     """Attach losses, metrics, mean probabilities and entropies per epoch, as JSON."""
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / HISTORY_FILE
         file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
-        _upload(trial, file, store)
+        upload_file(trial, file, store)
 
 
-def _upload(place: optuna.Trial | optuna.Study, file: Path, store: FileSystemArtifactStore) -> str:
+def upload_file(place: optuna.Trial | optuna.Study, file: Path, store: FileSystemArtifactStore) -> str:
     """Attach a file, in the place of one of the same name that an earlier attempt left."""
     earlier = [meta.artifact_id for meta in get_all_artifact_meta(place) if meta.filename == file.name]
     if not earlier:

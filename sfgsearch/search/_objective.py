@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import fields
 
 import optuna
@@ -20,6 +20,7 @@ from sfgsearch.search._holding import holding
 from sfgsearch.search._queue import ALLOCATION, FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
+from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
@@ -120,6 +121,7 @@ class Objective:
             )
         except optuna.TrialPruned:
             trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
+            outlast(lambda: self._review_pruned(trial, kind, name, epochs))
             raise
         outlast(lambda: self._describe(trial, trained))
         outlast(lambda: self._record(trial, kind, name, trained, held))
@@ -191,7 +193,16 @@ class Objective:
         folder = artifact_folder(self.config)
         artifact = upload_training(trial, trained, folder)
         weights = upload_weights(trial, trained.predictor, folder)
-        records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights), held)
+        record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
+        review_trained(trial, record, trained, self.experiment, folder, has_pictures=self.config.review.pictures)
+        records.add(record, held)
+
+    def _review_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
+        """Let a pruned trial keep what there is to look at, where complete ones are recorded."""
+        if not isinstance(trial, optuna.Trial) or records_of(trial.study) is None:
+            return
+        folder, has_pictures = artifact_folder(self.config), self.config.review.pictures
+        review_pruned(trial, kind, name, self.experiment.data.tasks, epochs, folder, has_pictures=has_pictures)
 
 
 def _reported(trial: BaseTrial) -> Container[int]:
@@ -229,7 +240,7 @@ def describe_training(
         parameters=complexity.parameters,
         macs=complexity.macs,
         metrics=trained.metrics,
-        units={f"{task.name}/{metric}": unit for task in trained.tasks for metric, unit in _units(task).items()},
+        units=units_of(trained.tasks),
         scores=trained.scores,
         training_seconds=trained.seconds,
         probabilities_artifact=artifact,
@@ -238,8 +249,10 @@ def describe_training(
     )
 
 
-def _units(task: Task) -> dict[str, str]:
-    return {**task.units, UNCERTAINTY: task.uncertainty_unit}
+def units_of(tasks: Iterable[Task]) -> dict[str, str]:
+    """Return the unit of every metric by ``"<task>/<metric>"``."""
+    units = {task.name: {**task.units, UNCERTAINTY: task.uncertainty_unit} for task in tasks}
+    return {f"{task}/{metric}": unit for task, metrics in units.items() for metric, unit in metrics.items()}
 
 
 def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | None:

@@ -48,7 +48,7 @@ SCORE = "relative error"
 TRIALS = "sfgsearch.trials"
 """Study attribute: trials in all, where a command line said so; null for the quotas of the file."""
 
-_FREE = {"quota", "comparison", "execution", "sampler", "pruner"}
+_FREE = {"quota", "comparison", "execution", "review", "sampler", "pruner"}
 _CLOSED = ("data.", "backbone.", "tasks.")
 
 

@@ -9,6 +9,7 @@ import optuna
 from sfgsearch.allocation import Allocation
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._formats import thousands
+from sfgsearch.visualization.data._layers import layer_shares
 from sfgsearch.visualization.data._trials import KINDS, allocation_of, error_of, kind_of, name_of
 
 
@@ -42,10 +43,7 @@ class BestAllocation:
     @property
     def shares(self) -> list[list[float]]:
         """Per layer in depth order, every group's part of the filters; the parts of a layer sum to one."""
-        return [
-            [count / layer.num_filters if layer.num_filters else 0.0 for count in layer.counts]
-            for layer in self.allocation.layers
-        ]
+        return layer_shares(self.allocation)
 
 
 def best_allocations(study: optuna.Study, comparison: Comparison | None = None) -> list[BestAllocation]:

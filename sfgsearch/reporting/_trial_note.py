@@ -1,0 +1,116 @@
+"""What a trial is and came to, in a few lines, with what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting._formats import MetricFormat, thousands
+from sfgsearch.reporting._note import NoteLine
+from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
+from sfgsearch.training import EpochReport
+
+FILES: Mapping[str, str] = {
+    "allocation.png": "filters of every group by layer",
+    "probabilities.png": "mean probability of every group over training",
+    "simplex.png": "group probabilities of single filters",
+    "history.png": "losses and metrics over training",
+    "activations.png": "activation maps of committed and undecided filters",
+    "layers.csv": "the numbers by layer",
+}
+"""What the files of a trial show, by name."""
+
+_MOST_LAYERS = 12
+_FORM = MetricFormat({})
+
+
+def trial_note(
+    record: ArchitectureRecord, params: Mapping[str, Any], repairs: Sequence[str], files: Sequence[str]
+) -> list[NoteLine]:
+    """Return the lines about a trial that came to its end.
+
+    Args:
+        record: What it trained.
+        params: Its parameters in Optuna.
+        repairs: What its allocation needed.
+        files: The names of its artifacts.
+    """
+    lines = [
+        NoteLine("Candidate", f"{record.name} ({record.kind}){_parameters(params)}"),
+        NoteLine("Validation", _scores(record)),
+        NoteLine("Size", _size(record)),
+        NoteLine("Sharing", _sharing(record)),
+    ]
+    if repairs:
+        lines.append(NoteLine("Repairs", "; ".join(repairs)))
+    return [*lines, NoteLine("Artifacts", _artifacts(files)), NoteLine("Caveat", _caveat(record))]
+
+
+def pruned_note(
+    name: str, kind: str, params: Mapping[str, Any], history: Sequence[EpochReport], files: Sequence[str]
+) -> list[NoteLine]:
+    """Return the lines about a trial that was pruned.
+
+    Args:
+        name: What it is called.
+        kind: Its kind.
+        params: Its parameters in Optuna.
+        history: The reports of its epochs, at least one.
+        files: The names of its artifacts.
+    """
+    last = history[-1]
+    score = f"relative error {_FORM.value('', last.score)} % after {last.epoch + 1} epochs, when it was pruned"
+    return [
+        NoteLine("Candidate", f"{name} ({kind}){_parameters(params)}"),
+        NoteLine("Validation", score),
+        NoteLine("Artifacts", _artifacts(files)),
+        NoteLine("Caveat", "It is not trained to the end, so its score is no result, and it has no record."),
+    ]
+
+
+def _parameters(params: Mapping[str, Any]) -> str:
+    shown = [
+        f"{name.removeprefix('learned.')} {f'{value:.3g}' if isinstance(value, float) else value}"
+        for name, value in sorted(params.items())
+        if name != "kind" and not name.startswith("searched.")
+    ]
+    return f": {', '.join(shown)}" if shown else ""
+
+
+def _scores(record: ArchitectureRecord) -> str:
+    form = MetricFormat(record.units)
+    metrics = ", ".join(
+        f"{key.replace('/', ' ')} {form.value(key, value)} {form.unit(key)}".rstrip()
+        for key, value in record.metrics["validation"].items()
+    )
+    return (
+        f"relative error {_FORM.value('', record.scores['validation'])} % (0 is perfect, 100 a constant prediction): "
+        f"{metrics}"
+    )
+
+
+def _size(record: ArchitectureRecord) -> str:
+    return (
+        f"{thousands(record.parameters)} parameters, {thousands(record.macs)} multiply-adds for one image; "
+        f"{record.epochs} epochs in {record.training_seconds:.0f} s"
+    )
+
+
+def _sharing(record: ArchitectureRecord) -> str:
+    layers, parts = record.allocation.layers, shared_parts(record.allocation)
+    sentence = sharing_sentence("It", record.allocation)
+    if not 2 < len(layers) <= _MOST_LAYERS:
+        return sentence
+    return f"{sentence} Shared part by depth: {', '.join(f'{100 * part:.0f}' for part in parts)} %."
+
+
+def _artifacts(files: Sequence[str]) -> str:
+    return "; ".join(f"{name}: {FILES[name]}" for name in files if name in FILES)
+
+
+def _caveat(record: ArchitectureRecord) -> str:
+    text = f"One seed ({record.seed}), measured on the validation data that trials are chosen by."
+    if record.kind == "learned":
+        return f"{text} The network is the compact one of the most probable allocation, not retrained."
+    return text

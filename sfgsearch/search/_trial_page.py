@@ -1,0 +1,183 @@
+"""What there is to look at of a trial in optuna-dashboard: pictures, a table of its layers and a note."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+import torch
+from optuna.artifacts import FileSystemArtifactStore
+from torch import Tensor
+
+from sfgsearch.data import Split
+from sfgsearch.nn import sfg_layers
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting._layer_table import layers_csv
+from sfgsearch.reporting._note import NoteLine, note_markdown
+from sfgsearch.reporting._trial_note import pruned_note, trial_note
+from sfgsearch.search._artifacts import upload_file, upload_history
+from sfgsearch.tasks import Task
+from sfgsearch.training import EpochReport, Experiment, Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sfgsearch.visualization.data import TrialReview
+
+LAYERS_FILE = "layers.csv"
+
+_MOST_COLUMNS, _MOST_IMAGES = 10, 3
+_logger = logging.getLogger(__name__)
+
+Drawings = Mapping[str, Callable[[], "Figure"]]
+
+
+def review_trained(
+    trial: optuna.Trial,
+    record: ArchitectureRecord,
+    trained: Trained,
+    experiment: Experiment,
+    folder: Path,
+    *,
+    has_pictures: bool,
+) -> None:
+    """Attach pictures, the table of layers and a note to a trial that came to its end, in the place of earlier ones.
+
+    A picture that cannot be drawn is worth a warning in the log, not the trial.
+
+    Args:
+        trial: The trial, still running.
+        record: Its record.
+        trained: What it trained.
+        experiment: What trained it.
+        folder: The artifact folder.
+        has_pictures: Whether there shall be pictures.
+    """
+    from sfgsearch.visualization.data import TrialReview
+
+    probabilities = {name: probs.numpy() for name, probs in trained.system.probabilities().items()}
+    learned = any(np.ptp(probs, axis=0).max() > 1e-6 for probs in probabilities.values())
+    review = TrialReview.of_record(record, trained.history, probabilities)
+    files = _pictures(review, trained, experiment, learned=learned) if has_pictures else {}
+    files[LAYERS_FILE] = layers_csv(record.allocation).encode()
+    _upload_files(trial, files, folder)
+    _save_note(trial, trial_note(record, trial.params, trained.system.repairs(), list(files)))
+
+
+def review_pruned(
+    trial: optuna.Trial,
+    kind: str,
+    name: str,
+    tasks: tuple[Task, ...],
+    history: list[EpochReport],
+    folder: Path,
+    *,
+    has_pictures: bool,
+) -> None:
+    """Attach what there is of a pruned trial: its history, pictures of it and a note.
+
+    Args:
+        trial: The trial, still running.
+        kind: Its kind.
+        name: What it is called.
+        tasks: The tasks.
+        history: Reports of the epochs that were trained here, at least one.
+        folder: The artifact folder.
+        has_pictures: Whether there shall be pictures.
+    """
+    from sfgsearch.visualization import matplotlib
+    from sfgsearch.visualization.data import TrialReview
+
+    units = {f"{task.name}/{metric}": unit for task in tasks for metric, unit in task.units.items()}
+    headline = tuple(f"{task.name}/{metric}" for task in tasks for metric in task.headline)
+    names = tuple(task.name for task in tasks)
+    review = TrialReview(trial.number, name, names, history=history, units=units, headline=headline)
+    drawings: dict[str, Callable[[], Figure]] = {"history.png": partial(matplotlib.plot_history, review)}
+    if history[-1].mean_probs:
+        drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
+    files = _drawn(drawings, trial.number) if has_pictures else {}
+    upload_history(trial, history, FileSystemArtifactStore(_made(folder)))
+    _upload_files(trial, files, folder)
+    _save_note(trial, pruned_note(name, kind, trial.params, history, list(files)))
+
+
+def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, learned: bool) -> dict[str, bytes]:
+    """Return the pictures of a trial as PNG files; those of probabilities only where filters differ in them."""
+    from sfgsearch.visualization import matplotlib
+    from sfgsearch.visualization.data import activation_maps
+
+    network = trained.system.network
+
+    def plot_activations() -> Figure:
+        images = _examples(experiment.data.validation, experiment.spec.image_shape, len(review.tasks))
+        return matplotlib.plot_activations(activation_maps(network, images), trial=review)
+
+    drawings: dict[str, Callable[[], Figure]] = {"allocation.png": partial(matplotlib.plot_allocation, review)}
+    if learned:
+        drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
+        drawings["simplex.png"] = partial(matplotlib.plot_simplex, review)
+    drawings["history.png"] = partial(matplotlib.plot_history, review)
+    if learned and sfg_layers(network):
+        drawings["activations.png"] = plot_activations
+    return _drawn(drawings, review.number)
+
+
+def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
+    """Return the pictures that can be drawn, by file name."""
+    from sfgsearch.visualization.matplotlib._sheet import as_png
+
+    pictures = {}
+    for name, draw in drawings.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # letters that matplotlib's font has not, for one
+                pictures[name] = as_png(draw())
+        except Exception as error:  # whatever there is in networks and names of other people's
+            _logger.warning("trial %d: no %s: %s: %s", number, name, type(error).__name__, error)
+    return pictures
+
+
+def _examples(split: Split, image_shape: tuple[int, ...], tasks: int) -> Tensor:
+    """Return a few images from all over a split, the middle of those that are larger than in training."""
+    number = min(max(_MOST_COLUMNS // (tasks + 2), 1), _MOST_IMAGES, len(split))
+    indices = np.linspace(0, len(split) - 1, number).round().astype(int)
+    images = [_middle(split.__getitems__([int(index)])[0], image_shape[1:]) for index in indices]
+    return torch.cat([image for image in images if image.shape == images[0].shape])
+
+
+def _middle(images: Tensor, space: Iterable[int]) -> Tensor:
+    for dimension, size in enumerate(space, start=2):
+        extra = images.shape[dimension] - size
+        if extra > 0:
+            images = images.narrow(dimension, extra // 2, size)
+    return images
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], folder: Path) -> None:
+    store = FileSystemArtifactStore(_made(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, content in files.items():
+            file = Path(temporary) / name
+            file.write_bytes(content)
+            upload_file(trial, file, store)
+
+
+def _save_note(trial: optuna.Trial, lines: list[NoteLine]) -> None:
+    """Write the note in the place of an earlier attempt's, above what people have written."""
+    from optuna_dashboard import get_note, save_note
+
+    present, note = get_note(trial), note_markdown(lines)
+    is_ours = present.startswith(note.split("\n", 1)[0])
+    save_note(trial, note if is_ours or not present else f"{note}\n\n{present}")
