@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
+from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.reporting import Comparison, compare
 
 KINDS = ("learned", "searched", "manual")
@@ -67,15 +66,15 @@ def add_trial(study, kind, error, *, tasks, layers=4, params=None, seconds=10.0,
     filters = {f"conv{index + 1}": 8 for index in range(layers)}
     shared = {layer: 0.9 - 0.8 * index / max(layers - 1, 1) for index, layer in enumerate(filters)}
     split = {layer: [*[(1 - part) / len(names)] * len(names), part] for layer, part in shared.items()}
-    attributes = {"name": name or f"{kind}-{number}"}
+    attributes, hidden = {"name": name or f"{kind}-{number}"}, {}
     if state is TrialState.COMPLETE:
         allocation = Allocation.from_proportions(filters, names, split)
         attributes |= {
             "relative_error": error,
             "macs": 1000 * (number + 1),
-            "allocation": json.dumps({"version": 1, **allocation.to_dict()}),
             **{f"validation/{key}": value for key, value in metrics_of(tasks, error).items()},
         }
+        hidden[ALLOCATION] = allocation_attribute(allocation, [])
     values, distributions = {"kind": kind}, {"kind": CategoricalDistribution(KINDS)}
     for key, (value, distribution) in (params or {}).items():
         values[key], distributions[key] = value, distribution
@@ -85,6 +84,7 @@ def add_trial(study, kind, error, *, tasks, layers=4, params=None, seconds=10.0,
         value=error if state is TrialState.COMPLETE else None,
         state=state,
         user_attrs=attributes,
+        system_attrs=hidden,
     )
     trial.datetime_start = datetime(2025, 1, 1) + timedelta(minutes=number)
     trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)

@@ -1,8 +1,21 @@
 """Records: every trained architecture, in the study's own database beside Optuna's tables."""
 
+from sfgsearch.records._attributes import ALLOCATION, allocation_attribute, allocation_of, repairs_of
 from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
 
-__all__ = ["SCHEMA_VERSION", "ArchitectureRecord", "Job", "Jobs", "Lease", "MonteCarloRecord", "Records"]
+__all__ = [
+    "ALLOCATION",
+    "SCHEMA_VERSION",
+    "ArchitectureRecord",
+    "Job",
+    "Jobs",
+    "Lease",
+    "MonteCarloRecord",
+    "Records",
+    "allocation_attribute",
+    "allocation_of",
+    "repairs_of",
+]

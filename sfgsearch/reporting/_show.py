@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sfgsearch.records import ArchitectureRecord
+from sfgsearch.records import ArchitectureRecord, repairs_of
 
 
 def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, 
         "macs": record.macs,
         "training_seconds": record.training_seconds,
         "package_version": record.package_version,
-        "repairs": trial.user_attrs.get("repairs"),
+        "repairs": repairs_of(trial),
     }
 
 

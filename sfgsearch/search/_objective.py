@@ -12,12 +12,12 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
+from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, Records, allocation_attribute
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
-from sfgsearch.search._queue import ALLOCATION, FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
@@ -165,10 +165,7 @@ class Objective:
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
     def _describe(self, trial: BaseTrial, trained: Trained) -> None:
-        """Set the short attributes that the dashboard shows, and the allocation as one that it does not.
-
-        A long text among them would make its pages many times wider than the screen.
-        """
+        """Set the short attributes that the dashboard shows, and the allocation as one that it does not."""
         complexity = trained.system.complexity()
         attributes = {
             "seed": trained.seed,
@@ -180,8 +177,8 @@ class Objective:
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-        described = {"version": 1, **trained.system.allocation().to_dict(), "repairs": list(trained.system.repairs())}
         if isinstance(trial, optuna.Trial):
+            described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
             trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
 
     def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None) -> None:

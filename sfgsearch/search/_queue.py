@@ -27,10 +27,6 @@ RETRY_WITH = "retry_with"
 RETRY_OF, RETRIES = "retry_of", "retries"
 """User attributes of a trial that tries a failed one again: that one's number, and how many times this makes."""
 
-ALLOCATION = "sfgsearch:allocation"
-"""System attribute of a trained trial: what :meth:`sfgsearch.Allocation.to_dict` returns, with a ``version``, and as
-``repairs`` which filters were moved for lack of input, or left out for lack of readers."""
-
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
 

@@ -145,3 +145,19 @@ def test_the_note_says_what_was_found(reader):
     reader.open("/note")
     reader.wait(lambda: "single_task" in reader.text(), "note")
     reader.picture("study-note")
+
+
+def test_a_learned_trial_shows_its_allocation_and_note(reader):
+    reader.open("/smartSelection")
+    reader.wait(lambda: column_of(reader, "Param kind"), "table of trials")
+    kinds, numbers = column_of(reader, "Param kind"), column_of(reader, "Number")
+    reader.open(f"/trials?numbers={numbers[kinds.index('learned')]}")
+    names = ("allocation.png", "probabilities.png", "simplex.png", "history.png", "activations.png", "layers.csv")
+    reader.wait(lambda: all(name in reader.text() for name in names), "artifacts of the trial")
+    loaded = "return [...document.images].filter(image => image.naturalWidth > 300).length"
+    reader.wait(lambda: reader.driver.execute_script(loaded) == 5, "pictures of the trial")
+    assert "learned" in reader.text()
+    assert "validation" in reader.all("[class*=markdown], .MuiCard-root, main")[0].text or "Note" in reader.text()
+    width = reader.driver.execute_script("return document.documentElement.scrollWidth")
+    assert width <= WINDOW[0], "nothing makes the page wider than the screen"
+    reader.picture("trial-learned")

@@ -10,8 +10,9 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
 
-from sfgsearch import Allocation, Objective, create_study
+from sfgsearch import Objective, create_study
 from sfgsearch.errors import ConfigError
+from sfgsearch.records import allocation_of, repairs_of
 from sfgsearch.search import enqueue_missing, records_of
 
 
@@ -100,9 +101,17 @@ def test_trial_attributes_are_few_and_short(run):
 
 def test_a_trial_keeps_its_allocation_out_of_sight_of_the_dashboard(run):
     created = run(n_trials=1)
-    kept = dict(created.trials[0].system_attrs["sfgsearch:allocation"])
-    assert (kept.pop("version"), kept.pop("repairs")) == (1, [])
-    assert Allocation.from_json(kept) == records_of(created).all("trial")[0].allocation
+    assert created.trials[0].system_attrs["sfgsearch:allocation"]["version"] == 1
+    assert allocation_of(created.trials[0]) == records_of(created).all("trial")[0].allocation
+    assert repairs_of(created.trials[0]) is None
+
+
+def test_allocations_of_earlier_versions_are_read(run):
+    created = run(n_trials=1)
+    allocation = allocation_of(created.trials[0])
+    former = optuna.trial.create_trial(value=1.0, user_attrs={"allocation": allocation.to_json(), "repairs": "one"})
+    assert (allocation_of(former), repairs_of(former)) == (allocation, "one")
+    assert allocation_of(optuna.trial.create_trial(value=1.0)) is None
 
 
 def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
@@ -174,7 +183,7 @@ def test_extreme_proportions_train(study):
         plain.enqueue_trial({"kind": "searched", **dict(zip(names, corner, strict=True))})
     plain.optimize(Objective(config), n_trials=4)
     assert [trial.state.name for trial in plain.trials] == ["COMPLETE"] * 4
-    assert "shared filters would read nothing" in plain.trials[1].system_attrs["sfgsearch:allocation"]["repairs"][0]
+    assert "shared filters would read nothing" in repairs_of(plain.trials[1])
 
 
 class PruneAll(optuna.pruners.BasePruner):

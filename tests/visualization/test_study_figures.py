@@ -111,7 +111,7 @@ def test_the_pareto_figure_shows_trials_finalists_and_front():
 def test_allocations_show_every_groups_part_in_the_groups_colour():
     made = make_study(ERRORS, tasks=3, layers=30)
     figure = visualization.plot_best_allocations(made.study, made.comparison)
-    allocation = json.loads(made.study.trials[3].user_attrs["allocation"])
+    allocation = made.study.trials[3].system_attrs["sfgsearch:allocation"]
     colours = group_colours(["task_0", "task_1", "task_2"])
     assert len(figure.data) == 3 * 4
     for index, trace in enumerate(figure.data[:4]):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import optuna
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.records import allocation_of
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization.data._layers import layer_shares
-from sfgsearch.visualization.data._trials import KINDS, allocation_of, error_of, kind_of, name_of
+from sfgsearch.visualization.data._trials import KINDS, error_of, kind_of, name_of
 
 
 @dataclass(frozen=True)

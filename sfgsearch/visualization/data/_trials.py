@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 from optuna.trial import FrozenTrial, TrialState
-
-from sfgsearch.allocation import Allocation
 
 KINDS = ("learned", "searched", "manual")
 
@@ -28,12 +25,3 @@ def error_of(trial: FrozenTrial) -> float | None:
     if trial.state is not TrialState.COMPLETE or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def allocation_of(trial: FrozenTrial) -> Allocation | None:
-    """Return the allocation of a trial, where it has one."""
-    text = trial.user_attrs.get("allocation")
-    if text is None:
-        return None
-    data = json.loads(text)
-    return Allocation.from_json({"groups": data["groups"], "layers": data["layers"]})
