@@ -17,6 +17,7 @@ TINY: dict[str, Any] = {
     "manual": {"options": {"constant_probabilities": {"samples": 2}}},
     "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
     "comparison": {"seeds": 2},
+    "review": {"pictures": False},
 }
 
 
@@ -62,6 +63,7 @@ def trained_study(tmp_path_factory):
         "quota": {"learned": 1, "searched": 1},
         "comparison": {"seeds": 1, "as_learned": True},
         "training": {"epochs": 1},
+        "review": None,
     }
     path.write_text(tomlkit.dumps(merge(TINY, changes)))
     config = load_config(path)

@@ -60,13 +60,17 @@ def pruned_note(
         files: The names of its artifacts.
     """
     last = history[-1]
-    score = f"relative error {_FORM.value('', last.score)} % after {last.epoch + 1} epochs, when it was pruned"
+    score = f"relative error {_FORM.value('', last.score)} % after {_epochs(last.epoch + 1)}, when it was pruned"
     return [
         NoteLine("Candidate", f"{name} ({kind}){_parameters(params)}"),
         NoteLine("Validation", score),
         NoteLine("Artifacts", _artifacts(files)),
         NoteLine("Caveat", "It is not trained to the end, so its score is no result, and it has no record."),
     ]
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'' if number == 1 else 's'}"
 
 
 def _parameters(params: Mapping[str, Any]) -> str:
@@ -93,7 +97,7 @@ def _scores(record: ArchitectureRecord) -> str:
 def _size(record: ArchitectureRecord) -> str:
     return (
         f"{thousands(record.parameters)} parameters, {thousands(record.macs)} multiply-adds for one image; "
-        f"{record.epochs} epochs in {record.training_seconds:.0f} s"
+        f"{_epochs(record.epochs)} in {record.training_seconds:.0f} s"
     )
 
 

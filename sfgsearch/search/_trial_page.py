@@ -178,6 +178,16 @@ def _save_note(trial: optuna.Trial, lines: list[NoteLine]) -> None:
     """Write the note in the place of an earlier attempt's, above what people have written."""
     from optuna_dashboard import get_note, save_note
 
-    present, note = get_note(trial), note_markdown(lines)
-    is_ours = present.startswith(note.split("\n", 1)[0])
-    save_note(trial, note if is_ours or not present else f"{note}\n\n{present}")
+    note = note_markdown(lines)
+    below = _without(get_note(trial), note)
+    save_note(trial, f"{note}\n\n{below}" if below else note)
+
+
+def _without(present: str, note: str) -> str:
+    """Return what stands below an earlier note that begins and ends with lines about the same, or all of a text."""
+    rows, (first, *_, last) = present.split("\n"), note.split("\n")
+    if rows[0] != first:
+        return present
+    label = last.split(":", 1)[0]
+    ends = [index for index, row in enumerate(rows) if row.startswith(label)]
+    return "\n".join(rows[ends[0] + 1 :] if ends else []).lstrip("\n")
