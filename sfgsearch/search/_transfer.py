@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -90,13 +91,36 @@ def _copy(source: RDBStorage, target: RDBStorage, name: str) -> None:
     target_id = target.create_new_study(source.get_study_directions(source_id), unfinished)
     for key, value in source.get_study_user_attrs(source_id).items():
         target.set_study_user_attr(target_id, key, value)
-    for key, value in source.get_study_system_attrs(source_id).items():
-        target.set_study_system_attr(target_id, key, value)
+    attributes = source.get_study_system_attrs(source_id)
+    for key, value in attributes.items():
+        if not _TRIAL_NOTE.match(key):
+            target.set_study_system_attr(target_id, key, value)
     for trial in sorted(source.get_all_trials(source_id), key=lambda trial: trial.number):
-        target.create_new_trial(target_id, template_trial=_untaken(trial))
+        copied = target.create_new_trial(target_id, template_trial=_untaken(trial))
+        _copy_note(attributes, target, (source_id, trial._trial_id), (target_id, copied))
     with source.engine.connect() as reading, target.engine.begin() as writing:
         _copy_rows(reading, writing, name)
         writing.execute(update(StudyModel).where(StudyModel.study_id == target_id).values(study_name=name))
+
+
+def _copy_note(attributes: dict[str, Any], target: RDBStorage, there: tuple[int, int], here: tuple[int, int]) -> None:
+    """Copy the note of a trial: optuna-dashboard keeps it in the study, under the database's own number of the trial.
+
+    Args:
+        attributes: System attributes of the study that has it.
+        target: The database that shall have it.
+        there: The study's and the trial's number in the source, which stand in paths within the note too.
+        here: Those in the target.
+    """
+    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+
+    note = get_note_from_system_attrs(attributes, there[1])["body"]
+    if note:
+        before, after = (f"/artifacts/{study}/{trial}/" for study, trial in (there, here))
+        save_note_with_version(target, *here, 1, note.replace(before, after))
+
+
+_TRIAL_NOTE = re.compile(r"dashboard:\d+:note_")
 
 
 def _find(storage: RDBStorage, name: str) -> int | None:

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 LAYERS_FILE = "layers.csv"
 
 _MOST_COLUMNS, _MOST_IMAGES = 10, 3
+_PICTURE = "![picture: "
 _logger = logging.getLogger(__name__)
 
 Drawings = Mapping[str, Callable[[], "Figure"]]
@@ -67,8 +69,8 @@ def review_trained(
     review = TrialReview.of_record(record, trained.history, probabilities)
     files = _pictures(review, trained, experiment, learned=learned) if has_pictures else {}
     files[LAYERS_FILE] = layers_csv(record.allocation).encode()
-    _upload_files(trial, files, folder)
-    _save_note(trial, trial_note(record, trial.params, trained.system.repairs(), list(files)))
+    shown = _upload_files(trial, files, folder)
+    _save_note(trial, trial_note(record, trial.params, trained.system.repairs(), list(files)), shown)
 
 
 def review_pruned(
@@ -104,8 +106,8 @@ def review_pruned(
         drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
     files = _drawn(drawings, trial.number) if has_pictures else {}
     upload_history(trial, history, FileSystemArtifactStore(_made(folder)))
-    _upload_files(trial, files, folder)
-    _save_note(trial, pruned_note(name, kind, trial.params, history, list(files)))
+    shown = _upload_files(trial, files, folder)
+    _save_note(trial, pruned_note(name, kind, trial.params, history, list(files)), shown)
 
 
 def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, learned: bool) -> dict[str, bytes]:
@@ -165,22 +167,31 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], folder: Path) -> None:
-    store = FileSystemArtifactStore(_made(folder))
+def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], folder: Path) -> list[str]:
+    """Attach files to a trial, and return Markdown that shows the pictures among them."""
+    from optuna_dashboard.artifact import get_artifact_path
+
+    store, shown = FileSystemArtifactStore(_made(folder)), []
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in files.items():
             file = Path(temporary) / name
             file.write_bytes(content)
-            upload_file(trial, file, store)
+            path = get_artifact_path(trial, upload_file(trial, file, store))
+            if file.suffix == ".png":
+                shown.append(f"{_PICTURE}{file.stem}]({path})")
+    return shown
 
 
-def _save_note(trial: optuna.Trial, lines: list[NoteLine]) -> None:
-    """Write the note in the place of an earlier attempt's, above what people have written."""
+def _save_note(trial: optuna.Trial, lines: list[NoteLine], shown: list[str]) -> None:
+    """Write the note in the place of an earlier attempt's, above what people have written.
+
+    The pictures are in it, since the dashboard shows the artifacts themselves no larger than a stamp.
+    """
     from optuna_dashboard import get_note, save_note
 
     note = note_markdown(lines)
     below = _without(get_note(trial), note)
-    save_note(trial, f"{note}\n\n{below}" if below else note)
+    save_note(trial, "\n\n".join([note, *shown, *([below] if below else [])]))
 
 
 def _without(present: str, note: str) -> str:
@@ -190,4 +201,5 @@ def _without(present: str, note: str) -> str:
         return present
     label = last.split(":", 1)[0]
     ends = [index for index, row in enumerate(rows) if row.startswith(label)]
-    return "\n".join(rows[ends[0] + 1 :] if ends else []).lstrip("\n")
+    left = rows[ends[0] + 1 :] if ends else []
+    return "\n".join(dropwhile(lambda row: not row or row.startswith(_PICTURE), left))

@@ -7,6 +7,7 @@ import pytest
 import storage_processes
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
+from optuna_dashboard import get_note, save_note
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
@@ -39,6 +40,7 @@ RECORD = ArchitectureRecord(
     monte_carlo=MonteCarloRecord(5, 234, 2**34, {"test": {"a/accuracy": 0.7}}, {"test": 0.3}),
 )
 SPACE = {"x": FloatDistribution(1e-5, 1, log=True), "kind": CategoricalDistribution(["learned", "searched"])}
+NOTE = "long " * 500 + "![picture](/artifacts/{study}/{trial}/abc)"
 PARAMS = {"x": 0.1 + 0.2, "kind": "learned"}
 
 
@@ -63,6 +65,8 @@ def source(tmp_path):
     for name in ("other", "study"):
         Records(storage.engine, name).add(RECORD)
         Records(storage.engine, name).add(replace(RECORD, role="finalist", seed=7))
+    first = optuna.Trial(study, study.trials[0]._trial_id)
+    save_note(first, NOTE.format(study=study._study_id, trial=first._trial_id))
     storage.engine.dispose()
     return url
 
@@ -185,3 +189,16 @@ def test_failures_are_one_line_without_passwords(source):
         copy_study(source, target, "study")
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_notes_of_trials_go_along_with_the_paths_in_them(source, postgres):
+    url = postgres()
+    storage = open_storage(url)
+    optuna.create_study(study_name="before", storage=storage).add_trial(create_trial(value=1.0))
+    optuna.create_study(study_name="between", storage=storage)
+    copy_study(source, url, "study")
+    study = optuna.load_study(study_name="study", storage=storage)
+    first, second = (optuna.Trial(study, trial._trial_id) for trial in study.trials[:2])
+    assert get_note(first) == NOTE.format(study=study._study_id, trial=first._trial_id)
+    assert get_note(second) == ""
+    storage.engine.dispose()

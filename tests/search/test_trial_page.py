@@ -168,6 +168,16 @@ def test_what_people_wrote_stays_below(asked):
     for _ in range(2):
         objective.train(trial)
         assert re.fullmatch(r"- \*\*Candidate.*\n\nLook at this one\.", get_note(trial), re.DOTALL)
+        assert get_note(trial).count("![picture: ") == 2
+
+
+def test_the_note_shows_the_pictures(asked):
+    created, trial, objective = asked()
+    objective.train(trial)
+    shown = re.findall(r"!\[picture: (\w+)\]\(/artifacts/(\d+)/(\d+)/([\w-]+)\)", get_note(trial))
+    attached = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(trial)}
+    place = (str(created._study_id), str(trial._trial_id))
+    assert shown == [(name, *place, attached[f"{name}.png"]) for name in ("allocation", "history")]
 
 
 def test_a_picture_that_cannot_be_drawn_costs_a_warning(asked, monkeypatch, caplog):
