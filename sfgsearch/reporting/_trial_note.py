@@ -16,7 +16,7 @@ FILES: Mapping[str, str] = {
     "probabilities.png": "mean probability of every group over training",
     "simplex.png": "group probabilities of single filters",
     "history.png": "losses and metrics over training",
-    "activations.png": "activation maps of committed and undecided filters",
+    "activations.png": "activation maps of the least and most undecided filters",
     "layers.csv": "the numbers by layer",
 }
 """What the files of a trial show, by name."""

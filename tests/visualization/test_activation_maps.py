@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 from collections import Counter
 
 import numpy as np
@@ -92,3 +93,13 @@ def test_colours_of_images_are_kept(tiny):
     picture = images[1].movedim(0, -1)
     expected = (picture - picture.min()) / (picture.max() - picture.min())
     np.testing.assert_allclose(found.images[1], expected, atol=1e-6)
+
+
+def test_vector_formats_have_the_picture_in_its_place(tiny, tmp_path):
+    spec = tiny.spec(2)
+    figure = plot_activations(activation_maps(tiny.masked(spec), tiny.images(spec, batch=2)))
+    figure.savefig(tmp_path / "maps.svg")
+    text = (tmp_path / "maps.svg").read_text()
+    (image,) = re.findall(r"<image[^>]*>", text)
+    (width,) = re.findall(r'<svg[^>]* width="([0-9.]+)pt"', text)
+    assert float(re.search(r' width="([0-9.]+)"', image)[1]) == pytest.approx(float(width), abs=1)

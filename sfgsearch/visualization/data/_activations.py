@@ -39,7 +39,7 @@ class FilterMaps:
 
 @dataclass(frozen=True)
 class ActivationMaps:
-    """Activation maps of filters that have committed themselves to a group and of undecided ones.
+    """Activation maps of filters that are the most and the least sure of their group.
 
     Args:
         groups: The tasks in order, then shared.

@@ -27,7 +27,7 @@ RGB = NDArray[np.uint8]
 
 
 def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) -> Figure:
-    """Plot activation maps of committed and undecided filters under the stream of every task, and the shared one.
+    """Plot activation maps of the least and most undecided filters under the stream of every task, and the shared one.
 
     Args:
         maps: What :func:`sfgsearch.visualization.activation_maps` returns.
@@ -45,12 +45,12 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
     colours = group_colours(maps.groups[:-1])
     pitch = max(size[1], _LOWEST) + _GAP
     height = _HEADER + 2 * _HEADING + (len(maps.low) + len(maps.high)) * pitch + 8
-    title = trial_title(trial, "activation maps of committed and undecided filters")
+    title = trial_title(trial, "activation maps of the least and most undecided filters")
     sheet = Sheet(title, height, colours, note=_NOTE)
     canvas = np.full((height, WIDTH, 3), 255, np.uint8)
     shades = (colormaps["magma"](np.linspace(0, 1, _SHADES))[:, :3] * 255).astype(np.uint8)
     top = _HEADER
-    for heading, filters in (("Low entropy: committed", maps.low), ("High entropy: undecided", maps.high)):
+    for heading, filters in (("Lowest entropy", maps.low), ("Highest entropy", maps.high)):
         sheet.text(12, top + _HEADING / 2, heading, fontsize=8.5, weight="bold")
         top += _HEADING
         for one in filters:

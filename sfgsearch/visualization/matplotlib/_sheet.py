@@ -129,7 +129,8 @@ class Pixels(Artist):
     def draw(self, renderer: RendererBase) -> None:
         """Draw the picture, larger or smaller where the figure has another resolution."""
         image = Image.fromarray(self.pixels).convert("RGBA")
-        scale = self.get_figure(root=True).dpi / DPI  # type: ignore[union-attr]
+        # Formats like PDF have points for pixels, and pictures that are finer.
+        scale = renderer.get_image_magnification() * self.get_figure(root=True).dpi / DPI  # type: ignore[union-attr]
         if scale != 1:
             image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.NEAREST)
         renderer.draw_image(renderer.new_gc(), 0, 0, np.asarray(image)[::-1])
