@@ -15,7 +15,8 @@ from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupte
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
+from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._attributes import set_user_attrs
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, REPAIRS, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
@@ -163,11 +164,10 @@ class Objective:
 
     def _describe(self, trial: BaseTrial, trained: Trained) -> None:
         """Set the short attributes that the dashboard shows."""
-        complexity = trained.system.complexity()
         attributes = {
             "seed": trained.seed,
-            "parameters": complexity.parameters,
-            "macs": complexity.macs,
+            "parameters": trained.complexity.parameters,
+            "macs": trained.complexity.macs,
             "training_seconds": round(trained.seconds, 3),
             "relative_error": trained.scores["validation"],
             **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
@@ -176,8 +176,7 @@ class Objective:
         repairs = trained.system.repairs()
         if repairs:
             attributes[REPAIRS] = "; ".join(repairs)
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
+        set_user_attrs(trial, attributes)
 
     def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None) -> None:
         if not isinstance(trial, optuna.Trial):
@@ -185,17 +184,14 @@ class Objective:
         records: Records | None = records_of(trial.study)
         if records is None:
             return
-        folder = artifact_folder(self.config)
-        artifact = upload_training(trial, trained, folder)
-        weights = upload_weights(trial, trained.predictor, folder)
+        shelf = Shelf(trial, artifact_folder(self.config))
+        artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
         records.add(describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights), held)
 
 
 def _reported(trial: BaseTrial) -> Container[int]:
-    """Return the epochs that a trial has reported."""
-    if not isinstance(trial, optuna.Trial):
-        return ()
-    return trial.storage.get_trial(trial._trial_id).intermediate_values
+    """Return the epochs that a trial has reported, as Optuna remembers them: only its worker adds any."""
+    return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
 
 
 def describe_training(
@@ -209,7 +205,7 @@ def describe_training(
     weights: str | None = None,
 ) -> ArchitectureRecord:
     """Return the record of a training; ``artifact`` and ``weights`` are the ids of probabilities and weights."""
-    complexity, backbone = trained.system.complexity(), objective.config.backbone
+    backbone = objective.config.backbone
     options = getattr(objective.experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
         trial=trial,
@@ -223,8 +219,8 @@ def describe_training(
         allocation=trained.system.allocation(),
         seed=trained.seed,
         epochs=len(trained.history),
-        parameters=complexity.parameters,
-        macs=complexity.macs,
+        parameters=trained.complexity.parameters,
+        macs=trained.complexity.macs,
         metrics=trained.metrics,
         units={f"{task.name}/{metric}": unit for task in trained.tasks for metric, unit in _units(task).items()},
         scores=trained.scores,
