@@ -10,6 +10,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._version import __version__
+from sfgsearch.cli._bench import bench
 from sfgsearch.cli._compare import compare
 from sfgsearch.cli._export import export
 from sfgsearch.cli._launch import launch
@@ -28,7 +29,7 @@ def commands() -> None:
     """Search multi-task CNNs: which filters serve one task, which are shared?"""
 
 
-for command in (run, worker, launch, status, compare, show, export):
+for command in (run, worker, launch, status, compare, show, export, bench):
     commands.add_command(command)
 
 
