@@ -69,3 +69,7 @@ class LeaseLostError(TrainingInterrupted):
 
 class CheckpointError(SFGSearchError):
     """A checkpoint cannot be saved or removed."""
+
+
+class BenchmarkError(SFGSearchError):
+    """A benchmark cannot be run, or what it measured says nothing."""

@@ -10,6 +10,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._version import __version__
+from sfgsearch.cli._bench import bench
 from sfgsearch.cli._compare import compare
 from sfgsearch.cli._dashboard import dashboard
 from sfgsearch.cli._export import export
@@ -29,7 +30,7 @@ def commands() -> None:
     """Search multi-task CNNs: which filters serve one task, which are shared?"""
 
 
-for command in (run, worker, launch, status, compare, show, dashboard, export):
+for command in (run, worker, launch, status, compare, show, dashboard, export, bench):
     commands.add_command(command)
 
 

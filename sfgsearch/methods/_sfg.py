@@ -84,6 +84,7 @@ class SFGSystem(System):
         self.settings, self.sampling = settings, sampling
         self.kl_weight = settings.kl_weight
         self._groups = {name: layer.groups for name, layer in sfg_layers(network).items()}
+        self._latest: tuple[list[tuple[int, int]], Derived] | None = None
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of groups and learned priors."""
@@ -105,7 +106,7 @@ class SFGSystem(System):
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable allocation, its statistics re-estimated."""
-        compact = self._derived().network
+        compact = derive(self.network, self.spec).network
         reestimate_statistics(compact, calibration())
         return compact
 
@@ -130,7 +131,12 @@ class SFGSystem(System):
         return complexity(self._derived().network, self.spec.image_shape)
 
     def _derived(self) -> Derived:
-        return derive(self.network, self.spec)
+        """Return what the network derives to as it is now; for reading only, since several may get the same."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if self._latest is None or self._latest[0] != versions:
+            self._latest = versions, derive(self.network, self.spec)
+        return self._latest[1]
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return every layer's probabilities (K, T+1)."""

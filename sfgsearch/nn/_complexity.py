@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,6 +22,13 @@ class Complexity(NamedTuple):
     macs: int
 
 
+_UNCOUNTED = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+"""Norms, which do not count, and without weights take longer than all else."""
+
+
 @torch.no_grad()
 def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     """Count a network's parameters, and its multiply-adds for one image without computing anything.
@@ -30,7 +37,19 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
         network: Maps images of shape (1, C, *space) to anything.
         image_shape: (C, *space).
     """
-    weightless = copy.deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter:
-        weightless(torch.empty(1, *image_shape, device="meta"))
+        _weightless(network)(torch.empty(1, *image_shape, device="meta"))
     return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
+
+
+def _weightless(network: nn.Module) -> nn.Module:
+    """Return a copy that has shapes only, and no norms."""
+    instead: dict[int, Any] = {id(tensor): _shape_of(tensor) for tensor in [*network.parameters(), *network.buffers()]}
+    instead |= {id(module): nn.Identity() for module in network.modules() if type(module) in _UNCOUNTED}
+    copied: nn.Module = copy.deepcopy(network, instead)
+    return copied.eval()
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty

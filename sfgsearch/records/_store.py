@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
+from weakref import WeakSet
 
 from sqlalchemy import Engine, create_engine, delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,6 +31,8 @@ Kind = Literal["learned", "searched", "manual"]
 Role = Literal["trial", "finalist", "relearned"]
 RELATIVE_ERROR = "relative_error"
 NETWORK, MONTE_CARLO = "network", "monte_carlo"
+_complete: WeakSet[Engine] = WeakSet()
+"""Engines of databases that are known to have all tables."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Records:
             if session.get(SchemaRow, SCHEMA_VERSION) is None:
                 session.execute(delete(SchemaRow))
                 session.add(SchemaRow(version=SCHEMA_VERSION))
+        _complete.add(self._engine)
 
     @property
     def have_jobs(self) -> bool:
@@ -160,7 +164,8 @@ class Records:
         Raises:
             LeaseLostError: If the job is no longer the owner's.
         """
-        self.create_tables()
+        if self._engine not in _complete:
+            self.create_tables()
         row = ArchitectureRow(
             study=self._study,
             **{name: getattr(record, name) for name in _COPIED},

@@ -33,46 +33,64 @@ def artifact_folder(config: Config) -> Path:
     return config.folder / "artifacts"
 
 
-def upload_training(trial: optuna.Trial, trained: Trained, folder: Path) -> str | None:
+class Shelf:
+    """The artifacts of a trial or study; a file takes the place of one of the same name from an earlier attempt.
+
+    Args:
+        place: The running trial; for other trainings the study, since Optuna attaches nothing to trials that are over.
+        folder: The artifact folder.
+    """
+
+    def __init__(self, place: optuna.Trial | optuna.Study, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._place, self._store = place, FileSystemArtifactStore(folder)
+        self._there = {meta.filename: meta.artifact_id for meta in reversed(get_all_artifact_meta(place))}
+
+    def put(self, file: Path) -> str:
+        """Attach a file, and return its artifact id."""
+        if file.name not in self._there:
+            self._there[file.name] = upload_artifact(
+                artifact_store=self._store, file_path=str(file), study_or_trial=self._place
+            )
+        else:
+            with file.open("rb") as content:
+                self._store.write(self._there[file.name], content)
+        return self._there[file.name]
+
+
+def upload_training(shelf: Shelf, trained: Trained) -> str | None:
     """Attach the per-filter probabilities and the history of a training to its trial.
 
     Args:
-        trial: The running trial.
+        shelf: That of the running trial.
         trained: What it trained.
-        folder: The artifact folder.
 
     Returns:
         The artifact id of the probabilities: one tensor (K, T+1) per layer; None for methods without any.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(folder)
-    upload_history(trial, trained.history, store)
+    upload_history(shelf, trained.history)
     probabilities = trained.system.probabilities()
     if not probabilities:
         return None
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / PROBABILITIES_FILE
         save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
-        return upload_file(trial, file, store)
+        return shelf.put(file)
 
 
-def upload_weights(
-    place: optuna.Trial | optuna.Study, predictor: nn.Module, folder: Path, name: str = WEIGHTS_FILE
-) -> str | None:
+def upload_weights(shelf: Shelf, predictor: nn.Module, name: str = WEIGHTS_FILE) -> str | None:
     """Attach the weights of a network that predicts to its trial or study.
 
     A network that cannot be saved is worth a warning in the log, not the training that it came from.
 
     Args:
-        place: The running trial; for other trainings the study, since Optuna attaches nothing to trials that are over.
+        shelf: That of the running trial, or of the study.
         predictor: The network; parameters and buffers are stored.
-        folder: The artifact folder.
         name: The file's name in Optuna.
 
     Returns:
         The artifact id; None if the network cannot be saved.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / name
         try:
@@ -80,7 +98,7 @@ def upload_weights(
         except Exception as error:  # whatever a network of someone else's has in its state
             _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
             return None
-        return upload_file(place, file, FileSystemArtifactStore(folder))
+        return shelf.put(file)
 
 
 @contextmanager
@@ -132,19 +150,9 @@ def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> 
         return None
 
 
-def upload_history(trial: optuna.Trial, history: list[EpochReport], store: FileSystemArtifactStore) -> None:
+def upload_history(shelf: Shelf, history: list[EpochReport]) -> None:
     """Attach losses, metrics, mean probabilities and entropies per epoch, as JSON."""
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / HISTORY_FILE
         file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
-        upload_file(trial, file, store)
-
-
-def upload_file(place: optuna.Trial | optuna.Study, file: Path, store: FileSystemArtifactStore) -> str:
-    """Attach a file, in the place of one of the same name that an earlier attempt left."""
-    earlier = [meta.artifact_id for meta in get_all_artifact_meta(place) if meta.filename == file.name]
-    if not earlier:
-        return upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=place)
-    with file.open("rb") as content:
-        store.write(earlier[0], content)
-    return earlier[0]
+        shelf.put(file)

@@ -15,7 +15,7 @@ from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import artifact_folder, upload_weights
+from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
@@ -198,7 +198,7 @@ def retrain(
 
 def _keep_weights(study: optuna.Study, objective: Objective, finalist: Finalist, trained: Trained) -> str | None:
     file = f"weights-trial{finalist.trial}-{finalist.role}-seed{finalist.seed}.safetensors"
-    return upload_weights(study, trained.predictor, artifact_folder(objective.config), file)
+    return upload_weights(Shelf(study, artifact_folder(objective.config)), trained.predictor, file)
 
 
 def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:

@@ -14,7 +14,8 @@ from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupte
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, Records, allocation_attribute
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import artifact_folder, upload_training, upload_weights
+from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._attributes import set_user_attrs
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
@@ -166,17 +167,15 @@ class Objective:
 
     def _describe(self, trial: BaseTrial, trained: Trained) -> None:
         """Set the short attributes that the dashboard shows, and the allocation as one that it does not."""
-        complexity = trained.system.complexity()
         attributes = {
             "seed": trained.seed,
-            "parameters": complexity.parameters,
-            "macs": complexity.macs,
+            "parameters": trained.complexity.parameters,
+            "macs": trained.complexity.macs,
             "training_seconds": round(trained.seconds, 3),
             "relative_error": trained.scores["validation"],
             **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
         }
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
+        set_user_attrs(trial, attributes)
         if isinstance(trial, optuna.Trial):
             described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
             trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
@@ -187,26 +186,23 @@ class Objective:
         records: Records | None = records_of(trial.study)
         if records is None:
             return
-        folder = artifact_folder(self.config)
-        artifact = upload_training(trial, trained, folder)
-        weights = upload_weights(trial, trained.predictor, folder)
+        shelf = Shelf(trial, artifact_folder(self.config))
+        artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
         record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
-        review_trained(trial, record, trained, self.experiment, folder, has_pictures=self.config.review.pictures)
+        review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
         records.add(record, held)
 
     def _review_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
         """Let a pruned trial keep what there is to look at, where complete ones are recorded."""
         if not isinstance(trial, optuna.Trial) or records_of(trial.study) is None:
             return
-        folder, has_pictures = artifact_folder(self.config), self.config.review.pictures
-        review_pruned(trial, kind, name, self.experiment.data.tasks, epochs, folder, has_pictures=has_pictures)
+        shelf, has_pictures = Shelf(trial, artifact_folder(self.config)), self.config.review.pictures
+        review_pruned(trial, kind, name, self.experiment.data.tasks, epochs, shelf, has_pictures=has_pictures)
 
 
 def _reported(trial: BaseTrial) -> Container[int]:
-    """Return the epochs that a trial has reported."""
-    if not isinstance(trial, optuna.Trial):
-        return ()
-    return trial.storage.get_trial(trial._trial_id).intermediate_values
+    """Return the epochs that a trial has reported, as Optuna remembers them: only its worker adds any."""
+    return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
 
 
 def describe_training(
@@ -220,7 +216,7 @@ def describe_training(
     weights: str | None = None,
 ) -> ArchitectureRecord:
     """Return the record of a training; ``artifact`` and ``weights`` are the ids of probabilities and weights."""
-    complexity, backbone = trained.system.complexity(), objective.config.backbone
+    backbone = objective.config.backbone
     options = getattr(objective.experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
         trial=trial,
@@ -234,8 +230,8 @@ def describe_training(
         allocation=trained.system.allocation(),
         seed=trained.seed,
         epochs=len(trained.history),
-        parameters=complexity.parameters,
-        macs=complexity.macs,
+        parameters=trained.complexity.parameters,
+        macs=trained.complexity.macs,
         metrics=trained.metrics,
         units=units_of(trained.tasks),
         scores=trained.scores,

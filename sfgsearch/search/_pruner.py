@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Container
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.pruners import BasePruner
@@ -14,16 +17,46 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
+_SHARE = 0.01
+"""Of the time of a training that reading the other trials may take."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The trials of a study as they were while one trial trained.
+
+    Args:
+        reader: Study and trial that they were read for.
+        trials: All trials.
+        seconds: How long it took to read them.
+        at: When that was done, on this process's monotonic clock.
+    """
+
+    reader: tuple[int, int]
+    trials: list[FrozenTrial]
+    seconds: float
+    at: float
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it is too early to read them again."""
+        return _SHARE * (time.monotonic() - self.at) < self.seconds
+
+
 class _OneKind:
     """A study as seen by a pruner: the trials of one kind only."""
 
-    def __init__(self, study: Study, kind: Any) -> None:
-        self._study, self._kind = study, kind
+    def __init__(self, study: Study, kind: Any, trials: list[FrozenTrial]) -> None:
+        self._study, self._kind, self._trials = study, kind, trials
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """Return the study's trials of the kind."""
-        trials = self._study.get_trials(deepcopy=deepcopy, states=states)
-        return [trial for trial in trials if trial.params.get(KIND) == self._kind]
+        chosen = [
+            trial
+            for trial in self._trials
+            if (states is None or trial.state in states) and trial.params.get(KIND) == self._kind
+        ]
+        return copy.deepcopy(chosen) if deepcopy else chosen
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -40,14 +73,27 @@ class WithinKindPruner(BasePruner):
     A learned network starts hot and lags behind plain ones for the first epochs whatever it comes to; judged
     against these it would always be pruned.
 
+    A trial's first judgement reads the study; later ones do so again only when a hundred times as long has passed as
+    reading took, for in a database of many trials it takes longer than all else that an epoch's end does.
+
     Args:
         pruner: Any pruner of Optuna's.
     """
 
     def __init__(self, pruner: BasePruner) -> None:
         self._pruner = pruner
+        self._reading: _Reading | None = None
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Judge a trial against trials of its own kind."""
-        view: Any = _OneKind(study, trial.params.get(KIND))
+        view: Any = _OneKind(study, trial.params.get(KIND), self._others(study, trial))
         return self._pruner.prune(view, trial)
+
+    def _others(self, study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+        reader, reading = (id(study._storage), trial._trial_id), self._reading
+        if reading is None or reading.reader != reader or not reading.is_recent:
+            start = time.monotonic()
+            trials = study.get_trials(deepcopy=False)
+            end = time.monotonic()
+            reading = self._reading = _Reading(reader, trials, end - start, end)
+        return reading.trials

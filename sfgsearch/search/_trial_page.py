@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import optuna
 import torch
-from optuna.artifacts import FileSystemArtifactStore
 from torch import Tensor
 
 from sfgsearch.data import Split
@@ -23,7 +22,7 @@ from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._layer_table import layers_csv
 from sfgsearch.reporting._note import NoteLine, note_markdown
 from sfgsearch.reporting._trial_note import pruned_note, trial_note
-from sfgsearch.search._artifacts import upload_file, upload_history
+from sfgsearch.search._artifacts import Shelf, upload_history
 from sfgsearch.tasks import Task
 from sfgsearch.training import EpochReport, Experiment, Trained
 
@@ -46,7 +45,7 @@ def review_trained(
     record: ArchitectureRecord,
     trained: Trained,
     experiment: Experiment,
-    folder: Path,
+    shelf: Shelf,
     *,
     has_pictures: bool,
 ) -> None:
@@ -59,7 +58,7 @@ def review_trained(
         record: Its record.
         trained: What it trained.
         experiment: What trained it.
-        folder: The artifact folder.
+        shelf: Its artifacts.
         has_pictures: Whether there shall be pictures.
     """
     from sfgsearch.visualization.data import TrialReview
@@ -69,7 +68,7 @@ def review_trained(
     review = TrialReview.of_record(record, trained.history, probabilities)
     files = _pictures(review, trained, experiment, learned=learned) if has_pictures else {}
     files[LAYERS_FILE] = layers_csv(record.allocation).encode()
-    shown = _upload_files(trial, files, folder)
+    shown = _upload_files(trial, files, shelf)
     _save_note(trial, trial_note(record, trial.params, trained.system.repairs(), list(files)), shown)
 
 
@@ -79,7 +78,7 @@ def review_pruned(
     name: str,
     tasks: tuple[Task, ...],
     history: list[EpochReport],
-    folder: Path,
+    shelf: Shelf,
     *,
     has_pictures: bool,
 ) -> None:
@@ -91,7 +90,7 @@ def review_pruned(
         name: What it is called.
         tasks: The tasks.
         history: Reports of the epochs that were trained here, at least one.
-        folder: The artifact folder.
+        shelf: Its artifacts.
         has_pictures: Whether there shall be pictures.
     """
     from sfgsearch.visualization import matplotlib
@@ -105,8 +104,8 @@ def review_pruned(
     if history[-1].mean_probs:
         drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
     files = _drawn(drawings, trial.number) if has_pictures else {}
-    upload_history(trial, history, FileSystemArtifactStore(_made(folder)))
-    shown = _upload_files(trial, files, folder)
+    upload_history(shelf, history)
+    shown = _upload_files(trial, files, shelf)
     _save_note(trial, pruned_note(name, kind, trial.params, history, list(files)), shown)
 
 
@@ -162,21 +161,16 @@ def _middle(images: Tensor, space: Iterable[int]) -> Tensor:
     return images
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], folder: Path) -> list[str]:
+def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], shelf: Shelf) -> list[str]:
     """Attach files to a trial, and return Markdown that shows the pictures among them."""
     from optuna_dashboard.artifact import get_artifact_path
 
-    store, shown = FileSystemArtifactStore(_made(folder)), []
+    shown = []
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in files.items():
             file = Path(temporary) / name
             file.write_bytes(content)
-            path = get_artifact_path(trial, upload_file(trial, file, store))
+            path = get_artifact_path(trial, shelf.put(file))
             if file.suffix == ".png":
                 shown.append(f"{_PICTURE}{file.stem}]({path})")
     return shown

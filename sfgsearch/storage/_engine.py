@@ -9,6 +9,7 @@ from sqlalchemy import URL, Engine, column, create_engine, inspect, select, tabl
 from sfgsearch.errors import StudyError
 from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._patience import be_patient
+from sfgsearch.storage._ping import ping_rarely
 from sfgsearch.storage._urls import parse_url, with_driver
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def open_storage(url: str, *, patience: float = 0.0) -> RDBStorage:
     Raises:
         StudyError: If the database's driver is missing, or its tables are being created by a process that hangs.
     """
-    from optuna.storages import RDBStorage
+    from sfgsearch.storage._sparing import SparingStorage
 
     url = with_driver(url)
     try:
@@ -49,12 +50,13 @@ def open_storage(url: str, *, patience: float = 0.0) -> RDBStorage:
         raise _missing_driver(parse_url(url)) from error
     try:
         if _is_complete(engine):
-            storage = RDBStorage(url, engine_kwargs=engine_options(url))
+            storage = SparingStorage(url, engine_kwargs=engine_options(url))
         else:
             with database_lock(engine, "schema"):
-                storage = RDBStorage(url, engine_kwargs=engine_options(url))
+                storage = SparingStorage(url, engine_kwargs=engine_options(url))
     finally:
         engine.dispose()
+    ping_rarely(storage.engine)
     be_patient(storage.engine, patience)
     return storage
 

@@ -16,7 +16,7 @@ from sfgsearch.data import Augmentation, MultiTaskData, batches
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import NetworkSpec, complexity
+from sfgsearch.nn import Complexity, NetworkSpec, complexity
 from sfgsearch.tasks import Task
 from sfgsearch.training._course import Course, OnEpoch, Stopwatch
 from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
@@ -96,6 +96,11 @@ class Trained:
     history: list[EpochReport]
     seconds: float
     monte_carlo: MonteCarlo | None = None
+
+    @cached_property
+    def complexity(self) -> Complexity:
+        """Size and cost of the network that predicts, counted when it is first asked for."""
+        return self.system.complexity()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sfgsearch.errors import LeaseLostError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
+from sfgsearch.search._unfinished import Unfinished, unfinished_trials
 from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._post import Post
 from sfgsearch.workers._session import WorkerSession
@@ -32,11 +33,9 @@ class TrialJobs:
     def __init__(self, post: Post, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> None:
         self._post, self._sampler = post, sampler
 
-    def unfinished(self) -> list[FrozenTrial]:
+    def unfinished(self) -> list[Unfinished]:
         """Return the trials that run or wait, running ones first."""
-        states = (TrialState.RUNNING, TrialState.WAITING)
-        trials = self._post.study.get_trials(deepcopy=False, states=states)
-        return sorted(trials, key=lambda trial: (trial.state is TrialState.WAITING, trial.number))
+        return unfinished_trials(self._post.study)
 
     def do_next(self) -> bool:
         """Train the next trial that nobody trains; False if there is none."""
@@ -50,53 +49,47 @@ class TrialJobs:
                 return True
         return False
 
-    def _start(self, key: str, trial: FrozenTrial) -> bool:
+    def _start(self, key: str, trial: Unfinished) -> bool:
         """Mark a trial that was taken as running; False if it was over by then."""
-        storage = self._post.study._storage
-        state = storage.get_trial(trial._trial_id).state
-        if state is TrialState.WAITING:
-            try:
-                if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                    return True
-            except UpdateFinishedTrialError:
-                pass
-        if state is TrialState.RUNNING:
-            return True
-        self._post.jobs.finish(key, self._post.claims.owner)
-        return False
+        try:
+            self._post.study._storage.set_trial_state_values(trial.id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            self._post.jobs.finish(key, self._post.claims.owner)
+            return False
+        return True  # marked now, or still marked by the worker that had it before
 
-    def _train(self, key: str, frozen: FrozenTrial, seen: Job | None) -> None:
+    def _train(self, key: str, chosen: Unfinished, seen: Job | None) -> None:
         post = self._post
-        with post.holding(key, seen, lambda lease: self._hand_back(frozen, lease)) as (lease, session):
+        with post.holding(key, seen, lambda lease: self._hand_back(chosen, lease)) as (lease, session):
             try:
-                state, values = self._outcome(frozen, seen, lease, session)
+                state, values = self._outcome(chosen, seen, lease, session)
                 outlast(lease.confirm)
-                self._tell(frozen, state, values)
+                told = self._tell(chosen, state, values)
             except (LeaseLostError, UpdateFinishedTrialError):
-                post.listener.note(f"trial {frozen.number} went on elsewhere; its result here is dropped")
+                post.listener.note(f"trial {chosen.number} went on elsewhere; its result here is dropped")
                 return
             except TrainingInterrupted as leaving:
-                self._hand_back(frozen, lease)
+                self._hand_back(chosen, lease)
                 post.listener.note(str(leaving))
                 return
             except BaseException as error:
                 if not (isinstance(error, Exception) and is_outage(error)):
-                    self._hand_back(frozen, lease)
+                    self._hand_back(chosen, lease)
                 raise
         post.clear_checkpoints(key)
         outlast(lambda: post.jobs.finish(key, lease.owner))
-        post.listener.trial_over(outlast(lambda: post.study._storage.get_trial(frozen._trial_id)))
+        post.listener.trial_over(told)
         if state is TrialState.FAIL:
             refill(post.study, post.config)
         post.refresh_page()
 
     def _outcome(
-        self, frozen: FrozenTrial, seen: Job | None, lease: Lease, session: WorkerSession
+        self, chosen: Unfinished, seen: Job | None, lease: Lease, session: WorkerSession
     ) -> tuple[TrialState, Sequence[float] | None]:
         """Train a trial and return what Optuna shall be told."""
         post = self._post
-        post.study.sampler = self._sampler(frozen.number)
-        trial = optuna.Trial(post.study, frozen._trial_id)
+        post.study.sampler = self._sampler(chosen.number)
+        trial = optuna.Trial(post.study, chosen.id)
         if post.is_doomed(seen):
             times = seen.fruitless if seen else 0
             trial.set_user_attr(FAILURE, f"its worker died {times} times before an epoch was finished")
@@ -115,27 +108,28 @@ class TrialJobs:
         values = result if isinstance(result, tuple) else (result,)
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
 
-    def _tell(self, frozen: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Tell Optuna how a trial ended."""
+    def _tell(self, chosen: Unfinished, state: TrialState, values: Sequence[float] | None) -> FrozenTrial:
+        """Tell Optuna how a trial ended, and return the trial as it is then."""
         attempts = 0
 
-        def tell() -> None:
+        def tell() -> FrozenTrial:
             nonlocal attempts
             attempts += 1
-            self._post.study.tell(frozen.number, values, state)
+            return self._post.study.tell(chosen.number, values, state)
 
         try:
-            outlast(tell)
+            return outlast(tell)
         except ValueError as error:  # what Optuna raises for a trial that is not running
-            told = self._post.study._storage.get_trial(frozen._trial_id)
+            told = self._post.study._storage.get_trial(chosen.id)
             if attempts == 1 or told.state is not state:  # an outage may have hidden that the trial was told
                 raise LeaseLostError(str(error)) from error
+            return told
 
-    def _hand_back(self, frozen: FrozenTrial, lease: Lease) -> None:
+    def _hand_back(self, chosen: Unfinished, lease: Lease) -> None:
         """Let a trial wait for another worker, unless one has it already."""
         try:
             lease.confirm()
         except LeaseLostError:
             return
-        requeue(self._post.study, frozen._trial_id)
+        requeue(self._post.study, chosen.id)
         self._post.jobs.release(lease.key, lease.owner)

@@ -179,3 +179,16 @@ def test_methods_are_values():
     assert StochasticFilterGroups() == StochasticFilterGroups(SFGSettings())
     with pytest.raises(dataclasses.FrozenInstanceError):
         StochasticFilterGroups().settings = SFGSettings(lr=1.0)
+
+
+def test_what_is_told_of_a_learned_network_follows_its_weights(tiny):
+    system = build_learned(tiny)
+    before = system.allocation(), system.structure().to_dict(), system.complexity()
+    assert (system.allocation(), system.structure().to_dict(), system.complexity()) == before
+    with torch.no_grad():
+        for groups in system._groups.values():
+            groups.logits.zero_()
+            groups.logits[:, -1] = 5.0
+    assert all(layer.counts == (0, 0, sum(layer.counts)) for layer in system.allocation().layers)
+    assert system.complexity() != before[2]
+    assert system.structure().to_dict() != before[1]

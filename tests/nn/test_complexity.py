@@ -113,3 +113,18 @@ def test_counting_leaves_the_network_as_it_is(tiny):
     complexity(network, spec.image_shape)
     assert network.training
     assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+
+def test_what_modules_share_is_counted_as_it_is_used():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(2)
+            self.conv = torch.nn.Conv2d(2, 2, 1, bias=False)
+            self.again = torch.nn.Conv2d(2, 2, 1, bias=False)
+            self.again.weight = self.conv.weight
+
+        def forward(self, images):
+            return self.again(self.norm(self.conv(images)))
+
+    assert complexity(Twice(), (2, 4, 4)) == (4 + 4, 2 * 4 * 16)

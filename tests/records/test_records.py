@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, event, inspect, text
 
 from sfgsearch import __version__
 from sfgsearch.allocation import Allocation, LayerAllocation
@@ -130,3 +130,13 @@ def test_nothing_is_recorded_for_who_lost_the_job(engine):
     with pytest.raises(LeaseLostError, match="belongs to another worker"):
         records.add(replace(LEARNED, parameters=1), held=("trial/3", "me"))
     assert records.all() == [LEARNED]
+
+
+def test_tables_are_looked_for_once(engine):
+    records = Records(engine, "study")
+    records.add(LEARNED)
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    records.add(replace(LEARNED, trial=4))
+    assert statements
+    assert not [statement for statement in statements if "sqlite_master" in statement or "PRAGMA" in statement]

@@ -43,3 +43,42 @@ def test_a_learned_trial_is_not_judged_by_searched_ones():
 def test_successive_halving_works_within_a_kind():
     pruner = WithinKindPruner(optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
     assert not judged(pruner, "learned", 0.4)
+
+
+class _Counting:
+    """A pruner that counts what it is shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def prune(self, study, _trial):
+        self.shown.append(len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
+        return False
+
+
+def test_every_trial_is_judged_by_all_that_finished_before_it():
+    plain = _Counting()
+    study = optuna.create_study(pruner=WithinKindPruner(plain))
+    for _ in range(3):
+        trial = study.ask()
+        trial.suggest_categorical("kind", ["learned", "searched"])
+        trial.should_prune()
+        study.add_trial(finished(trial.params["kind"], 0.5))
+    assert len(plain.shown) == 3
+    kinds = [trial.params["kind"] for trial in study.trials[::2]]
+    assert plain.shown == [kinds[:index].count(kind) for index, kind in enumerate(kinds)]
+
+
+def test_a_trial_looks_again_when_reading_has_become_cheap_beside_training(monkeypatch):
+    from sfgsearch.search import _pruner
+
+    clock = iter([0.0, 1.0, 50.0, 102.0, 103.0, 104.0])
+    monkeypatch.setattr(_pruner.time, "monotonic", lambda: next(clock))
+    plain = _Counting()
+    study = optuna.create_study(pruner=WithinKindPruner(plain))
+    trial = study.ask()
+    trial.suggest_categorical("kind", ["learned"])
+    for _ in range(3):  # read from 0 to 1 s, asked at 50 s, and at 102 s, when a hundred times as long has passed
+        trial.should_prune()
+        study.add_trial(finished("learned", 0.5))
+    assert plain.shown == [0, 0, 2]

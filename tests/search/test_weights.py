@@ -13,7 +13,7 @@ from sfgsearch import Objective, create_study, load_config
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import plain_state
 from sfgsearch.search import load_study, records_of
-from sfgsearch.search._artifacts import upload_weights
+from sfgsearch.search._artifacts import Shelf, upload_weights
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ class Tied(nn.Module):
 def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
     created = create_study(study())
     network = Tied()
-    artifact = upload_weights(created, network, tmp_path / "artifacts")
+    artifact = upload_weights(Shelf(created, tmp_path / "artifacts"), network)
     with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(artifact) as stored:
         (tmp_path / "copy.safetensors").write_bytes(stored.read())
     read = load_file(tmp_path / "copy.safetensors")
