@@ -50,13 +50,16 @@ class TrialJobs:
         return False
 
     def _start(self, key: str, trial: Unfinished) -> bool:
-        """Mark a trial that was taken as running; False if it was over by then."""
+        """Mark a trial that was taken as running; False if it was over, or begun elsewhere, by then."""
         try:
-            self._post.study._storage.set_trial_state_values(trial.id, TrialState.RUNNING)
+            if self._post.study._storage.set_trial_state_values(trial.id, TrialState.RUNNING):
+                return True
+            if trial.state is TrialState.RUNNING:
+                return True  # still marked by the worker that had it before
         except UpdateFinishedTrialError:
-            self._post.jobs.finish(key, self._post.claims.owner)
-            return False
-        return True  # marked now, or still marked by the worker that had it before
+            pass
+        self._post.jobs.finish(key, self._post.claims.owner)  # over, or begun by a process that is no worker
+        return False
 
     def _train(self, key: str, chosen: Unfinished, seen: Job | None) -> None:
         post = self._post

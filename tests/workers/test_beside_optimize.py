@@ -50,3 +50,19 @@ def test_workers_take_over_what_a_dead_optimize_left(postgres, tmp_path):
     assert Worker(study, Objective(config)).run() == 0
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
     assert records_of(study).jobs.all()["trial/0"].claims == 2
+
+
+def test_a_trial_that_optimize_begins_while_a_worker_reaches_for_it_is_left_to_it(postgres, tmp_path, monkeypatch):
+    path, url = write_study(tmp_path, 1), postgres()
+    study, config = prepare(path, url)
+    jobs = Worker(study, Objective(config))._trials
+    take = jobs._post.claims.take
+
+    def take_late(key, seen):
+        study.ask()
+        return take(key, seen)
+
+    monkeypatch.setattr(jobs._post.claims, "take", take_late)
+    assert not jobs.do_next()
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
+    assert {job.owner for job in records_of(study).jobs.all().values()} == {None}
