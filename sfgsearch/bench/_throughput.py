@@ -69,6 +69,9 @@ warmup_epochs = 1
 seeds = 1
 learned = 0
 searched = 0
+
+[review]
+pictures = {pictures}
 """
 
 
@@ -82,6 +85,8 @@ class ThroughputOptions:
         seconds: How long each sleeps.
         epochs: How many it reports.
         samplers: Samplers, of which the first has the goal.
+        pictures: Whether trials draw their pictures, which takes longer than all else that is measured here, and is
+            measured with the overhead.
     """
 
     workers: tuple[int, ...] = (1, 4, 16)
@@ -89,6 +94,7 @@ class ThroughputOptions:
     seconds: float = 1.0
     epochs: int = 6
     samplers: tuple[str, ...] = SAMPLERS
+    pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,8 @@ def measure_throughput(site: Site, options: ThroughputOptions) -> Throughput:
 def _run(site: Site, options: ThroughputOptions, sampler: str, workers: int) -> Run:
     quota = workers * (1 + options.trials_per_worker)
     kinds = {"learned": quota - quota // 2, "searched": quota // 2}
-    with site.study(_STUDY.format(epochs=options.epochs, sampler=sampler, **kinds)) as study:
+    pictures = str(options.pictures).lower()
+    with site.study(_STUDY.format(epochs=options.epochs, sampler=sampler, pictures=pictures, **kinds)) as study:
         path = site.path(study)
         journal = Journal(path.with_suffix(".jsonl"))
         gate = Gate.of(multiprocessing.get_context("forkserver"), workers)

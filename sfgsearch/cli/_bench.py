@@ -63,6 +63,7 @@ _seconds = click.FloatRange(0, min_open=True)
     default=_THROUGHPUT.samplers,
     help="throughput: one sampler instead of both; may be given twice.",
 )
+@click.option("--pictures", is_flag=True, help="throughput: let trials draw their pictures too.")
 @click.option(
     "--training-seconds",
     type=_seconds,
@@ -90,6 +91,7 @@ def bench(
     trials_per_worker: int,
     seconds: float,
     samplers: tuple[str, ...],
+    pictures: bool,
     training_seconds: float,
     pairs: int,
     storage: str | None,
@@ -102,7 +104,7 @@ def bench(
     taken in the same run. A goal that is missed is said, and is no error.
     """
     options = BenchmarkOptions(
-        ThroughputOptions(workers, trials_per_worker, seconds, samplers=samplers),
+        ThroughputOptions(workers, trials_per_worker, seconds, samplers=samplers, pictures=pictures),
         OverheadOptions(training_seconds, pairs),
     )
     machine = Machine.now()
