@@ -181,11 +181,14 @@ def _save_note(trial: optuna.Trial, lines: list[NoteLine], shown: list[str]) -> 
 
     The pictures are in it, since the dashboard shows the artifacts themselves no larger than a stamp.
     """
-    from optuna_dashboard import get_note, save_note
+    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
-    note = note_markdown(lines)
-    below = _without(get_note(trial), note)
-    save_note(trial, "\n\n".join([note, *shown, *([below] if below else [])]))
+    note, place = note_markdown(lines), (trial.study._study_id, trial._trial_id)
+    # Notes of all trials are attributes of the study: they are read once here, which Optuna's two functions do twice.
+    present = get_note_from_system_attrs(trial.storage.get_study_system_attrs(place[0]), place[1])
+    below = _without(present["body"], note)
+    text = "\n\n".join([note, *shown, *([below] if below else [])])
+    save_note_with_version(trial.storage, *place, present["version"] + 1, text)
 
 
 def _without(present: str, note: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -13,6 +14,7 @@ from sfgsearch.config import Config
 from sfgsearch.errors import CheckpointError
 from sfgsearch.records import Job, Jobs, Lease, Records
 from sfgsearch.search import Objective
+from sfgsearch.search._study_page import INTERVAL, refresh_study_review
 from sfgsearch.training import CheckpointFolder
 from sfgsearch.workers._claims import Claims
 from sfgsearch.workers._listener import WorkerListener
@@ -41,6 +43,7 @@ class Post:
         listener: Is told what happens.
         is_alone: Whether no other worker can be.
         give_up: Hands the present job back, where the worker cannot do that itself any more.
+        page_due: When to look whether the study's page is to be refreshed, on this process's monotonic clock.
     """
 
     study: optuna.Study
@@ -51,6 +54,7 @@ class Post:
     listener: WorkerListener
     is_alone: bool
     give_up: Callable[[], None] | None = None
+    page_due: float = field(default_factory=lambda: time.monotonic() + INTERVAL)
 
     @property
     def config(self) -> Config:
@@ -83,10 +87,10 @@ class Post:
         Args:
             at_end: Whether nothing is left to do.
         """
-        if self.stop.requested:
+        now = time.monotonic()
+        if self.stop.requested or not (at_end or now >= self.page_due):
             return
-        from sfgsearch.search._study_page import INTERVAL, refresh_study_review
-
+        self.page_due = now + INTERVAL  # to ask the database after every trial would cost more than it tells
         refresh_study_review(self.study, self.config, interval=0.0 if at_end else INTERVAL)
 
     @contextmanager
