@@ -157,8 +157,9 @@ def test_a_learned_trial_shows_its_allocation_and_note(reader):
     reader.open(f"/trials?numbers={numbers[kinds.index('learned')]}")
     names = ("allocation.png", "probabilities.png", "simplex.png", "history.png", "activations.png", "layers.csv")
     reader.wait(lambda: all(name in reader.text() for name in names), "artifacts of the trial")
-    loaded = "return [...document.images].filter(image => image.naturalWidth > 300).length"
-    reader.wait(lambda: reader.driver.execute_script(loaded) == 5, "pictures of the trial")
+    loaded = "return [...document.images].filter(image => image.naturalWidth > 300).map(image => image.alt)"
+    reader.wait(lambda: len(reader.driver.execute_script(loaded)) == 10, "pictures, in the note and as artifacts")
+    assert "picture: allocation" in reader.driver.execute_script(loaded)
     assert "One seed (0), measured on the validation data" in reader.text(), "its note"
     width = reader.driver.execute_script("return document.documentElement.scrollWidth")
     assert width <= WINDOW[0], "nothing makes the page wider than the screen"
