@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 class Complexity(NamedTuple):
@@ -22,13 +25,6 @@ class Complexity(NamedTuple):
     macs: int
 
 
-_UNCOUNTED = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-)
-"""Norms, which do not count, and without weights take longer than all else."""
-
-
 @torch.no_grad()
 def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     """Count a network's parameters, and its multiply-adds for one image without computing anything.
@@ -37,19 +33,53 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
         network: Maps images of shape (1, C, *space) to anything.
         image_shape: (C, *space).
     """
-    with FlopCounterMode(display=False) as counter:
-        _weightless(network)(torch.empty(1, *image_shape, device="meta"))
-    return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    with _evaluating(network), _Count() as count:
+        functional_call(network, shapes, (torch.empty(1, *image_shape, device="meta"),))
+    return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), count.flops // 2)
 
 
-def _weightless(network: nn.Module) -> nn.Module:
-    """Return a copy that has shapes only, and no norms."""
-    instead: dict[int, Any] = {id(tensor): _shape_of(tensor) for tensor in [*network.parameters(), *network.buffers()]}
-    instead |= {id(module): nn.Identity() for module in network.modules() if type(module) in _UNCOUNTED}
-    copied: nn.Module = copy.deepcopy(network, instead)
-    return copied.eval()
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
-def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
-    empty = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+_aten = torch.ops.aten
+_KEEP_SHAPE = {
+    *(_aten.relu, _aten.relu_, _aten.leaky_relu, _aten.leaky_relu_, _aten.elu, _aten.elu_, _aten.gelu, _aten.silu),
+    *(_aten.silu_, _aten.hardtanh, _aten.hardtanh_, _aten.hardswish, _aten.sigmoid, _aten.tanh, _aten.softplus),
+}
+_NORMS = {_aten.native_batch_norm}
+
+
+class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations by torch's own formulas, as ``FlopCounterMode`` does, for the whole only.
+
+    Activations and norms, which do not count, are left out: to infer the shape that they keep takes longer than all
+    else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, _types: Any, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None
+    ) -> Any:
+        packet = operation.overloadpacket
+        if packet in _KEEP_SHAPE:
+            return arguments[0]
+        if packet in _NORMS:
+            return (arguments[0],) * 3
+        keywords = keywords or {}
+        result = operation(*arguments, **keywords)
+        if packet in flop_registry:
+            self.flops += flop_registry[packet](*arguments, **keywords, out_val=result)
+        return result

@@ -63,7 +63,8 @@ class Jobs:
     """
 
     def __init__(self, engine: Engine, study: str) -> None:
-        self._engine, self._study = engine, study
+        # Every statement is a transaction of its own, without two more to begin and end it.
+        self._engine, self._study = engine.execution_options(isolation_level="AUTOCOMMIT"), study
 
     def all(self, keys: Iterable[str] | None = None) -> dict[str, Job]:
         """Return the jobs that were ever taken by key, all or those of some keys."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from weakref import WeakSet
 
-from sqlalchemy import Engine, create_engine, delete, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, delete, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -124,7 +124,7 @@ class Records:
     """The records of one study.
 
     Args:
-        engine: The database that the study is in.
+        engine: The database that the study is in; its schema is looked at until it is known to be complete.
         study: The study's name.
 
     Raises:
@@ -133,7 +133,8 @@ class Records:
 
     def __init__(self, engine: Engine, study: str) -> None:
         self._engine, self._study = engine, study
-        check_schema(engine)
+        if engine not in _complete:
+            check_schema(engine)
 
     def create_tables(self) -> None:
         """Create the tables where they are missing."""
@@ -166,34 +167,34 @@ class Records:
         """
         if self._engine not in _complete:
             self.create_tables()
-        row = ArchitectureRow(
-            study=self._study,
-            **{name: getattr(record, name) for name in _COPIED},
-            allocation=record.allocation.to_dict(),
-            image_shape=list(record.image_shape),
-            monte_carlo_samples=record.monte_carlo.samples if record.monte_carlo else None,
-            monte_carlo_parameters=record.monte_carlo.parameters if record.monte_carlo else None,
-            monte_carlo_macs=record.monte_carlo.macs if record.monte_carlo else None,
-            recorded_at=datetime.now(UTC),
-            metrics=_metric_rows(record),
+        row = {name: getattr(record, name) for name in _COPIED} | {
+            "study": self._study,
+            "allocation": record.allocation.to_dict(),
+            "image_shape": list(record.image_shape),
+            "monte_carlo_samples": record.monte_carlo.samples if record.monte_carlo else None,
+            "monte_carlo_parameters": record.monte_carlo.parameters if record.monte_carlo else None,
+            "monte_carlo_macs": record.monte_carlo.macs if record.monte_carlo else None,
+            "recorded_at": datetime.now(UTC),
+        }
+        same = (ArchitectureRow.role == record.role, ArchitectureRow.trial == record.trial)
+        earlier = select(ArchitectureRow.id).where(
+            ArchitectureRow.study == self._study, *same, ArchitectureRow.seed == record.seed
         )
-        with Session(self._engine) as session, session.begin():
+        with self._engine.begin() as connection:
             if held is not None:
-                self._hold(session, *held)
-            earlier = session.scalars(
-                self._select(role=record.role).where(
-                    ArchitectureRow.trial == record.trial, ArchitectureRow.seed == record.seed
-                )
-            )
-            for old in earlier:
-                session.delete(old)
-            session.flush()
-            session.add(row)
+                self._hold(connection, *held)
+            for old in connection.scalars(earlier).all():
+                connection.execute(delete(MetricRow).where(MetricRow.architecture_id == old))
+                connection.execute(delete(ArchitectureRow).where(ArchitectureRow.id == old))
+            inserted: Any = connection.execute(insert(ArchitectureRow).values(row)).inserted_primary_key
+            metrics = [{"architecture_id": inserted.id, **metric} for metric in _metric_rows(record)]
+            if metrics:
+                connection.execute(insert(MetricRow), metrics)
 
-    def _hold(self, session: Session, job: str, owner: str) -> None:
+    def _hold(self, connection: Connection, job: str, owner: str) -> None:
         """Lock the row of a job until the transaction ends, so that nobody takes it over in between."""
-        row = select(JobRow).where(JobRow.study == self._study, JobRow.job == job, JobRow.owner == owner)
-        if session.scalars(row.with_for_update()).first() is None:
+        row = select(JobRow.id).where(JobRow.study == self._study, JobRow.job == job, JobRow.owner == owner)
+        if connection.execute(row.with_for_update()).first() is None:
             raise LeaseLostError(f"{job} belongs to another worker by now")
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
@@ -257,20 +258,20 @@ def check_schema(target: Engine | str) -> None:
         )
 
 
-def _metric_rows(record: ArchitectureRecord) -> list[MetricRow]:
+def _metric_rows(record: ArchitectureRecord) -> list[dict[str, Any]]:
     rows = list(_rows(NETWORK, record.metrics, record.scores))
     if record.monte_carlo:
         rows += _rows(MONTE_CARLO, record.monte_carlo.metrics, record.monte_carlo.scores)
     return rows
 
 
-def _rows(inference: str, metrics: dict[str, dict[str, float]], scores: dict[str, float]) -> Iterator[MetricRow]:
+def _rows(inference: str, metrics: dict[str, dict[str, float]], scores: dict[str, float]) -> Iterator[dict[str, Any]]:
     for split, values in metrics.items():
         for key, value in values.items():
             task, metric = key.rsplit("/", 1)
-            yield MetricRow(inference=inference, split=split, task=task, metric=metric, value=value)
+            yield {"inference": inference, "split": split, "task": task, "metric": metric, "value": value}
     for split, value in scores.items():
-        yield MetricRow(inference=inference, split=split, task="", metric=RELATIVE_ERROR, value=value)
+        yield {"inference": inference, "split": split, "task": "", "metric": RELATIVE_ERROR, "value": value}
 
 
 def _to_record(row: ArchitectureRow) -> ArchitectureRecord:

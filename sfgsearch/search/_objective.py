@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 
 import optuna
@@ -12,17 +13,16 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, Records, allocation_attribute
+from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
-from sfgsearch.search._attributes import set_user_attrs
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
-from sfgsearch.storage import is_outage, outlast
+from sfgsearch.storage import is_outage, outlast, together
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 
@@ -100,14 +100,16 @@ class Objective:
 
     @staticmethod
     def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:
-        trial.set_user_attr(FAILURE, reason)
-        trial.set_user_attr(RETRY_WITH, retry_with)
+        with _together(trial):
+            trial.set_user_attr(FAILURE, reason)
+            trial.set_user_attr(RETRY_WITH, retry_with)
 
     def _train(
         self, trial: BaseTrial, session: TrainingSession | None, held: tuple[str, str] | None
     ) -> float | tuple[float, ...]:
-        kind, name, method = self._candidate(trial)
-        trial.set_user_attr("name", name)
+        with _together(trial):
+            kind, name, method = self._candidate(trial)
+            trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
 
         def end_epoch(report: EpochReport) -> None:
@@ -121,11 +123,12 @@ class Objective:
                 method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation"), session=session
             )
         except optuna.TrialPruned:
-            trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
-            outlast(lambda: self._review_pruned(trial, kind, name, epochs))
+            outlast(lambda: self._keep_pruned(trial, kind, name, epochs))
             raise
-        outlast(lambda: self._describe(trial, trained))
-        outlast(lambda: self._record(trial, kind, name, trained, held))
+        record = outlast(lambda: self._keep(trial, kind, name, trained))
+        records = records_of(trial.study) if record is not None and isinstance(trial, optuna.Trial) else None
+        if record is not None and records is not None:
+            outlast(lambda: records.add(record, held))
         errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])
         return trained.scores["validation"] if self._is_single else tuple(errors.values())
 
@@ -165,39 +168,53 @@ class Objective:
         if outlast(report_and_ask):
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
-    def _describe(self, trial: BaseTrial, trained: Trained) -> None:
-        """Set the short attributes that the dashboard shows, and the allocation as one that it does not."""
-        attributes = {
-            "seed": trained.seed,
-            "parameters": trained.complexity.parameters,
-            "macs": trained.complexity.macs,
-            "training_seconds": round(trained.seconds, 3),
-            "relative_error": trained.scores["validation"],
-            **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
-        }
-        set_user_attrs(trial, attributes)
-        if isinstance(trial, optuna.Trial):
-            described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
-            trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
+    def _keep(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained) -> ArchitectureRecord | None:
+        """Keep what there is to know and to look at of a trained trial; return its record where there are records."""
+        shelf = self._shelf(trial)
+        with _together(trial):
+            _describe(trial, trained)
+            if shelf is None or not isinstance(trial, optuna.Trial):
+                return None
+            artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
+            record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
+            review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
+            return record
 
-    def _record(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, held: tuple[str, str] | None) -> None:
-        if not isinstance(trial, optuna.Trial):
-            return
-        records: Records | None = records_of(trial.study)
-        if records is None:
-            return
-        shelf = Shelf(trial, artifact_folder(self.config))
-        artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
-        record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
-        review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
-        records.add(record, held)
+    def _keep_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
+        """Keep what there is to know and to look at of a pruned trial."""
+        shelf = self._shelf(trial)
+        with _together(trial):
+            trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
+            if shelf is not None and isinstance(trial, optuna.Trial):
+                tasks, has_pictures = self.experiment.data.tasks, self.config.review.pictures
+                review_pruned(trial, kind, name, tasks, epochs, shelf, has_pictures=has_pictures)
 
-    def _review_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
-        """Let a pruned trial keep what there is to look at, where complete ones are recorded."""
+    def _shelf(self, trial: BaseTrial) -> Shelf | None:
+        """Return the artifacts of a trial; None where there are no records beside it."""
         if not isinstance(trial, optuna.Trial) or records_of(trial.study) is None:
-            return
-        shelf, has_pictures = Shelf(trial, artifact_folder(self.config)), self.config.review.pictures
-        review_pruned(trial, kind, name, self.experiment.data.tasks, epochs, shelf, has_pictures=has_pictures)
+            return None
+        return Shelf(trial, artifact_folder(self.config))
+
+
+def _together(trial: BaseTrial) -> AbstractContextManager[None]:
+    return together(trial.storage) if isinstance(trial, optuna.Trial) else nullcontext()
+
+
+def _describe(trial: BaseTrial, trained: Trained) -> None:
+    """Set the short attributes that the dashboard shows, and the allocation as one that it does not."""
+    attributes = {
+        "seed": trained.seed,
+        "parameters": trained.complexity.parameters,
+        "macs": trained.complexity.macs,
+        "training_seconds": round(trained.seconds, 3),
+        "relative_error": trained.scores["validation"],
+        **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
+    }
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    if isinstance(trial, optuna.Trial):
+        described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
+        trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
 
 
 def _reported(trial: BaseTrial) -> Container[int]:

@@ -23,6 +23,7 @@ from sfgsearch.reporting._layer_table import layers_csv
 from sfgsearch.reporting._note import NoteLine, note_markdown
 from sfgsearch.reporting._trial_note import pruned_note, trial_note
 from sfgsearch.search._artifacts import Shelf, upload_history
+from sfgsearch.search._trial_note import TrialNote
 from sfgsearch.tasks import Task
 from sfgsearch.training import EpochReport, Experiment, Trained
 
@@ -181,14 +182,9 @@ def _save_note(trial: optuna.Trial, lines: list[NoteLine], shown: list[str]) -> 
 
     The pictures are in it, since the dashboard shows the artifacts themselves no larger than a stamp.
     """
-    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
-
-    note, place = note_markdown(lines), (trial.study._study_id, trial._trial_id)
-    # Notes of all trials are attributes of the study: they are read once here, which Optuna's two functions do twice.
-    present = get_note_from_system_attrs(trial.storage.get_study_system_attrs(place[0]), place[1])
-    below = _without(present["body"], note)
-    text = "\n\n".join([note, *shown, *([below] if below else [])])
-    save_note_with_version(trial.storage, *place, present["version"] + 1, text)
+    note, place = note_markdown(lines), TrialNote(trial)
+    below = _without(place.body, note)
+    place.write("\n\n".join([note, *shown, *([below] if below else [])]))
 
 
 def _without(present: str, note: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
-from sqlalchemy import select
+from sqlalchemy import Select, select, union_all
 
 
 class Unfinished(NamedTuple):
@@ -25,10 +25,7 @@ class Unfinished(NamedTuple):
     state: TrialState
 
 
-_STATES = (TrialState.RUNNING, TrialState.WAITING)
-
-
-def unfinished_trials(study: optuna.Study) -> list[Unfinished]:
+def unfinished_trials(study: optuna.Study, most_waiting: int | None = None) -> list[Unfinished]:
     """Return the trials that run or wait, running ones first, then by number.
 
     Optuna's own list brings all that is known of every trial, by half a dozen queries; whoever looks for something to
@@ -36,14 +33,24 @@ def unfinished_trials(study: optuna.Study) -> list[Unfinished]:
 
     Args:
         study: The study.
+        most_waiting: How many waiting ones to return at most, the first by number; all if None.
     """
     storage = getattr(study._storage, "_backend", study._storage)
     if isinstance(storage, RDBStorage):
-        query = select(TrialModel.number, TrialModel.trial_id, TrialModel.state)
-        query = query.where(TrialModel.study_id == study._study_id, TrialModel.state.in_(_STATES))
-        with storage.engine.connect() as connection:
+        query = union_all(_rows(study, TrialState.RUNNING), _rows(study, TrialState.WAITING, most_waiting))
+        with storage.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             found = [Unfinished(*row) for row in connection.execute(query)]
     else:
-        trials = study.get_trials(deepcopy=False, states=_STATES)
+        trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
         found = [Unfinished(trial.number, trial._trial_id, trial.state) for trial in trials]
-    return sorted(found, key=lambda trial: (trial.state is TrialState.WAITING, trial.number))
+    found.sort(key=lambda trial: (trial.state is TrialState.WAITING, trial.number))
+    if most_waiting is None:
+        return found
+    return found[: most_waiting + sum(trial.state is TrialState.RUNNING for trial in found)]
+
+
+def _rows(study: optuna.Study, state: TrialState, most: int | None = None) -> Select[Any]:
+    query = select(TrialModel.number, TrialModel.trial_id, TrialModel.state)
+    query = query.where(TrialModel.study_id == study._study_id, TrialModel.state == state)
+    # A part of a union may be ordered and cut off in all databases if it is a query within a query.
+    return select(query.order_by(TrialModel.number).limit(most).subquery())

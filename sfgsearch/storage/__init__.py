@@ -6,10 +6,12 @@ from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._patience import be_patient
+from sfgsearch.storage._sparing import SparingStorage, together
 from sfgsearch.storage._urls import display_url, is_on_this_machine, is_sqlite, redact, sqlite_file, with_driver
 
 __all__ = [
     "EmbeddedPostgres",
+    "SparingStorage",
     "be_patient",
     "database_lock",
     "display_url",
@@ -21,5 +23,6 @@ __all__ = [
     "outlast",
     "redact",
     "sqlite_file",
+    "together",
     "with_driver",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -54,10 +55,15 @@ def task_from_dict(data: Mapping[str, Any]) -> Task:
     if unknown:
         raise DataError(f"a task of type {kind_name!r} has no key {unknown[0]!r}; allowed: {', '.join(allowed)}")
     try:
-        task: Task = TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        task: Task = _adapter(kind).validate_json(json.dumps(values), strict=True)
     except (ValidationError, TypeError) as error:
         raise DataError(f"task {values.get('name', '?')!r} of type {kind_name!r}: {_reason(error)}") from error
     return task
+
+
+@cache
+def _adapter(kind: type[Task]) -> TypeAdapter[Task]:
+    return TypeAdapter(kind)
 
 
 def _reason(error: ValidationError | TypeError) -> str:

@@ -18,8 +18,8 @@ from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._post import Post
 from sfgsearch.workers._session import WorkerSession
 
-_AHEAD = 64
-"""How many waiting trials a worker looks at: more than there are others that reach for the same ones."""
+_AHEAD = 8, 64
+"""How many waiting trials a worker looks at: a few, and more if others reached for the same ones."""
 
 
 class TrialJobs:
@@ -39,9 +39,16 @@ class TrialJobs:
 
     def do_next(self) -> bool:
         """Train the next trial that nobody trains; False if there is none."""
-        trials = self.unfinished()
-        running = sum(trial.state is TrialState.RUNNING for trial in trials)
-        by_key = {f"trial/{trial.number}": trial for trial in trials[: running + _AHEAD]}
+        for ahead in _AHEAD:
+            trials = unfinished_trials(self._post.study, ahead)
+            if self._do_one_of(trials):
+                return True
+            if sum(trial.state is TrialState.WAITING for trial in trials) < ahead:
+                break  # that were all
+        return False
+
+    def _do_one_of(self, trials: Sequence[Unfinished]) -> bool:
+        by_key = {f"trial/{trial.number}": trial for trial in trials}
         begun = {key: trial.state is TrialState.RUNNING for key, trial in by_key.items()}
         for key, seen in self._post.claims.look(begun):
             if self._post.claims.take(key, seen) and self._start(key, by_key[key]):

@@ -98,8 +98,10 @@ def test_another_schema_version_is_refused(engine):
     Records(engine, "study").create_tables()
     with engine.begin() as connection:
         connection.execute(text("UPDATE sfgsearch_schema SET version = :version"), {"version": SCHEMA_VERSION + 1})
+    opened_later = create_engine(engine.url)
     with pytest.raises(RecordsError, match=f"schema version {SCHEMA_VERSION + 1}"):
-        Records(engine, "study")
+        Records(opened_later, "study")
+    opened_later.dispose()
 
 
 def test_reading_creates_nothing(engine):

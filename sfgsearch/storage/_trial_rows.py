@@ -1,0 +1,153 @@
+"""Reading Optuna's trials from its tables in two queries, whatever they hold."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages._rdb.models import (
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, Double, String, bindparam, cast, literal, null, select, union_all
+
+_AT_ONCE = 500
+"""Trials per query of their parts: databases limit the parameters of a statement."""
+
+_VALUE, _PARAM, _USER, _SYSTEM, _STEP = range(5)
+_SHORT = String(32)
+
+
+class TrialRow(NamedTuple):
+    """What the table of trials says of one.
+
+    Args:
+        id: Optuna's id of it in the database.
+        number: Its number in its study.
+        state: Its state.
+        begun: When it began to run last, in UTC.
+        ended: When it ended, in UTC.
+    """
+
+    id: int
+    number: int
+    state: TrialState
+    begun: datetime | None
+    ended: datetime | None
+
+
+_ROW = (
+    *(TrialModel.trial_id, TrialModel.number, TrialModel.state),
+    *(TrialModel._datetime_start_utc, TrialModel._datetime_complete_utc),
+)
+
+
+def read_rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[TrialRow]:
+    """Return the rows of the trials for which all conditions hold, by id."""
+    found = connection.execute(select(*_ROW).where(*conditions).order_by(TrialModel.trial_id))
+    return [TrialRow(*row) for row in found]
+
+
+def read_trials(connection: Connection, rows: Sequence[TrialRow]) -> list[FrozenTrial]:
+    """Return trials, all that is known of them included, in the order of their rows.
+
+    A trial that ends meanwhile is read as its row says, or more of it.
+    """
+    parts: dict[int, list[Any]] = defaultdict(list)
+    for start in range(0, len(rows), _AT_ONCE):
+        ids = [row.id for row in rows[start : start + _AT_ONCE]]
+        for part in connection.execute(_parts(), {"ids": ids}):
+            parts[part.trial_id].append(part)
+    return [_trial(row, parts[row.id]) for row in rows]
+
+
+@cache
+def _parts() -> Any:
+    """Return one query for all that belongs to trials of ``ids`` besides their rows, as a table of one shape."""
+    none = cast(null(), Double)
+    value, param, user, system, step = (
+        *(TrialValueModel, TrialParamModel, TrialUserAttributeModel, TrialSystemAttributeModel),
+        TrialIntermediateValueModel,
+    )
+    columns: tuple[tuple[Any, ...], ...] = (
+        (
+            value.trial_id,
+            value.trial_value_id,
+            cast(value.objective, _SHORT),
+            value.value,
+            cast(value.value_type, _SHORT),
+        ),
+        (param.trial_id, param.param_id, param.param_name, param.param_value, param.distribution_json),
+        (user.trial_id, user.trial_user_attribute_id, user.key, none, user.value_json),
+        (system.trial_id, system.trial_system_attribute_id, system.key, none, system.value_json),
+        (
+            *(step.trial_id, step.trial_intermediate_value_id, cast(step.step, _SHORT)),
+            *(step.intermediate_value, cast(step.intermediate_value_type, _SHORT)),
+        ),
+    )
+    names = ("trial_id", "row", "key", "number", "text")
+    return union_all(
+        *(
+            select(literal(kind, literal_execute=True).label("kind"), *map(_labelled, chosen, names)).where(
+                chosen[0].in_(bindparam("ids", expanding=True))
+            )
+            for kind, chosen in enumerate(columns)
+        )
+    )
+
+
+def _labelled(column: Any, name: str) -> Any:
+    return column.label(name)
+
+
+def _trial(row: TrialRow, parts: Iterable[Any]) -> FrozenTrial:
+    """Put a trial together; its parts come in the order in which they were written."""
+    by_kind: list[list[Any]] = [[], [], [], [], []]
+    for part in sorted(parts, key=lambda part: part.row):
+        by_kind[part.kind].append(part)
+    distributions = {part.key: _distribution(part.text) for part in by_kind[_PARAM]}
+    values = {int(part.key): _value(part) for part in by_kind[_VALUE]}
+    return FrozenTrial(
+        number=row.number,
+        state=row.state,
+        value=None,
+        values=[values[objective] for objective in sorted(values)] or None,
+        datetime_start=_local(row.begun),
+        datetime_complete=_local(row.ended),
+        params={part.key: distributions[part.key].to_external_repr(part.number) for part in by_kind[_PARAM]},
+        distributions=distributions,
+        user_attrs={part.key: json.loads(part.text) for part in by_kind[_USER]},
+        system_attrs={part.key: json.loads(part.text) for part in by_kind[_SYSTEM]},
+        intermediate_values={int(part.key): _intermediate(part) for part in by_kind[_STEP]},
+        trial_id=row.id,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _value(part: Any) -> float:
+    kind = TrialValueModel.TrialValueType[part.text]
+    return TrialValueModel.stored_repr_to_value(part.number, kind)
+
+
+def _intermediate(part: Any) -> float:
+    kind = TrialIntermediateValueModel.TrialIntermediateValueType[part.text]
+    return TrialIntermediateValueModel.stored_repr_to_intermediate_value(part.number, kind)
+
+
+def _local(time: datetime | None) -> datetime | None:
+    """Return a time in UTC as local time, both without their zone, which is how Optuna keeps and shows them."""
+    return None if time is None else time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
