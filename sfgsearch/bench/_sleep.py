@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import click
 from optuna.trial import FrozenTrial
@@ -26,7 +28,8 @@ RELEASED, OVER = "released", "over"
 class SleepingExperiment(Experiment):
     """An experiment whose trainings sleep, and then hand back a network that was trained for one epoch beforehand.
 
-    The first training of a process waits at the gate, holding its trial, and does not sleep.
+    The first training of a process does not sleep: its trial loads and compiles what later ones find ready. The second
+    waits at the gate, holding its trial.
 
     Args:
         asleep: Seconds that a training sleeps, in equal parts before the ends of its epochs.
@@ -38,6 +41,7 @@ class SleepingExperiment(Experiment):
     gate: Gate
     journal: Journal
     _prepared: dict[type[Method], Trained] = field(default_factory=dict, compare=False, repr=False)
+    _trainings: Iterator[int] = field(default_factory=count, compare=False, repr=False)
 
     def prepare(self) -> None:
         """Train the networks that are handed back, one per kind."""
@@ -60,9 +64,11 @@ class SleepingExperiment(Experiment):
         start, trained, asleep = time.monotonic(), self._prepared[type(method)], self.asleep
         if session:
             session.restore()
-        if self.gate.wait():
-            self.journal.write(RELEASED)
+        if next(self._trainings) == 0:
             asleep = 0.0
+        elif self.gate.wait():
+            self.journal.write(RELEASED)
+            start = time.monotonic()
         history = []
         for epoch in range(self.settings.epochs):
             time.sleep(asleep / self.settings.epochs)

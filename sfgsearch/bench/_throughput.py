@@ -188,9 +188,10 @@ def measure_throughput(site: Site, options: ThroughputOptions) -> Throughput:
 
     Every worker is a process that takes trials of one study from a real queue: it claims them, asks for the kind and
     for suggestions, reports epochs, asks the pruner, writes attributes, artifacts and the record, tells Optuna and
-    finishes the job. Only the training is replaced. All workers first hold a trial each, which ends at once: the clock
-    runs from there, so that the start of processes and the loading of data do not count, to the moment at which the
-    last trial is finished.
+    finishes the job. Only the training is replaced. Every worker first does a trial that ends at once, and then waits
+    for the others with the next one in its hands: the clock runs from there, so that the start of processes, the
+    loading of data and what a process does for the first time do not count, to the moment at which the last trial is
+    finished.
 
     Args:
         site: Where to work.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -59,11 +59,27 @@ _KEEP_SHAPE = {
 _NORMS = {_aten.native_batch_norm}
 
 
+def _cat(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    first = tensors[0]
+    if any(tensor.dim() != first.dim() for tensor in tensors):
+        return torch.cat(list(tensors), dim)
+    shape = list(first.shape)
+    shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
+    return first.new_empty(shape)
+
+
+def _addmm(_bias: torch.Tensor, left: torch.Tensor, right: torch.Tensor, **_factors: Any) -> torch.Tensor:
+    return left.new_empty(left.shape[0], right.shape[1])
+
+
+_SHAPES: Mapping[Any, Callable[..., torch.Tensor]] = {_aten.cat: _cat, _aten.addmm: _addmm}
+
+
 class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by torch's own formulas, as ``FlopCounterMode`` does, for the whole only.
 
-    Activations and norms, which do not count, are left out: to infer the shape that they keep takes longer than all
-    else.
+    Activations and norms, which do not count, are left out, and two shapes are inferred here: torch's own way to infer
+    these takes longer than all else.
     """
 
     def __init__(self) -> None:
@@ -79,7 +95,7 @@ class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if packet in _NORMS:
             return (arguments[0],) * 3
         keywords = keywords or {}
-        result = operation(*arguments, **keywords)
+        result = _SHAPES.get(packet, operation)(*arguments, **keywords)
         if packet in flop_registry:
             self.flops += flop_registry[packet](*arguments, **keywords, out_val=result)
         return result

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import (
+    ArtifactMeta,
+    FileSystemArtifactStore,
+    download_artifact,
+    get_all_artifact_meta,
+    upload_artifact,
+)
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save_file
 from torch import nn
@@ -44,7 +51,7 @@ class Shelf:
     def __init__(self, place: optuna.Trial | optuna.Study, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._place, self._store = place, FileSystemArtifactStore(folder)
-        self._there = {meta.filename: meta.artifact_id for meta in reversed(get_all_artifact_meta(place))}
+        self._there = {meta.filename: meta.artifact_id for meta in reversed(_artifacts_of(place))}
 
     def put(self, file: Path) -> str:
         """Attach a file, and return its artifact id."""
@@ -56,6 +63,14 @@ class Shelf:
             with file.open("rb") as content:
                 self._store.write(self._there[file.name], content)
         return self._there[file.name]
+
+
+def _artifacts_of(place: optuna.Trial | optuna.Study) -> list[ArtifactMeta]:
+    """Return the artifacts of a study, or those that a trial had when it was begun here: nobody else adds any."""
+    if isinstance(place, optuna.Study):
+        return get_all_artifact_meta(place)
+    attributes = place._cached_frozen_trial.system_attrs.items()
+    return [ArtifactMeta(**json.loads(value)) for key, value in attributes if key.startswith(ARTIFACTS_ATTR_PREFIX)]
 
 
 def upload_training(shelf: Shelf, trained: Trained) -> str | None:

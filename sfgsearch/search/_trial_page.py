@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from importlib import import_module
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import optuna
 import torch
 from torch import Tensor
 
+from sfgsearch.allocation import Allocation
 from sfgsearch.data import Split
 from sfgsearch.nn import sfg_layers
 from sfgsearch.records import ArchitectureRecord
@@ -39,6 +41,24 @@ _PICTURE = "![picture: "
 _logger = logging.getLogger(__name__)
 
 Drawings = Mapping[str, Callable[[], "Figure"]]
+
+
+REVIEW_MODULES = ("optuna_dashboard.artifact", "sfgsearch.visualization.matplotlib._sheet")
+"""What reviews of trials import when they are first needed; commands that review nothing do without."""
+
+
+def prepare_reviews(*, has_pictures: bool) -> None:
+    """Load what reviews of trials need, and draw for the first time, so that no trial has to wait for it.
+
+    Args:
+        has_pictures: Whether there will be pictures.
+    """
+    for module in REVIEW_MODULES:
+        import_module(module)
+    if has_pictures:
+        from sfgsearch.visualization import matplotlib
+
+        _drawn({"": lambda: matplotlib.plot_allocation(Allocation.equal({"layer": 2}, ("task",)))}, 0)
 
 
 def review_trained(

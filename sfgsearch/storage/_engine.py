@@ -10,13 +10,14 @@ from sfgsearch.errors import StudyError
 from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._patience import be_patient
 from sfgsearch.storage._ping import ping_rarely
-from sfgsearch.storage._urls import parse_url, with_driver
+from sfgsearch.storage._urls import EMBEDDED, parse_url, with_driver
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 _EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _LIBPQ = ("psycopg", "psycopg2")
+_USES_BEFORE_PREPARED = 2
 _KEEPALIVE = {
     "connect_timeout": 10,
     "keepalives": 1,
@@ -75,7 +76,9 @@ def engine_options(url: str) -> dict[str, Any]:
     if driver in _LIBPQ:
         arguments = {**_KEEPALIVE, "application_name": "sfgsearch"}
     if driver == "psycopg":
-        arguments["prepare_threshold"] = None  # statements prepared on a server do not outlive a pooler's transaction
+        # Statements that a server prepared do not outlive the transaction of a pooler that may stand before it.
+        is_direct = parsed.query.get("application_name") == EMBEDDED
+        arguments["prepare_threshold"] = _USES_BEFORE_PREPARED if is_direct else None
     if driver == "pymysql":
         arguments = {"connect_timeout": 10}
     return options | {"connect_args": {key: value for key, value in arguments.items() if key not in parsed.query}}

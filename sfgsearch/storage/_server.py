@@ -22,6 +22,7 @@ from sqlalchemy import URL
 from sfgsearch.errors import StudyError
 from sfgsearch.storage import _file_locks
 from sfgsearch.storage._binaries import Account, environment, let_pass, programs, run
+from sfgsearch.storage._urls import EMBEDDED
 
 _logger = logging.getLogger(__name__)
 USER = "postgres"
@@ -96,7 +97,7 @@ class PostgresServer:
         postmaster = self._postmaster()
         if postmaster is None:
             raise StudyError(f"the PostgreSQL in {self.folder} is not running")
-        query = {"host": str(postmaster.sockets), "port": str(postmaster.port)}
+        query = {"host": str(postmaster.sockets), "port": str(postmaster.port), "application_name": EMBEDDED}
         url = URL.create("postgresql+psycopg", username=USER, database=database, query=query)
         return url.render_as_string(hide_password=False)
 

@@ -13,6 +13,9 @@ from sqlalchemy.exc import ArgumentError
 
 from sfgsearch.errors import StudyError
 
+EMBEDDED = "sfgsearch-embedded"
+"""``application_name`` in the URLs of servers that the package starts: nothing stands between them and a client."""
+
 _MASK = "***"
 _SECRET_KEY = re.compile(r"pass(?!file)|pwd|secret|token|key(?!_file)|credential|odbc_connect", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")

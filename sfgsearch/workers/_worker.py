@@ -17,6 +17,7 @@ from sfgsearch.search import Objective, records_of
 from sfgsearch.search._queue import requeue_running
 from sfgsearch.search._refill import refill
 from sfgsearch.search._study import is_single_process, seed_of, trial_sampler
+from sfgsearch.search._trial_page import prepare_reviews
 from sfgsearch.storage import is_outage
 from sfgsearch.workers._claims import Claims
 from sfgsearch.workers._finalists import FinalistJobs
@@ -99,7 +100,10 @@ class Worker:
         with stop.listening(self._give_up):
             if self._post.is_alone:
                 self._take_stock()
-            self._begin("trials", len(self._trials.unfinished()))
+            waiting = len(self._trials.unfinished())
+            if waiting:
+                prepare_reviews(has_pictures=self._post.config.review.pictures)
+            self._begin("trials", waiting)
             while not stop.requested:
                 try:
                     if self._work():

@@ -184,8 +184,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the backgrou
 import sys, time
 from sfgsearch.storage import EmbeddedPostgres
 with EmbeddedPostgres(sys.argv[1]) as url:
-    print(url, flush=True)
     try:
+        print(url, flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         time.sleep(1)
