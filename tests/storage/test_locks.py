@@ -9,11 +9,10 @@ from sfgsearch.storage import database_lock
 from sfgsearch.storage._locks import lock_key
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/study.db"
-    return request.getfixturevalue("postgres")()
+    server = {"postgresql": "postgres", "mariadb": "mariadb"}.get(request.param)
+    return request.getfixturevalue(server)() if server else f"sqlite:///{tmp_path}/study.db"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import optuna
 import pytest
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import event
 
@@ -13,9 +12,10 @@ from sfgsearch.search._queue import requeue
 from sfgsearch.storage import engine_options, open_storage
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["postgresql", "sqlite", "mariadb"])
 def url(request, tmp_path):
-    return request.getfixturevalue("postgres")() if request.param == "postgresql" else f"sqlite:///{tmp_path}/study.db"
+    server = {"postgresql": "postgres", "mariadb": "mariadb"}.get(request.param)
+    return request.getfixturevalue(server)() if server else f"sqlite:///{tmp_path}/study.db"
 
 
 @pytest.fixture
@@ -63,29 +63,52 @@ def test_a_trial_that_ran_between_two_readings_and_waits_again_is_read_again(stu
 
 
 def test_waiting_trials_are_read_once(studies):
-    ours, theirs = studies
+    ours, _ = studies
     for _ in range(50):
         ours.enqueue_trial({"x": 0.5})
-    for study, expected in ((theirs, 50), (ours, 0)):
-        study.get_trials()
-        with loaded_trials() as loaded:
-            study.get_trials()
-        assert len(loaded) == expected
+    ours.get_trials()
+    with statements(ours) as executed:
+        assert len(ours.get_trials()) == 50
+    rows, study = executed
+    assert "FROM trials" in rows
+    assert "FROM studies" in study, "only where no row came: no trial may have changed, so is there a study at all?"
+
+
+def test_reading_takes_two_statements_where_optuna_takes_six(studies):
+    ours, theirs = studies
+    trial = ours.ask()
+    trial.suggest_float("x", 0, 1)
+    for study, expected in ((ours, 2), (theirs, 6)):
+        with statements(study) as executed:
+            study._storage.get_trial(trial._trial_id)
+        assert len(executed) == expected
 
 
 @contextmanager
-def loaded_trials():
-    """Collect the trials that are loaded from any database in the block."""
-    loaded = []
+def statements(study):
+    """Collect the statements that a study's storage executes in the block."""
+    executed, engine = [], study._storage._backend.engine
 
-    def load(target, _context):
-        loaded.append(target)
+    def execute(_connection, _cursor, statement, *_):
+        executed.append(statement)
 
-    event.listen(TrialModel, "load", load)
+    event.listen(engine, "after_cursor_execute", execute)
     try:
-        yield loaded
+        yield executed
     finally:
-        event.remove(TrialModel, "load", load)
+        event.remove(engine, "after_cursor_execute", execute)
+
+
+def test_a_study_under_the_id_of_a_deleted_one_has_its_own_trials(studies):
+    ours, _ = studies
+    ours.enqueue_trial({"x": 0.5})
+    assert len(ours.trials) == 1
+    backend = ours._storage._backend
+    optuna.delete_study(study_name="s", storage=backend)
+    again = optuna.create_study(study_name="s", storage=backend)
+    again.enqueue_trial({"x": 0.25})
+    (trial,) = again.trials
+    assert trial.system_attrs["fixed_params"] == {"x": 0.25}
 
 
 def test_studies_in_one_database_are_kept_apart(studies):

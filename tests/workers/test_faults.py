@@ -19,10 +19,12 @@ from sfgsearch.workers import Worker, WorkerListener
 TRIALS = 9
 
 
-def test_killed_workers_and_a_restart_leave_no_trace_in_the_results(postgres, tmp_path):
-    path, url = write_study(tmp_path, TRIALS), postgres()
+@pytest.mark.parametrize("database", ["postgres", "mariadb"])
+def test_killed_workers_and_a_restart_leave_no_trace_in_the_results(request, tmp_path, database):
+    server = request.getfixturevalue(database)
+    path, url = write_study(tmp_path, TRIALS), server()
     pause_file(path).write_text("0.3")
-    happened = under_fire(path, url, workers=3, kills=6, every=1.0, restart=postgres.restart)
+    happened = under_fire(path, url, workers=3, kills=6, every=1.0, restart=server.restart)
     assert (happened["status"], happened["kills"], happened["restarts"]) == (0, 6, 1)
     config = load_config(path).with_overrides(storage=url)
     study = create_study(config)
