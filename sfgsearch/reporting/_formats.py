@@ -10,6 +10,11 @@ from sfgsearch.reporting._paired import PairedTest
 from sfgsearch.reporting._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
+_PERCENT = "%"
+_MOST_DIGITS = 6
+_THOUSAND = 999.5
+"""From here on three digits would be written with a power of ten."""
+
 
 def thousands(number: float) -> str:
     """Return a number in three digits or more with k, M or G."""
@@ -33,12 +38,71 @@ def scale_of(unit: str) -> float:
 
 def shown_unit(unit: str) -> str:
     """Return the unit that people read, which may be empty."""
-    return "%" if unit == FRACTION else unit
+    return _PERCENT if unit == FRACTION else unit
 
 
 def quantity_name(key: str) -> str:
     """Return what people call a metric ``"<task>/<metric>"`` or the relative error."""
     return "relative error" if key == RELATIVE_ERROR else " ".join(key.rsplit("/", 1))
+
+
+def decimals_beside(mean: float, margin: float) -> int:
+    """Return the decimals of a mean beside its margin of error: those that leave the margin two significant digits.
+
+    That is what the Guide to the Expression of Uncertainty in Measurement asks for (JCGM 100:2008, 7.2.6): a margin of
+    two digits, and a mean that ends where its margin ends. A mean has six significant digits at most. Below zero are
+    the places before the decimal point: -1 stands for tens.
+
+    Args:
+        mean: The mean.
+        margin: Half its interval; where that is zero or infinite, the mean has three significant digits.
+    """
+    place = _place(mean)
+    if not margin or not math.isfinite(margin):
+        return max(2 - place, 0)
+    wanted = 1 - _place(margin)
+    return min(wanted, max(_MOST_DIGITS - 1 - place, 0)) if mean else wanted
+
+
+def _place(value: float) -> int:
+    """Return the power of ten of the first digit, once a number is rounded to two."""
+    return int(f"{value:.1e}".partition("e")[2]) if math.isfinite(value) else 0
+
+
+def fixed(value: float, decimals: int, *, sign: str = "") -> str:
+    """Return a number with some decimals, rounded to tens and more where they are below zero.
+
+    Args:
+        value: The number.
+        decimals: How many.
+        sign: ``"+"`` to write the sign of positive numbers too.
+    """
+    return f"{round(value, decimals) if math.isfinite(value) else value:{sign}.{max(decimals, 0)}f}"
+
+
+def mean_with_margin(mean: float, margin: float, unit: str) -> tuple[str, str]:
+    """Return a mean and half its interval with equal decimals: one in percent, others by :func:`decimals_beside`.
+
+    Args:
+        mean: The mean, as it is drawn: fractions in percent.
+        margin: Half its interval.
+        unit: What :func:`shown_unit` returns.
+    """
+    decimals = 1 if unit == _PERCENT else decimals_beside(mean, margin)
+    return fixed(mean, decimals), fixed(margin, decimals)
+
+
+def mean_in_words(mean: float, margin: float, unit: str, seeds: int) -> str:
+    """Return a mean with its unit, and of several seeds half its interval too: ``"10.20 ±0.37 degrees"``.
+
+    Args:
+        mean: The mean, as it is drawn: fractions in percent.
+        margin: Half its interval.
+        unit: What :func:`shown_unit` returns.
+        seeds: How many it is a mean of.
+    """
+    shown, beside = mean_with_margin(mean, margin, unit)
+    return f"{shown} ±{beside} {unit}".strip() if seeds > 1 else f"{shown} {unit}".strip()
 
 
 class MetricFormat:
@@ -57,19 +121,34 @@ class MetricFormat:
 
     def value(self, key: str, value: float) -> str:
         """Return one value."""
-        return f"{100 * value:.1f}" if self._units.get(key, FRACTION) == FRACTION else f"{value:.3g}"
+        if self._units.get(key, FRACTION) == FRACTION:
+            return f"{100 * value:.1f}"
+        return f"{value:.3g}" if abs(value) < _THOUSAND else f"{value:.0f}"
 
     def interval(self, key: str, value: Interval, seeds: int) -> str:
-        """Return a mean and half its interval; a dash for the interval of a single seed."""
-        margin = self.value(key, value.half_width) if seeds > 1 else "-"
-        return f"{self.value(key, value.mean)} ±{margin}"
+        """Return a mean and half its interval in equal decimals; a dash for the interval of a single seed.
+
+        Fractions have one decimal of a percent, others those of :func:`decimals_beside`: ``"95.5 ±0.7"`` and
+        ``"10.20 ±0.37"``.
+        """
+        if seeds < 2:
+            return f"{self.value(key, value.mean)} ±-"
+        scale = scale_of(self._units.get(key, FRACTION))
+        mean, margin = mean_with_margin(scale * value.mean, scale * value.half_width, self.unit(key))
+        return f"{mean} ±{margin}"
 
 
 def difference(test: PairedTest, value: float) -> str:
-    """Return a difference of a test with its sign; those of fractions in percentage points."""
+    """Return a difference of a test, or an end of its interval, with its sign.
+
+    Those of fractions are in percentage points with one decimal, others have those of :func:`decimals_beside`.
+    """
     if not math.isfinite(value):
         return "-"
-    return f"{100 * value:+.1f}" if test.unit == FRACTION else f"{value:+.3g}"
+    if test.unit == FRACTION:
+        return f"{100 * value:+.1f}"
+    found = test.difference
+    return fixed(value, decimals_beside(found.mean, found.half_width) if found else 2, sign="+")
 
 
 def difference_unit(test: PairedTest) -> str:

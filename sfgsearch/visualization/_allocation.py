@@ -48,6 +48,7 @@ def plot_allocation(trial: TrialReview | Allocation) -> go.Figure:
             y=list(range(len(names))),
             orientation="h",
             name=plain(group),
+            legendgroup=group,
             marker={"color": colour, "line": {"color": "white", "width": 0.5}},
             text=[str(count) if part >= _LEAST else "" for count, part in zip(counts, parts, strict=True)],
             textposition="inside",

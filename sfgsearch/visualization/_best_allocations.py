@@ -20,14 +20,15 @@ from sfgsearch.visualization._study_layout import (
     plain,
     rounded,
 )
-from sfgsearch.visualization._study_marks import heading
+from sfgsearch.visualization._study_marks import heading, shortened
+from sfgsearch.visualization._trial_titles import LONGEST_NAME
 from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations
 
 _ROOMY, _TIGHT, _MANY = 34, 19, 12
 """Pixels per layer where there are few and where there are many, and how many are many."""
 
-_LABEL = 13
-"""Pixels that the name of a layer needs."""
+_LABEL, _BETWEEN = 13, 28
+"""Pixels that the name of a layer needs, and those between panels, which keep 100 and 0 apart."""
 
 
 def plot_best_allocations(
@@ -47,7 +48,7 @@ def plot_best_allocations(
     title = heading(study.study_name, "how the best of each kind shares its filters")
     if not best:
         return empty(title, "No trial is complete yet", size)
-    layers = [layer.name for layer in best[0].allocation.layers]
+    layers = [shortened(layer.name, LONGEST_NAME) for layer in best[0].allocation.layers]
     frame = Frame(title, size, legend=best[0].allocation.groups, left=label_width(layers), top=74)
     wanted = max(len(layers) * (_TIGHT if len(layers) > _MANY else _ROOMY), 120)
     named = range(0, len(layers), math.ceil(_LABEL * len(layers) / frame.inner(wanted)))
@@ -55,7 +56,7 @@ def plot_best_allocations(
         1,
         len(best),
         shared_yaxes=True,
-        horizontal_spacing=0.04,
+        horizontal_spacing=_BETWEEN / frame.width,
         subplot_titles=[
             f"<b>{best_one.kind}</b>" + "".join(f"<br>{plain(line)}" for line in best_one.caption) for best_one in best
         ],

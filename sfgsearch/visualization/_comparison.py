@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -20,10 +20,15 @@ from sfgsearch.visualization._study_layout import (
     rounded,
 )
 from sfgsearch.visualization._study_marks import MARKS, heading, mark, shortened
-from sfgsearch.visualization.data._comparison import MetricPanel, MetricPoint, comparison_panels
+from sfgsearch.visualization.data._comparison import MetricPanel, MetricPoint, comparison_panels, panel_titles
 
 COLUMNS = 3
 _ROW, _GAP, _TIGHT_GAP = 24, 90, 66
+_SPACING, _BOLD_LETTER = 0.05, 6.9
+"""Between panels, as a part of all; pixels."""
+
+_LONG_NAME, _SHORT_NAME = 32, 22
+"""Letters of a name that there is room for on a page and on a card."""
 
 
 def plot_comparison(
@@ -48,31 +53,37 @@ def plot_comparison(
     if not panels:
         return empty(title, "No finalist yet", size)
     names = [point.name for point in panels[0].points]
+    labels = [shortened(name, _SHORT_NAME if size.is_tight else _LONG_NAME) for name in names]
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     legend = [mark(*pair).label for pair in _used(panels[0].points)]
-    frame = Frame(title, size, legend=legend, left=label_width(names), top=40)
+    frame = Frame(title, size, legend=legend, left=label_width(labels), top=40)
     gap = _TIGHT_GAP if size.is_tight else _GAP
     wanted = rows * (_ROW * len(names) + 16) + (rows - 1) * gap
     figure = make_subplots(
         rows,
         columns,
-        subplot_titles=[_panel_title(panel, size) for panel in panels],
-        horizontal_spacing=0.05,
+        subplot_titles=_panel_titles(panels, frame.width * (1 + _SPACING) / columns),
+        horizontal_spacing=_SPACING,
         vertical_spacing=gap / frame.inner(wanted) if rows > 1 else 0,
     )
-    for index, panel in enumerate(panels):
-        _draw(figure, panel, names, index // columns + 1, index % columns + 1, is_first=index == 0)
     per_row = ((frame.inner(wanted) - (rows - 1) * gap) / rows) / len(names)
+    marker = min(max(math.floor(per_row) - 2, 5), 10)
+    for index, panel in enumerate(panels):
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        _draw(figure, panel, names, marker, place, is_first=index == 0)
+        ticks = [plain(label) for label in labels] if place["col"] == 1 else [""] * len(labels)
+        span = [len(names) - 0.4, -0.6]
+        figure.update_yaxes(axis(tickvals=list(range(len(names))), ticktext=ticks, range=span), **place)
     figure.update_yaxes(tickfont_size=min(max(math.floor(per_row) - 1, 7), 12))
     figure.update_annotations(font_size=12)
     return frame.around(figure, wanted)
 
 
-def _panel_title(panel: MetricPanel, size: FigureSize) -> str:
-    """Return the quantity in bold, and below it unit and direction."""
-    width = (size.width - 160) // COLUMNS // 7
-    return f"<b>{plain(shortened(panel.title, width))}</b><br>{plain(shortened(panel.axis, width + 6))}"
+def _panel_titles(panels: Sequence[MetricPanel], room: float) -> list[str]:
+    """Return two lines each, the first in bold, for panels that are so many pixels apart."""
+    titles = panel_titles(panels, int(room // _BOLD_LETTER))
+    return [f"<b>{plain(first)}</b><br>{plain(second)}" for first, second in titles]
 
 
 def _used(points: Sequence[MetricPoint]) -> list[tuple[str, str]]:
@@ -80,7 +91,15 @@ def _used(points: Sequence[MetricPoint]) -> list[tuple[str, str]]:
     return [pair for pair in MARKS if pair in present]
 
 
-def _draw(figure: go.Figure, panel: MetricPanel, names: list[str], row: int, column: int, *, is_first: bool) -> None:
+def _draw(
+    figure: go.Figure,
+    panel: MetricPanel,
+    names: list[str],
+    marker: int,
+    place: Mapping[str, int],
+    *,
+    is_first: bool,
+) -> None:
     for pair in _used(panel.points):
         points = [point for point in panel.points if (point.kind, point.inference) == pair]
         style = mark(*pair)
@@ -88,24 +107,14 @@ def _draw(figure: go.Figure, panel: MetricPanel, names: list[str], row: int, col
             x=rounded(point.mean for point in points),
             y=[names.index(point.name) for point in points],
             error_x={"type": "data", "array": rounded(point.high - point.mean for point in points)}
-            | {"color": style.colour, "thickness": 1.5, "width": 4},
+            | {"color": style.colour, "thickness": 1.5, "width": min(marker // 2, 4)},
             mode="markers",
-            marker={"color": style.colour, "symbol": style.symbol, "size": 10, "line": {"width": 1.5}},
+            marker={"color": style.colour, "symbol": style.symbol, "size": marker, "line": {"width": 1.5}},
             name=style.label,
             legendgroup=style.label,
             showlegend=is_first,
-            text=[f"{plain(point.name)}, {point.seeds} seeds" for point in points],
-            hovertemplate="%{text}<br>%{x:.4g} ± %{error_x.array:.2g} " + plain(panel.unit) + "<extra></extra>",
-            row=row,
-            col=column,
+            text=[f"{plain(p.name)}, {p.seeds} seeds<br>{plain(p.written(panel.unit))}" for p in points],
+            hovertemplate="%{text}<extra></extra>",
+            **place,
         )
-    figure.update_xaxes(axis(nticks=5), row=row, col=column)
-    figure.update_yaxes(
-        axis(
-            tickvals=list(range(len(names))),
-            ticktext=[plain(name) for name in names] if column == 1 else [""] * len(names),
-            range=[len(names) - 0.4, -0.6],
-        ),
-        row=row,
-        col=column,
-    )
+    figure.update_xaxes(axis(nticks=5, tickangle=0), **place)

@@ -18,6 +18,7 @@ _MOST_IN_A_ROW, _COLUMNS = 4, 3
 _ROOMY, _TIGHT, _MANY, _BETWEEN = 26, 15, 12, 76
 _SCALE, _FOOT = 54, 50
 _NARROW = 0.2
+_SPACING, _BOLD_LETTER = 0.03, 7.4
 _STOPS = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)
 
 
@@ -33,13 +34,15 @@ def draw_group_maps(title: str, maps: GroupMaps) -> go.Figure:
     panel = len(maps.layers) * (_TIGHT if len(maps.layers) > _MANY else _ROOMY)
     height = rows * (panel + _BETWEEN) - _BETWEEN
     names = [shortened(layer, LONGEST_NAME) for layer in maps.layers]
+    framed = Frame(title, PAGE, left=label_width(names), top=26)
+    letters = int(framed.width * (1 + _SPACING) / columns // _BOLD_LETTER)
     figure = make_subplots(
         rows,
         columns,
         shared_yaxes=True,
-        horizontal_spacing=0.03,
+        horizontal_spacing=_SPACING,
         vertical_spacing=_BETWEEN / height if rows > 1 else 0,
-        subplot_titles=[f"<b>{plain(shortened(group, LONGEST_NAME))}</b>" for group in maps.groups],
+        subplot_titles=[f"<b>{plain(shortened(group, letters))}</b>" for group in maps.groups],
     )
     for index, colour in enumerate(group_colours(maps.groups[:-1]).values()):
         row, column = divmod(index, columns)
@@ -56,8 +59,8 @@ def draw_group_maps(title: str, maps: GroupMaps) -> go.Figure:
         font={"size": 11},
         **{"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 0, "yanchor": "top", "yshift": -_FOOT},
     )
-    framed = Frame(title, PAGE, left=label_width(names), top=26).around(figure, height)
-    return framed.update_layout(height=framed.layout.height + _SCALE, margin_b=_FOOT + _SCALE)
+    framed.around(figure, height)
+    return figure.update_layout(height=figure.layout.height + _SCALE, margin_b=_FOOT + _SCALE)
 
 
 def _draw(figure: go.Figure, maps: GroupMaps, group: int, colour: str, **place: int) -> None:

@@ -55,7 +55,7 @@ def plot_history(history: History, *, units: Mapping[str, str] | None = None) ->
             _draw(figure, found.epochs, curve, colours[curve.task], panel.unit, curve.task not in named, place)
             named.add(curve.task)
         values = [value for curve in panel.curves for value in curve.values]
-        figure.update_yaxes(axis(panel.unit, **scale(values, spans_decades(values))), **place)
+        figure.update_yaxes(axis(panel.unit, **scale(values, spans_decades(values)), automargin="left"), **place)
         if index + columns >= len(found.panels):
             figure.update_xaxes(title_text="epochs trained", **place)
     figure.update_annotations(font_size=12)
@@ -73,7 +73,7 @@ def _draw(
 ) -> None:
     figure.add_scatter(
         x=list(epochs),
-        y=rounded(curve.values),
+        y=rounded(curve.values, digits=8),  # late epochs differ by little
         mode="lines" if len(epochs) > 1 else "markers",
         line={"color": colour, "width": 2, "dash": "dash" if curve.task == ALL else "solid"},
         marker={"color": colour, "size": 8},

@@ -71,6 +71,7 @@ def _draw_front(figure: go.Figure, cloud: Cloud) -> None:
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot"},
         name=cloud.front_name,
+        legendgroup=cloud.front_name,
         hoverinfo="skip",
     )
 
@@ -85,6 +86,7 @@ def _draw_trials(figure: go.Figure, points: list[ParetoPoint], kind: str, cloud:
         mode="markers",
         marker={"color": style.colour, "symbol": style.symbol, "size": 7, "opacity": 0.3},
         name=f"{kind} trials",
+        legendgroup=f"{kind} trials",
         text=[_hover(point) for point in points],
         hovertemplate="%{text}<br>%{y:.4g} " + plain(cloud.unit) + ", validation, one seed<extra></extra>",
     )
@@ -102,8 +104,9 @@ def _draw_finalists(figure: go.Figure, points: list[ParetoPoint], pair: tuple[st
         mode="markers",
         marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": {"width": 1.5}},
         name=style.label,
-        text=[_hover(point) for point in points],
-        hovertemplate="%{text}<br>%{y:.4g} ± %{error_y.array:.2g} " + plain(cloud.unit) + ", test<extra></extra>",
+        legendgroup=style.label,
+        text=[f"{_hover(point)}<br>{plain(point.written(cloud.unit))}" for point in points],
+        hovertemplate="%{text}, test<extra></extra>",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ import plotly.graph_objects as go
 from sfgsearch.visualization.data._scales import log_ticks, tick_text
 
 INK, FAINT = "#333333", "#e4e4e4"
-_TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT = 36, 22, 50
+_TITLE_HEIGHT, _LEGEND_HEIGHT, _FOOT_HEIGHT, _RIGHT = 36, 22, 50, 24
+_ENTRY_HEIGHT, _ENTRY_MARK, _LETTER = 19, 46, 6.6
+_WIDEST_LABEL, _LABEL_MARGIN, _SMALL = 230, 18, 0.01
 
 _FONT = {"family": "Helvetica, Arial, 'Liberation Sans', sans-serif", "size": 12, "color": INK}
 
@@ -51,12 +53,12 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def rounded(values: Iterable[float]) -> list[float | None]:
-    """Return numbers in five digits, as a list and not as an array, which the dashboard's plotly cannot always read.
+def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:
+    """Return numbers in few digits, as a list and not as an array, which the dashboard's plotly cannot always read.
 
     What is not finite is left out.
     """
-    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
 
 
 class Frame:
@@ -74,7 +76,12 @@ class Frame:
         self, title: str, size: FigureSize, *, legend: Iterable[str] = (), left: int = 60, top: int = 0
     ) -> None:
         self.title, self.size, self._left = title, size, left
-        self._above = _TITLE_HEIGHT + _LEGEND_HEIGHT * _legend_lines(list(legend), size.width) + top
+        self._above = _TITLE_HEIGHT + _LEGEND_HEIGHT * _legend_lines(legend, self.width) + top
+
+    @property
+    def width(self) -> int:
+        """Pixels between the margins, at least."""
+        return self.size.width - self._left - _RIGHT
 
     def inner(self, wanted: float) -> float:
         """Return the height that there is for panels, in pixels, where they would take the wanted one."""
@@ -89,21 +96,26 @@ class Frame:
             | {"yref": "container", "yanchor": "top", "pad": {"l": 12, "t": 12}, "font": {"size": 15}},
             font=_FONT,
             height=height,
-            margin={"l": self._left, "r": 24, "t": self._above, "b": _FOOT_HEIGHT},
+            margin={"l": self._left, "r": _RIGHT, "t": self._above, "b": _FOOT_HEIGHT},
             paper_bgcolor="white",
             plot_bgcolor="white",
             hoverlabel={"align": "left"},
             legend={"orientation": "h", "x": 0, "xref": "container", "xanchor": "left", "yref": "container"}
-            | {"y": 1 - _TITLE_HEIGHT / height, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+            | {"y": 1 - _TITLE_HEIGHT / height, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"}
+            | {"tracegroupgap": _LEGEND_HEIGHT - _ENTRY_HEIGHT},
         )
 
 
-def _legend_lines(labels: Sequence[str], width: int) -> int:
-    if not labels:
-        return 0
-    # Entries of a horizontal legend are all as wide as the widest one.
-    per_line = max(int(width // (46 + 6.2 * max(map(len, labels)))), 1)
-    return math.ceil(len(labels) / per_line)
+def _legend_lines(labels: Iterable[str], width: int) -> int:
+    """Return how many lines plotly breaks a horizontal legend into, which it makes no wider than the panels.
+
+    Entries follow each other like words where every one is a legend group of its own, as in all of our figures.
+    """
+    lines, end = 0, math.inf
+    for label in labels:
+        needed = _ENTRY_MARK + _LETTER * len(label)
+        lines, end = (lines, end + needed) if end + needed <= width else (lines + 1, needed)
+    return lines
 
 
 def axis(title: str = "", **options: Any) -> dict[str, Any]:
@@ -120,12 +132,20 @@ def axis(title: str = "", **options: Any) -> dict[str, Any]:
     }
 
 
-def scale(values: Iterable[float], is_log: bool) -> dict[str, Any]:
-    """Return what makes an axis over some values linear, or logarithmic with a few round numbers."""
+def scale(values: Iterable[float], is_log: bool, length: float = math.inf) -> dict[str, Any]:
+    """Return what makes an axis over some values linear, or logarithmic with a few round numbers.
+
+    Args:
+        values: What is drawn.
+        is_log: Whether it is logarithmic.
+        length: Pixels of a horizontal axis, where that is short.
+    """
     if not is_log:
-        return {"type": "linear", "nticks": 6}
-    ticks = log_ticks(values)
-    return {"type": "log", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
+        known = [abs(value) for value in values if math.isfinite(value)]
+        small = {"exponentformat": "e"} if 0 < max(known, default=0.0) < _SMALL else {}  # not 20µ
+        return {"type": "linear", "nticks": 6, **small}
+    ticks = log_ticks(values, length)
+    return {"type": "log", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks], "tickangle": 0}
 
 
 def empty(title: str, text: str, size: FigureSize) -> go.Figure:
@@ -138,4 +158,4 @@ def empty(title: str, text: str, size: FigureSize) -> go.Figure:
 
 def label_width(names: Iterable[str]) -> int:
     """Return the width of a left margin that holds names, in pixels, as far as these are counted in letters."""
-    return min(18 + round(6.6 * max(map(len, names), default=0)), 230)
+    return min(_LABEL_MARGIN + round(_LETTER * max(map(len, names), default=0)), _WIDEST_LABEL)

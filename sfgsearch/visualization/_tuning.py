@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import optuna
@@ -25,8 +26,8 @@ from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
 
 COLUMNS = 3
 _BAR, _SLICE, _GAP = 20, 150, 62
-_LETTER = 5.9
-"""Pixels."""
+_SPACING, _LETTER = 0.05, 5.9
+"""Between panels, as a part of all; pixels."""
 
 
 def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, size: FigureSize = PAGE) -> go.Figure:
@@ -60,17 +61,18 @@ def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, s
         specs=[[{"colspan": columns}, *[None] * (columns - 1)], *[[{}] * columns] * rows],
         row_heights=heights,
         vertical_spacing=_GAP / frame.inner(total),
-        horizontal_spacing=0.05,
+        horizontal_spacing=_SPACING,
     )
-    _draw_importances(figure, found)
+    _draw_importances(figure, found, frame.width)
     errors = [100 * error for one in shown for error in one.errors]
     y_scale = scale(errors, spans_decades(errors))
+    width = frame.width * (1 - _SPACING * (columns - 1)) / columns
     for index, one in enumerate(shown):
-        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale, (size.width - 60) / columns)
+        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale, width)
     return frame.around(figure, total)
 
 
-def _draw_importances(figure: go.Figure, found: Tuning) -> None:
+def _draw_importances(figure: go.Figure, found: Tuning, width: float) -> None:
     if not found.importances:
         figure.add_annotation(
             text=plain(found.remark),
@@ -94,7 +96,8 @@ def _draw_importances(figure: go.Figure, found: Tuning) -> None:
         row=1,
         col=1,
     )
-    figure.update_xaxes(axis(f"importance, % ({found.remark})", rangemode="tozero"), row=1, col=1)
+    lines = textwrap.wrap(f"importance, % ({found.remark})", int(width / _LETTER))
+    figure.update_xaxes(axis(rangemode="tozero"), title_text="<br>".join(map(plain, lines)), row=1, col=1)
     ticks: dict[str, Any] = {"tickvals": list(range(len(names))), "ticktext": [plain(name) for name in names]}
     figure.update_yaxes(axis(range=[len(names) - 0.5, -0.5], showgrid=False, ticks="", **ticks), row=1, col=1)
 
@@ -120,7 +123,7 @@ def _draw_slice(
         ticks = {"tickvals": list(range(len(categories))), "ticktext": words, "tickangle": 0}
         x = axis(one.name, range=[-0.5, len(categories) - 0.5], tickfont={"size": 11}, **ticks)
     else:
-        x = axis(one.name, **scale(one.values, one.is_log))
+        x = axis(one.name, **scale(one.values, one.is_log, width))
     figure.update_xaxes(x, row=row, col=column)
     y = axis("relative error, %" if column == 1 else "", **y_scale, showticklabels=column == 1)
     figure.update_yaxes(y, matches=None if (row, column) == (2, 1) else "y2", row=row, col=column)

@@ -111,7 +111,7 @@ def test_all_pairs_are_tested_in_all_main_metrics():
     assert [test.outcome for test in comparison.tests[:3]] == ["better"] * 3, "accuracy is higher, errors are lower"
     mae = comparison.tests[2]
     assert mae.difference.mean == pytest.approx(40 * -0.1)
-    assert cells_of_test(mae)[:2] == ("task_1 mae", "-4 degrees")
+    assert cells_of_test(mae)[:2] == ("task_1 mae", "-4.00 degrees")
     assert cells_of_test(comparison.tests[0])[1] == "-10.0 points"
     assert len(comparison.verdicts()) == 3
 

@@ -1,5 +1,7 @@
 """The numbers behind figures of whole studies."""
 
+import math
+
 import optuna
 import pytest
 from made_up_studies import add_trial, make_study, tasks_of
@@ -13,8 +15,9 @@ from sfgsearch.visualization.data import (
     pareto_cloud,
     tuning,
 )
+from sfgsearch.visualization.data._comparison import panel_titles
 from sfgsearch.visualization.data._pareto import ParetoPoint, pareto_front
-from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_text
+from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_text, tick_texts
 
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.3], "manual": [0.2, 0.4]}
 
@@ -155,6 +158,48 @@ def test_logarithmic_ticks_are_few_round_and_inside(values):
     assert all(values[0] / 1.2 <= tick <= values[1] * 1.2 for tick in ticks)
     assert all(float(tick_text(tick)) == pytest.approx(tick) for tick in ticks if tick < 1000)
     assert (tick_text(2_000_000), tick_text(500_000)) == ("2M", "500k")
+
+
+@pytest.mark.parametrize("values", [(1e-6, 1), (1e-5, 1e-3), (0.02, 0.2), (0.04, 0.05), (1e3, 5e9)])
+@pytest.mark.parametrize("length", [80, 190])
+def test_labels_of_short_logarithmic_axes_stay_apart(values, length):
+    ticks = log_ticks(values, length)
+    assert ticks
+    assert set(ticks) <= set(log_ticks(values)) | {3 * 10**power for power in range(-6, 10)}
+    places = [length * math.log(tick / values[0]) / math.log(1.15**2 * values[1] / values[0]) for tick in ticks]
+    halves = [3 * len(tick_text(tick)) for tick in ticks]  # a letter of this size is about six pixels wide
+    for left, right, half, next_half in zip(places, places[1:], halves, halves[1:], strict=False):
+        assert right - next_half > left + half + 4
+
+
+def test_a_logarithmic_axis_of_one_value_has_a_tick():
+    assert log_ticks([0.012]) == log_ticks([0.012], 80) == [0.012]
+
+
+def test_small_ticks_are_powers_of_ten_and_close_ones_are_told_apart():
+    assert [tick_text(tick) for tick in (1e-5, 2e-4, 0.001, 0.05, 200)] == ["1e-5", "2e-4", "0.001", "0.05", "200"]
+    assert tick_texts([31.2, 31.21, 31.22]) == ["31.2", "31.21", "31.22"]
+    assert tick_texts([10_230, 10_240]) == ["10230", "10240"]
+    assert tick_texts([1000, 2000]) == ["1k", "2k"]
+
+
+def test_titles_that_are_too_long_name_the_task_above_the_metric():
+    panels = comparison_panels(make_study(ERRORS).comparison)
+    assert panel_titles(panels, 30)[2] == ("task_1 mae", "degrees, lower is better")
+    assert panel_titles(panels, 20) == [
+        ("relative error", "% ↓"),
+        ("task_0", "accuracy, % ↑"),
+        ("task_1", "mae, degrees ↓"),
+    ]
+    assert panel_titles(panels, 8)[1] == ("task_0", "accurac…")
+
+
+def test_finalists_are_written_with_their_interval_in_equal_decimals():
+    error, accuracy, angle = comparison_panels(make_study({"learned": [0.1, 0.12, 0.11]}).comparison)
+    assert error.points[0].written(error.unit) == "11.0 ±2.5 %"
+    assert angle.points[0].written(angle.unit) == "4.40 ±0.99 degrees"
+    (single,) = comparison_panels(make_study({"learned": [0.1]}).comparison)[1].points
+    assert single.written(accuracy.unit) == "95.0 %"
 
 
 def test_an_axis_is_logarithmic_over_decades_of_positive_numbers():

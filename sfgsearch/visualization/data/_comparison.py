@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._comparison import RELATIVE_ERROR, Row
-from sfgsearch.reporting._formats import quantity_name, scale_of, shown_unit
+from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
 from sfgsearch.tasks import FRACTION
+from sfgsearch.visualization._study_marks import shortened
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class MetricPoint:
     mean: float
     low: float
     high: float
+
+    def written(self, unit: str) -> str:
+        """Return the mean with half its interval and its unit as people read it."""
+        return mean_in_words(self.mean, self.high - self.mean, unit, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,14 @@ class MetricPanel:
         direction = {True: "higher is better", False: "lower is better", None: ""}[self.higher_is_better]
         return ", ".join(filter(None, (self.unit, direction)))
 
+    @property
+    def brief(self) -> tuple[str, str]:
+        """A title in two short lines: the task, and metric, unit and direction."""
+        task, _, metric = self.key.rpartition("/")
+        direction = {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+        measured = ", ".join(filter(None, (metric if task else "", self.unit)))
+        return task or self.title, f"{measured} {direction}".strip()
+
 
 def comparison_panels(comparison: Comparison, metrics: Sequence[str] | None = None) -> list[MetricPanel]:
     """Return the panels of a comparison: the relative error, then the tasks' main metrics.
@@ -78,6 +91,19 @@ def comparison_panels(comparison: Comparison, metrics: Sequence[str] | None = No
         tuple(_point(row, RELATIVE_ERROR, FRACTION) for row in comparison.rows),
     )
     return [error, *(_panel(comparison, key) for key in keys)]
+
+
+def panel_titles(panels: Sequence[MetricPanel], letters: int) -> list[tuple[str, str]]:
+    """Return titles in two lines, all of them quantity and axis, or brief ones where these are too long.
+
+    Args:
+        panels: The panels.
+        letters: How many there is room for in a line.
+    """
+    whole = [(panel.title, panel.axis) for panel in panels]
+    if max(len(line) for title in whole for line in title) <= letters:
+        return whole
+    return [(shortened(panel.brief[0], letters), shortened(panel.brief[1], letters)) for panel in panels]
 
 
 def one_metric_each(comparison: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ import optuna
 
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._comparison import RELATIVE_ERROR
-from sfgsearch.reporting._formats import quantity_name, scale_of, shown_unit
+from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
 from sfgsearch.tasks import FRACTION
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
@@ -39,6 +39,10 @@ class ParetoPoint:
     low: float
     high: float
     seeds: int
+
+    def written(self, unit: str) -> str:
+        """Return the quantity with half its interval and its unit as people read it."""
+        return mean_in_words(self.value, self.high - self.value, unit, self.seeds)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
     for start in starts:
         for column, (name, colour) in enumerate([("image", GREY), *colours.items()]):
             x = start + column * (size[0] + _GAP) + size[0] / 2
-            sheet.text(x, 8, shortened(name, max(size[0] // 6, 4)), ha="center", fontsize=7.5, color=colour)
+            sheet.text(x, 8, shortened(name, max((size[0] + _GAP) // 6, 4)), ha="center", fontsize=7.5, color=colour)
     sheet.figure.add_artist(Pixels(canvas))
     return sheet.figure
 

@@ -9,11 +9,14 @@ from matplotlib.figure import Figure
 
 from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading
-from sfgsearch.visualization.data._comparison import MetricPanel, comparison_panels
+from sfgsearch.visualization.data._comparison import MetricPanel, comparison_panels, panel_titles
 from sfgsearch.visualization.matplotlib._study_axes import (
+    DOTS,
+    WIDTH,
     add_legend,
     draw_points,
     empty,
+    label_width,
     literal,
     mark_handle,
     name_rows,
@@ -23,6 +26,8 @@ from sfgsearch.visualization.matplotlib._study_axes import (
 )
 
 _COLUMNS = 3
+_BOLD_LETTER = 8.2
+"""Dots."""
 
 
 def plot_comparison(comparison: Comparison, *, metrics: Sequence[str] | None = None) -> Figure:
@@ -47,9 +52,13 @@ def plot_comparison(comparison: Comparison, *, metrics: Sequence[str] | None = N
     rows = -(-len(panels) // columns)
     figure = new_figure(title, 0.9 + rows * (0.85 + 0.24 * len(names)))
     grid = figure.subplots(rows, columns, squeeze=False)
+    width = (DOTS * WIDTH - label_width(names)) / columns
+    titles = panel_titles(panels, int(width // _BOLD_LETTER))
     for index, axes in enumerate(grid.flat):
         if index < len(panels):
             _draw(axes, panels[index], names, has_labels=index % columns == 0)
+            axes.set_title(literal(titles[index][0]), fontsize=9, fontweight="bold")
+            axes.set_xlabel(literal(titles[index][1]), fontsize=8)
         else:
             axes.set_visible(False)
     add_legend(figure, [mark_handle(*pair) for pair in MARKS if pair in present])
@@ -71,5 +80,3 @@ def _draw(axes: Axes, panel: MetricPanel, names: list[str], *, has_labels: bool)
             )
     name_rows(axes, names, has_labels=has_labels)
     scale_axis(axes, "x", [point.mean for point in panel.points], is_log=False)
-    axes.set_title(literal(panel.title), fontsize=9, fontweight="bold")
-    axes.set_xlabel(literal(panel.axis), fontsize=8)

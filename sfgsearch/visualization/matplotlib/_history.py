@@ -15,7 +15,7 @@ from sfgsearch.visualization.data._trajectories import History
 from sfgsearch.visualization.matplotlib._sheet import INK, WIDTH, Sheet, epoch_ticks, plain, value_ticks
 from sfgsearch.visualization.matplotlib._study_axes import literal
 
-_LEFT, _HEIGHT, _ROW = 56, 150, 204
+_LEFT, _HEIGHT, _ROW = 64, 150, 204
 _COLUMNS = {1: 1, 2: 2, 4: 2}
 
 

@@ -22,8 +22,8 @@ from PIL import Image
 
 from sfgsearch.visualization._study_marks import shortened
 from sfgsearch.visualization._trial_titles import LONGEST_NAME
-from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_text
-from sfgsearch.visualization.matplotlib._study_axes import literal
+from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_texts
+from sfgsearch.visualization.matplotlib._study_axes import by_line, legend_columns, literal
 
 WIDTH = 800
 """Pixels."""
@@ -61,8 +61,7 @@ class Sheet:
         note: str = "",
     ) -> None:
         entries = [(label, shortened(label, LONGEST_NAME), colour) for label, colour in (legend or {}).items()]
-        widest = max((len(shown) for _, shown, _ in entries), default=0)
-        per_line = max(int((WIDTH - 16) // (44 + _LETTER * widest)), 1)
+        per_line = legend_columns([shown for _, shown, _ in entries], WIDTH - 16)
         lines = math.ceil(len(entries) / per_line)
         self.top = _TITLE_HEIGHT + _LEGEND_HEIGHT * (lines + bool(note))
         self.height = self.top + height
@@ -82,10 +81,10 @@ class Sheet:
     def _add_legend(self, handles: Sequence[Line2D | Patch], columns: int) -> None:
         place = (8 / WIDTH, 1 - (_TITLE_HEIGHT - 4) / self.height)
         self.figure.legend(
-            handles=list(handles),
+            handles=by_line(handles, columns),
             loc="upper left",
             bbox_to_anchor=place,
-            ncols=min(len(handles), columns),
+            ncols=columns,
             frameon=False,
             fontsize=_SMALL,
             borderaxespad=0,
@@ -193,7 +192,7 @@ def value_ticks(axes: Axes, values: Sequence[float], *, count: int = 4) -> None:
         low, high = low - margin, high + margin
         ticks = [float(tick) for tick in MaxNLocator(count).tick_values(low, high) if low <= tick <= high]
         axes.set_ylim(low, high)
-    name_ticks(axes, "y", ticks, [tick_text(tick) for tick in ticks])
+    name_ticks(axes, "y", ticks, tick_texts(ticks))
     axes.grid(True, axis="y", color=FAINT, linewidth=0.8)
 
 

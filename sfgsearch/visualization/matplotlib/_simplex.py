@@ -23,6 +23,9 @@ from sfgsearch.visualization.matplotlib._sheet import GREY, WIDTH, Sheet
 from sfgsearch.visualization.matplotlib._study_axes import literal
 
 _CELLS, _MARGIN = 40, 20
+_BETWEEN, _LETTER = 28, 6.5
+"""Pixels between panels that names may take, and those of a letter."""
+
 _GREYS = LinearSegmentedColormap.from_list("density", ["#ffffff", "#a8a8a8"])
 _OUTLINE = "#999999"
 
@@ -59,7 +62,7 @@ def _draw_panels(title: str, found: Simplex) -> Figure:
     draw(axes, found, lattice, list(colours.values()))
     for index, layer in enumerate(found.layers):
         x, y = lattice.caption(index)
-        name = literal(shortened(layer.name, int(lattice.side // 6)))
+        name = literal(shortened(layer.name, int((lattice.side + _BETWEEN) // _LETTER)))
         axes.text(x, y + 11, name, ha="center", fontsize=8)
         axes.text(x, y, layer.caption, ha="center", fontsize=7, color=GREY)
     return sheet.figure

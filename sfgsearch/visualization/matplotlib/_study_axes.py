@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,9 +16,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from sfgsearch.visualization._study_marks import mark
 from sfgsearch.visualization.data._scales import log_ticks, tick_text
 
+Handle = TypeVar("Handle", Line2D, Patch, Line2D | Patch)
+
 _GRID, _GREY = "#e4e4e4", "#666666"
-WIDTH = 9.5
-"""Inches."""
+WIDTH, DOTS = 9.5, 100
+"""Inches, and dots in each of them by which the widths of texts are told."""
+
+_SMALL_LETTER, _LEGEND_MARK = 6.4, 44
 
 
 def literal(text: str) -> str:
@@ -61,7 +66,7 @@ def name_rows(axes: Axes, names: Sequence[str], *, has_labels: bool = True) -> N
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def scale_axis(axes: Axes, which: str, values: Iterable[float], *, is_log: bool) -> None:
+def scale_axis(axes: Axes, which: str, values: Iterable[float], *, is_log: bool, length: float = math.inf) -> None:
     """Make an axis linear, or logarithmic with a few round numbers.
 
     Args:
@@ -69,13 +74,14 @@ def scale_axis(axes: Axes, which: str, values: Iterable[float], *, is_log: bool)
         which: ``"x"`` or ``"y"``.
         values: What is drawn.
         is_log: Whether it is logarithmic.
+        length: Dots of a horizontal axis, where that is short.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     if not is_log:
         axis.set_major_locator(MaxNLocator(5))
         return
     axes.set(**{f"{which}scale": "log"})
-    ticks = log_ticks(values)
+    ticks = log_ticks(values, length)
     axis.set_ticks(ticks, [tick_text(tick) for tick in ticks])
     axis.set_minor_locator(NullLocator())
 
@@ -101,10 +107,34 @@ def group_handles(colours: Mapping[str, str]) -> list[Patch]:
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
-    """Put a legend of few columns below the panels."""
-    figure.legend(
-        handles=list(handles), loc="outside lower left", ncols=min(len(handles), 5), frameon=False, fontsize=8
-    )
+    """Put a legend of few columns below the panels, to be read line by line."""
+    columns = legend_columns([str(handle.get_label()) for handle in handles], DOTS * WIDTH)
+    figure.legend(handles=by_line(handles, columns), loc="outside lower left", ncols=columns, frameon=False, fontsize=8)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """Return into how many columns, each as wide as its longest entry, the entries of a legend fit, at least one.
+
+    Args:
+        labels: What the entries say.
+        width: Dots that there are.
+    """
+
+    def needed(columns: int) -> float:
+        longest = (max(map(len, labels[column::columns])) for column in range(columns))
+        return sum(_LEGEND_MARK + _SMALL_LETTER * letters for letters in longest)
+
+    return next((columns for columns in range(len(labels), 1, -1) if needed(columns) <= width), 1)
+
+
+def by_line(handles: Sequence[Handle], columns: int) -> list[Handle]:
+    """Return entries of a legend, which matplotlib puts into columns one below the other, for reading line by line."""
+    return [handle for column in range(columns) for handle in handles[column::columns]]
+
+
+def label_width(names: Sequence[str]) -> float:
+    """Return the dots that names along a vertical axis need."""
+    return _SMALL_LETTER * max(map(len, names), default=0)
 
 
 def draw_points(

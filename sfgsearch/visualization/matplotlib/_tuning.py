@@ -6,13 +6,25 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sfgsearch.visualization._study_marks import heading, mark
+from sfgsearch.visualization._study_marks import heading, mark, shortened
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
-from sfgsearch.visualization.matplotlib._study_axes import empty, literal, name_rows, new_figure, scale_axis, tidy
+from sfgsearch.visualization.matplotlib._study_axes import (
+    DOTS,
+    WIDTH,
+    empty,
+    label_width,
+    literal,
+    name_rows,
+    new_figure,
+    scale_axis,
+    tidy,
+)
 
 _COLUMNS = 3
 _BAR, _SLICE, _REMARK = 0.24, 2.0, 0.3
+_GAP, _LETTER = 30, 7.0
+"""Dots."""
 
 
 def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None) -> Figure:
@@ -39,9 +51,10 @@ def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None) -
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[bars, *[_SLICE] * rows])
     _draw_importances(figure.add_subplot(grid[0, :]), found)
     errors = [100 * error for one in shown for error in one.errors]
+    width = (DOTS * WIDTH - label_width(list(found.importances or ()))) / columns - _GAP
     for index, one in enumerate(shown):
         axes = figure.add_subplot(grid[index // columns + 1, index % columns])
-        _draw_slice(axes, one)
+        _draw_slice(axes, one, width)
         scale_axis(axes, "y", errors, is_log=spans_decades(errors))
         axes.set_ylim(min(errors) / 1.1, max(errors) * 1.1)
         if index % columns:
@@ -63,7 +76,7 @@ def _draw_importances(axes: Axes, found: Tuning) -> None:
     axes.set_xlabel(f"importance, % ({found.remark})", fontsize=8)
 
 
-def _draw_slice(axes: Axes, one: ParameterSlice) -> None:
+def _draw_slice(axes: Axes, one: ParameterSlice, width: float) -> None:
     tidy(axes)
     style, categories = mark("learned"), one.categories
     x = [categories.index(value) for value in one.values] if one.is_category else list(one.values)
@@ -77,8 +90,9 @@ def _draw_slice(axes: Axes, one: ParameterSlice) -> None:
         linestyle="none",
     )
     if one.is_category:
-        axes.set_xticks(range(len(categories)), [literal(word) for word in categories])
+        letters = max(int(width / len(categories) / _LETTER), 3)
+        axes.set_xticks(range(len(categories)), [literal(shortened(word, letters)) for word in categories])
         axes.set_xlim(-0.5, len(categories) - 0.5)
     else:
-        scale_axis(axes, "x", x, is_log=one.is_log)
+        scale_axis(axes, "x", x, is_log=one.is_log, length=width)
     axes.set_xlabel(literal(one.name), fontsize=8)
