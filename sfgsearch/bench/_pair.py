@@ -24,6 +24,7 @@ from sfgsearch.methods import Method
 from sfgsearch.search import Objective, create_study
 from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import trial_sampler
+from sfgsearch.search._trial_page import prepare_reviews
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
 from sfgsearch.workers._order import leave_with_parent
@@ -84,6 +85,7 @@ def train_as_trial(path: Path, storage: str, gate: Gate) -> Timing:
     stop = StopRequest()
     leave_with_parent(stop)
     worker = Worker(study, objective, stop=stop)
+    prepare_reviews(has_pictures=config.review.pictures)  # as imports, which the other side has behind it too
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     status = worker.run()

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.artifacts import (
-    ArtifactMeta,
-    FileSystemArtifactStore,
-    download_artifact,
-    get_all_artifact_meta,
-    upload_artifact,
-)
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save_file
@@ -41,23 +37,23 @@ def artifact_folder(config: Config) -> Path:
 
 
 class Shelf:
-    """The artifacts of a trial or study; a file takes the place of one of the same name from an earlier attempt.
+    """The artifacts of a trial; a file takes the place of one of the same name from an earlier attempt.
 
     Args:
-        place: The running trial; for other trainings the study, since Optuna attaches nothing to trials that are over.
+        trial: The trial, still running: Optuna attaches nothing to trials that are over.
         folder: The artifact folder.
     """
 
-    def __init__(self, place: optuna.Trial | optuna.Study, folder: Path) -> None:
+    def __init__(self, trial: optuna.Trial, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._place, self._store = place, FileSystemArtifactStore(folder)
-        self._there = {meta.filename: meta.artifact_id for meta in reversed(_artifacts_of(place))}
+        self._trial, self._store = trial, FileSystemArtifactStore(folder)
+        self._there = _ids_by_name(trial.storage.get_trial_system_attrs(trial._trial_id))
 
     def put(self, file: Path) -> str:
         """Attach a file, and return its artifact id."""
         if file.name not in self._there:
             self._there[file.name] = upload_artifact(
-                artifact_store=self._store, file_path=str(file), study_or_trial=self._place
+                artifact_store=self._store, file_path=str(file), study_or_trial=self._trial
             )
         else:
             with file.open("rb") as content:
@@ -65,12 +61,11 @@ class Shelf:
         return self._there[file.name]
 
 
-def _artifacts_of(place: optuna.Trial | optuna.Study) -> list[ArtifactMeta]:
-    """Return the artifacts of a study, or those that a trial had when it was begun here: nobody else adds any."""
-    if isinstance(place, optuna.Study):
-        return get_all_artifact_meta(place)
-    attributes = place._cached_frozen_trial.system_attrs.items()
-    return [ArtifactMeta(**json.loads(value)) for key, value in attributes if key.startswith(ARTIFACTS_ATTR_PREFIX)]
+def _ids_by_name(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the artifact ids in the system attributes of a trial or study by file name; the first of a name counts."""
+    contents = [json.loads(value) for key, value in attributes.items() if key.startswith(ARTIFACTS_ATTR_PREFIX)]
+    # optuna-dashboard leaves null of an artifact that somebody deleted there.
+    return {content["filename"]: content["artifact_id"] for content in reversed(contents) if content}
 
 
 def upload_training(shelf: Shelf, trained: Trained) -> str | None:
@@ -93,27 +88,76 @@ def upload_training(shelf: Shelf, trained: Trained) -> str | None:
         return shelf.put(file)
 
 
-def upload_weights(shelf: Shelf, predictor: nn.Module, name: str = WEIGHTS_FILE) -> str | None:
-    """Attach the weights of a network that predicts to its trial or study.
+def upload_weights(shelf: Shelf, predictor: nn.Module) -> str | None:
+    """Attach the weights of a network that predicts to its trial.
 
     A network that cannot be saved is worth a warning in the log, not the training that it came from.
 
     Args:
-        shelf: That of the running trial, or of the study.
+        shelf: That of the running trial.
         predictor: The network; parameters and buffers are stored.
-        name: The file's name in Optuna.
 
     Returns:
         The artifact id; None if the network cannot be saved.
     """
+    with _weights_file(predictor, WEIGHTS_FILE) as file:
+        return shelf.put(file) if file else None
+
+
+def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
+    """Store the weights of a network where only the record that names them finds them.
+
+    That is for finalists, whose trials are over: attached to the study, dozens of them would crowd its page in
+    optuna-dashboard.
+
+    Args:
+        predictor: The network; parameters and buffers are stored.
+        folder: The artifact folder.
+        name: What the warning calls it.
+
+    Returns:
+        The artifact id, a new one; None if the network cannot be saved, which is worth a warning in the log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _weights_file(predictor, name) as file:
+        if file is None:
+            return None
+        artifact = str(uuid.uuid4())
+        with file.open("rb") as content:
+            FileSystemArtifactStore(folder).write(artifact, content)
+        return artifact
+
+
+def remove_artifacts(artifacts: Iterable[str | None], folder: Path) -> None:
+    """Remove files that nothing names any more, as far as they can be removed.
+
+    Args:
+        artifacts: Artifact ids.
+        folder: The artifact folder.
+    """
+    store = FileSystemArtifactStore(folder)
+    for artifact in artifacts:
+        if artifact is not None:
+            with suppress(ArtifactNotFound, OSError):  # a file too many is worth no training
+                store.remove(artifact)
+
+
+def study_artifacts(study: optuna.Study) -> set[str]:
+    """Return the ids of the artifacts that a study's page lists."""
+    return set(_ids_by_name(study._storage.get_study_system_attrs(study._study_id)).values())
+
+
+@contextmanager
+def _weights_file(predictor: nn.Module, name: str) -> Iterator[Path | None]:
+    """Provide the weights of a network as a file that goes away afterwards; None, with a warning, if that fails."""
     with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / name
+        file, is_saved = Path(temporary) / WEIGHTS_FILE, False
         try:
             save_file(plain_state(predictor), file)
+            is_saved = True
         except Exception as error:  # whatever a network of someone else's has in its state
             _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
-            return None
-        return shelf.put(file)
+        yield file if is_saved else None
 
 
 @contextmanager
@@ -156,12 +200,11 @@ def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> 
         folder: The artifact folder.
     """
     trial = next((trial for trial in study.get_trials(deepcopy=False) if trial.number == number), None)
-    found = get_all_artifact_meta(trial, storage=study._storage) if trial else []
-    ids = [meta.artifact_id for meta in found if meta.filename == name]
     try:
-        with FileSystemArtifactStore(folder).open_reader(ids[0]) as content:
+        artifact = _ids_by_name(trial.system_attrs if trial else {})[name]
+        with FileSystemArtifactStore(folder).open_reader(artifact) as content:
             return content.read()
-    except (IndexError, ArtifactNotFound):
+    except (KeyError, ArtifactNotFound):
         return None
 
 

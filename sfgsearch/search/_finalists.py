@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from sfgsearch.config import ComparisonSection, Config
+from sfgsearch.errors import LeaseLostError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_weights
+from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights, study_artifacts
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
 from sfgsearch.storage import outlast
-from sfgsearch.training import EpochReport, Trained, TrainingSession
+from sfgsearch.training import EpochReport, TrainingSession
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def retrain_finalists(
         finalists: What to train.
         on_epoch: Called after every epoch.
         on_failure: Called with the reason when a retraining fails, and the others go on; without it it is raised.
-        study: Where their weights are attached; without it no weights are kept.
+        study: The study, whose folder keeps their weights; without it no weights are kept.
     """
     for finalist in finalists:
         try:
@@ -173,7 +175,7 @@ def retrain(
         objective: Knows the experiment and the manual methods.
         records: Where it is recorded.
         finalist: What to train.
-        study: Where its weights are attached; without it no weights are kept.
+        study: The study, whose folder keeps its weights; without it no weights are kept.
         on_epoch: Called after every epoch.
         session: Gives and takes checkpoints, and may end the training.
         held: The job and its owner, without whom nothing is recorded.
@@ -189,16 +191,36 @@ def retrain(
         splits=("train", "validation", "test"),
         session=session,
     )
-    weights = outlast(lambda: _keep_weights(study, objective, finalist, trained)) if study else None
+    folder = artifact_folder(objective.config)
+    weights = store_weights(trained.predictor, folder, finalist.job) if study else None
     record = describe_training(
         objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
     )
-    outlast(lambda: records.add(record, held))
+    _record(records, record, held, study, folder)
 
 
-def _keep_weights(study: optuna.Study, objective: Objective, finalist: Finalist, trained: Trained) -> str | None:
-    file = f"weights-trial{finalist.trial}-{finalist.role}-seed{finalist.seed}.safetensors"
-    return upload_weights(Shelf(study, artifact_folder(objective.config)), trained.predictor, file)
+def _record(
+    records: Records,
+    record: ArchitectureRecord,
+    held: tuple[str, str] | None,
+    study: optuna.Study | None,
+    folder: Path,
+) -> None:
+    """Record a finalist in the place of its earlier training, and remove the weights that no record names then."""
+    kept = {record.weights_artifact, *_recorded_weights(records, record)}
+    try:
+        outlast(lambda: records.add(record, held))
+    except LeaseLostError:
+        remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
+        raise
+    unused = kept.difference(_recorded_weights(records, record))
+    if study and unused:  # what earlier versions attached to the study stays, for its page lists it
+        remove_artifacts(unused - outlast(lambda: study_artifacts(study)), folder)
+
+
+def _recorded_weights(records: Records, record: ArchitectureRecord) -> list[str | None]:
+    recorded = outlast(lambda: records.all(record.role, record.trial))
+    return [other.weights_artifact for other in recorded if other.seed == record.seed]
 
 
 def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:

@@ -25,9 +25,13 @@ from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast, together
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
+from sfgsearch.training._session import RememberingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
 """Called with the trial's number, the candidate's name and the report after every epoch."""
+
+_MOST_METRICS = 11
+"""Attributes of a trial that are metrics: with all others that it may have, a trial stays within twenty."""
 
 
 class Objective:
@@ -89,7 +93,8 @@ class Objective:
         except NonFiniteLossError as error:
             # The same numbers would come out again; new parameters may help, where there are any.
             is_manual = trial.params.get(KIND) == "manual"
-            self._explain(trial, str(error), retry_with="nothing" if is_manual else "other")
+            reason = explain_failure(error, self.experiment)
+            self._explain(trial, reason, retry_with="nothing" if is_manual else "other")
             return math.nan if self._is_single else (math.nan,) * len(self.tasks)
         except (optuna.TrialPruned, TrainingInterrupted):
             raise
@@ -111,6 +116,7 @@ class Objective:
             kind, name, method = self._candidate(trial)
             trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
+        remembering = RememberingSession(session) if session else None
 
         def end_epoch(report: EpochReport) -> None:
             epochs.append(report)
@@ -120,10 +126,11 @@ class Objective:
 
         try:
             trained = self.experiment.train(
-                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation"), session=session
+                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation"), session=remembering
             )
         except optuna.TrialPruned:
-            outlast(lambda: self._keep_pruned(trial, kind, name, epochs))
+            before = remembering.history if remembering else []
+            outlast(lambda: self._keep_pruned(trial, kind, name, [*before, *epochs]))
             raise
         record = outlast(lambda: self._keep(trial, kind, name, trained))
         records = records_of(trial.study) if record is not None and isinstance(trial, optuna.Trial) else None
@@ -208,13 +215,25 @@ def _describe(trial: BaseTrial, trained: Trained) -> None:
         "macs": trained.complexity.macs,
         "training_seconds": round(trained.seconds, 3),
         "relative_error": trained.scores["validation"],
-        **{f"validation/{key}": value for key, value in trained.metrics["validation"].items()},
+        **{f"validation/{key}": value for key, value in _main_metrics(trained).items()},
     }
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     if isinstance(trial, optuna.Trial):
         described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
         trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
+
+
+def _main_metrics(trained: Trained) -> dict[str, float]:
+    """Return metrics on the validation split, those that a comparison shows first, as many as trials have room for.
+
+    A segmentation has one more for every class, and the dashboard sends all attributes of all trials with every page.
+    """
+    metrics = trained.metrics["validation"]
+    headline = [f"{task.name}/{metric}" for task in trained.tasks for metric in task.headline]
+    keys = [*(key for key in headline if key in metrics), *(key for key in metrics if key not in headline)]
+    shown = set(keys[:_MOST_METRICS])
+    return {key: value for key, value in metrics.items() if key in shown}
 
 
 def _reported(trial: BaseTrial) -> Container[int]:

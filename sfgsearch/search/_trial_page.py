@@ -6,8 +6,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from importlib import import_module
+from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,21 +42,21 @@ _logger = logging.getLogger(__name__)
 Drawings = Mapping[str, Callable[[], "Figure"]]
 
 
-REVIEW_MODULES = ("optuna_dashboard.artifact", "sfgsearch.visualization.matplotlib._sheet")
-"""What reviews of trials import when they are first needed; commands that review nothing do without."""
-
-
+@cache
 def prepare_reviews(*, has_pictures: bool) -> None:
     """Load what reviews of trials need, and draw for the first time, so that no trial has to wait for it.
+
+    Calling it again does nothing.
 
     Args:
         has_pictures: Whether there will be pictures.
     """
-    for module in REVIEW_MODULES:
-        import_module(module)
-    if has_pictures:
-        from sfgsearch.visualization import matplotlib
+    # Imported when they are first needed: commands that review nothing do without.
+    from optuna_dashboard import artifact  # noqa: F401
 
+    from sfgsearch.visualization import matplotlib
+
+    if has_pictures:
         _drawn({"": lambda: matplotlib.plot_allocation(Allocation.equal({"layer": 2}, ("task",)))}, 0)
 
 
@@ -110,7 +109,7 @@ def review_pruned(
         kind: Its kind.
         name: What it is called.
         tasks: The tasks.
-        history: Reports of the epochs that were trained here, at least one.
+        history: Reports of all its epochs, at least one, those that it was trained for elsewhere included.
         shelf: Its artifacts.
         has_pictures: Whether there shall be pictures.
     """

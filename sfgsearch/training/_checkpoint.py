@@ -62,7 +62,10 @@ class CheckpointFolder:
     _broken: set[int] = field(default_factory=set, init=False, repr=False)
 
     def save(self, checkpoint: Checkpoint, position: int) -> None:
-        """Write a checkpoint and remove all but it and the one before.
+        """Write a checkpoint and remove those before it, except one.
+
+        Those that are further stay: a process that was halted while another one went on with the training may save
+        late. If two good ones are, the one that was written is of no use and goes too.
 
         Args:
             checkpoint: What to write.
@@ -82,8 +85,6 @@ class CheckpointFolder:
             }
         )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._remove_temporary()
             self._write({stem + _TENSORS: tensors, stem + _COMMIT: commit})
         except OSError as error:
             raise CheckpointError(self._cannot("save a checkpoint", error)) from error
@@ -159,6 +160,19 @@ class CheckpointFolder:
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         """Write files such that each is there whole or not at all, in order."""
+        for is_last_try in (False, True):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._remove_temporary()
+            try:
+                self._replace(files)
+            except FileNotFoundError:  # a late process took the temporary files for what a killed one has left
+                if is_last_try:
+                    raise
+            else:
+                break
+        _flush_folder(self.path)
+
+    def _replace(self, files: Mapping[str, bytes]) -> None:
         with ExitStack() as cleanup:
             temporary = {name: self.path / f".{name}.{secrets.token_hex(8)}.tmp" for name in files}
             for name, data in files.items():
@@ -166,18 +180,18 @@ class CheckpointFolder:
                 _write_through(temporary[name], data)
             for name, file in temporary.items():
                 os.replace(file, self.path / name)
-        _flush_folder(self.path)
 
     def _remove_temporary(self) -> None:
         """Remove what processes that were killed in the middle of a save have left."""
         _remove(self.path / name for name in self._names() if _TEMPORARY.fullmatch(name))
 
     def _remove_superseded(self, position: int) -> None:
-        """Keep a position and the last good one before it; those after it are of a course that was given up."""
+        """Keep the two furthest good positions, and all that are further than the one that was written."""
         positions = self._positions()
-        before = [other for other in positions if other < position and other not in self._broken]
-        for other in set(positions) - {position, *before[:1]}:
-            _remove((self.path / _stem(other)).with_suffix(suffix) for suffix in (_COMMIT, _TENSORS))
+        kept = [other for other in positions if other not in self._broken][:2]
+        for other in positions:
+            if other <= position and other not in kept:
+                _remove((self.path / _stem(other)).with_suffix(suffix) for suffix in (_COMMIT, _TENSORS))
 
     def _cannot(self, what: str, error: OSError) -> str:
         remedy = "free some space there" if error.errno in _NO_SPACE else "check that the folder can be written to"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from sfgsearch.training._checkpoint import Checkpoint, CheckpointFolder
+from sfgsearch.training._report import EpochReport
 
 _logger = logging.getLogger(__name__)
 
@@ -116,3 +117,39 @@ class FolderSession:
         """Keep and log why a checkpoint could not be used."""
         self.problems.append(problem)
         _logger.warning(problem)
+
+
+class RememberingSession:
+    """Passes everything on to another session, and remembers the epochs before the checkpoint that this one gave.
+
+    Args:
+        session: The session.
+    """
+
+    def __init__(self, session: TrainingSession) -> None:
+        self._session = session
+        self._state: dict[str, Any] = {}
+
+    @property
+    def history(self) -> list[EpochReport]:
+        """Reports of the epochs before the checkpoint that the training went on from; none if it did not."""
+        return [EpochReport(**report) for report in self._state.get("history", ())]
+
+    def restore(self) -> Checkpoint | None:
+        """Return the checkpoint to go on from."""
+        checkpoint = self._session.restore()
+        self._state = checkpoint.state if checkpoint else {}
+        return checkpoint
+
+    def after_step(self, capture: Capture) -> None:
+        """Do what is due within an epoch."""
+        self._session.after_step(capture)
+
+    def after_epoch(self, epoch: int, capture: Capture) -> None:
+        """Do what is due at the end of an epoch."""
+        self._session.after_epoch(epoch, capture)
+
+    def rejected(self, reason: str) -> None:
+        """Hear that the checkpoint does not fit."""
+        self._state = {}
+        self._session.rejected(reason)

@@ -17,7 +17,6 @@ import optuna
 
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.search import Objective
-from sfgsearch.search._trial_page import REVIEW_MODULES
 from sfgsearch.workers._crew import BAD_INPUT, LOOK, Crew, Ended
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, leave_with_parent, work
@@ -68,7 +67,7 @@ class LocalWorkers(Crew):
         self._listener, self._objective = listener, objective
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["sfgsearch.workers._local", *REVIEW_MODULES, listener.__module__, objective.__module__]
+            ["sfgsearch.workers._local", "sfgsearch.workers._preload", listener.__module__, objective.__module__]
         )
         self._running: list[_Running] = []
 

@@ -142,6 +142,7 @@ def test_the_study_page_compares_the_kinds(reader):
     text = reader.text()
     for row in ("learned-", "searched-", "single_task", "hard_sharing"):
         assert row in text
+    assert "safetensors" not in text, "files of finalists would crowd the page"
 
 
 def test_the_note_says_what_was_found(reader):

@@ -12,6 +12,7 @@ from sfgsearch import load_config, load_exported
 from sfgsearch.cli import main
 from sfgsearch.export import load_network
 from sfgsearch.search import load_study, records_of
+from sfgsearch.search._transfer import copy_study
 
 LEARNED, SEARCHED = 2, 3
 
@@ -63,6 +64,18 @@ def test_the_options_choose_the_training(trained_study, capsys, tmp_path, option
     assert written["files"] == [str(output), str(tmp_path / "net.json")]
     assert (written["format"], written["largest_difference"]) == ("safetensors", 0.0)
     assert [task["name"] for task in written["tasks"]] == ["first", "second"]
+    assert same(load_exported(output), network, images(record))
+
+
+def test_a_finalist_of_a_study_that_moved_to_a_server_is_exported(trained_study, postgres, capsys, tmp_path):
+    url, output = postgres(), tmp_path / "net.safetensors"
+    config = load_config(trained_study)
+    copy_study(config.storage, url, config.name)
+    status, out, err = call(
+        capsys, trained_study, "--trial", LEARNED, "--seed", 1, "--output", output, "--storage", url, "--json"
+    )
+    assert (status, err, json.loads(out)["role"]) == (0, "", "finalist")
+    record, network = recorded(trained_study, "finalist", LEARNED)
     assert same(load_exported(output), network, images(record))
 
 

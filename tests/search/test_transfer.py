@@ -37,6 +37,7 @@ RECORD = ArchitectureRecord(
     scores={"validation": 0.1 + 0.2},
     training_seconds=1.5,
     probabilities_artifact="artifact",
+    weights_artifact="weights",
     monte_carlo=MonteCarloRecord(5, 234, 2**34, {"test": {"a/accuracy": 0.7}}, {"test": 0.3}),
 )
 SPACE = {"x": FloatDistribution(1e-5, 1, log=True), "kind": CategoricalDistribution(["learned", "searched"])}

@@ -2,18 +2,22 @@
 
 import json
 import logging
+from dataclasses import replace
 
+import optuna
 import pytest
 import torch
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from safetensors.torch import load_file
 from torch import nn
 
 from sfgsearch import Objective, create_study, load_config
+from sfgsearch.errors import LeaseLostError
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import plain_state
-from sfgsearch.search import load_study, records_of
-from sfgsearch.search._artifacts import Shelf, upload_weights
+from sfgsearch.search import load_study, missing_finalists, records_of
+from sfgsearch.search._artifacts import Shelf, read_artifact, stored_weights, upload_weights
+from sfgsearch.search._finalists import retrain
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +43,82 @@ def file_names(opened, place):
     return {meta.filename for meta in get_all_artifact_meta(place, storage=opened._storage)}
 
 
-def test_file_names_tell_what_was_trained(recorded):
+def test_trials_list_their_weights_and_the_study_lists_none(recorded):
+    """Dozens of finalists would crowd the study's page."""
     _, opened = recorded
     for trial in opened.trials:
         assert "weights.safetensors" in file_names(opened, trial)
-    assert file_names(opened, opened) == {
-        "weights-trial0-finalist-seed1.safetensors",
-        "weights-trial1-finalist-seed1.safetensors",
-        "weights-trial2-finalist-seed1.safetensors",
-        "weights-trial2-relearned-seed1.safetensors",
-        "weights-trial3-finalist-seed1.safetensors",
-    }
+    assert file_names(opened, opened) == set()
+
+
+def files_in(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def retrained(study):
+    """Retrain the finalists of a study, and return the study with what retrains them and its artifact folder."""
+    sections = {"manual": {"methods": ["equal"]}, "quota": {"learned": 0, "searched": 0}, "training": {"epochs": 1}}
+    config = study(**sections, comparison={"seeds": 1})
+    objective, created = Objective(config), create_study(config)
+    created.optimize(objective, n_trials=1)
+    (finalist,) = missing_finalists(created, config)
+
+    def retrain_again(**options):
+        retrain(objective, records_of(created), finalist, study=created, **options)
+
+    retrain_again()
+    return created, retrain_again, config.folder / "artifacts"
+
+
+def weights_of(created):
+    (record,) = records_of(created).all("finalist")
+    return record.weights_artifact
+
+
+def test_a_finalist_that_is_trained_twice_leaves_one_file(retrained):
+    created, again, folder = retrained
+    first, before = weights_of(created), files_in(folder)
+    again()
+    second, after = weights_of(created), files_in(folder)
+    assert before.keys() - after.keys() == {first}
+    assert after.keys() - before.keys() == {second}
+    assert after[second] == before[first]
+
+
+def test_a_finalist_that_comes_too_late_leaves_none(retrained):
+    created, again, folder = retrained
+    before, jobs = files_in(folder), records_of(created).jobs
+    assert jobs.claim("finalist/0/1", "another", "another", None)
+    with pytest.raises(LeaseLostError):
+        again(held=("finalist/0/1", "me"))
+    assert files_in(folder) == before
+
+
+def test_weights_that_an_earlier_version_attached_to_the_study_stay(retrained, tmp_path):
+    created, again, folder = retrained
+    (tmp_path / "weights.safetensors").write_bytes(files_in(folder)[weights_of(created)])
+    listed = upload_artifact(
+        artifact_store=FileSystemArtifactStore(folder),
+        file_path=str(tmp_path / "weights.safetensors"),
+        study_or_trial=created,
+    )
+    (record,) = records_of(created).all("finalist")
+    records_of(created).add(replace(record, weights_artifact=listed))
+    with stored_weights(*records_of(created).all("finalist"), folder) as weights:
+        assert weights.read_bytes() == files_in(folder)[listed]
+    again()
+    assert weights_of(created) != listed
+    assert listed in files_in(folder)
+
+
+def test_weights_that_somebody_deletes_in_the_dashboard_are_attached_anew(study, tmp_path):
+    trial = create_study(study()).ask()
+    first = upload_weights(Shelf(trial, tmp_path), Tied())
+    trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{first}", "null")  # what the dashboard does
+    again = optuna.Trial(trial.study, trial._trial_id)
+    assert upload_weights(Shelf(again, tmp_path), Tied()) != first
+    assert read_artifact(trial.study, trial.number, "weights.safetensors", tmp_path)
 
 
 def test_no_stored_file_is_a_pickle(recorded):
@@ -80,7 +149,7 @@ class Tied(nn.Module):
 def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
     created = create_study(study())
     network = Tied()
-    artifact = upload_weights(Shelf(created, tmp_path / "artifacts"), network)
+    artifact = upload_weights(Shelf(created.ask(), tmp_path / "artifacts"), network)
     with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(artifact) as stored:
         (tmp_path / "copy.safetensors").write_bytes(stored.read())
     read = load_file(tmp_path / "copy.safetensors")

@@ -200,10 +200,43 @@ def test_a_broken_checkpoint_never_takes_the_place_of_a_good_one(two):
     assert files(two) == pair(100, 130)
 
 
-def test_positions_that_were_given_up_are_removed(two):
-    two.save(make(5), 110)
-    assert files(two) == pair(100, 110)
-    assert same(two.load(), make(5))
+def test_a_late_save_leaves_what_is_further(two):
+    """A process that was halted while another one went on with its training may wake at any moment."""
+    late = CheckpointFolder(two.path)
+    late.save(make(5), 110)
+    assert files(two) == pair(110, 123)
+    two.save(make(2), 150)
+    late.save(make(6), 115)
+    assert files(two) == pair(123, 150)
+    assert same(CheckpointFolder(two.path).load(), make(2))
+
+
+def test_a_late_save_leaves_what_was_broken_when_it_was_seen_last(two):
+    newest = two.path / "step-0000000123.json"
+    whole = newest.read_bytes()
+    corrupt(newest, "half")
+    late = CheckpointFolder(two.path)
+    assert same(late.load(), make(0))
+    newest.write_bytes(whole)
+    late.save(make(5), 110)
+    assert same(CheckpointFolder(two.path).load(), make(1))
+    late.save(make(6), 130)
+    assert files(two) == pair(110, 130)
+
+
+def test_a_late_save_that_removes_temporary_files_costs_no_checkpoint(two, monkeypatch):
+    """A late process may take those that another one is about to rename for those of a killed one."""
+    replace, late = os.replace, [CheckpointFolder(two.path)]
+
+    def replace_after_the_other(source, target):
+        if late:
+            late.pop().save(make(5), 110)
+        replace(source, target)
+
+    monkeypatch.setattr("sfgsearch.training._checkpoint.os.replace", replace_after_the_other)
+    two.save(make(2), 150)
+    assert files(two) == pair(123, 150)
+    assert same(two.load(), make(2))
 
 
 def test_the_same_position_may_be_saved_again(two):

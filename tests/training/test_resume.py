@@ -246,11 +246,12 @@ def test_an_epoch_whose_end_was_not_saved_is_reported_again_with_the_same_number
 
 def test_a_training_that_was_done_goes_straight_to_the_evaluation(tmp_path):
     first = train(make_experiment, "learned prior", FolderSession(CheckpointFolder(tmp_path), every=0))
+    trained = CheckpointFolder(tmp_path).load().state["seconds"]
     reported = []
     again = train(make_experiment, "learned prior", FolderSession(CheckpointFolder(tmp_path)), on_epoch=reported.append)
     assert reported == []
     assert_same(result(again), result(first))
-    assert again.seconds > first.seconds * 0.5, "the time of training counts"
+    assert again.seconds > trained > 0, "the time of training counts"
 
 
 class InMemorySession(Interrupting):

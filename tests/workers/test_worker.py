@@ -1,3 +1,6 @@
+import json
+
+import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
@@ -6,6 +9,7 @@ from optuna_dashboard import get_note
 from sfgsearch import Objective, create_study
 from sfgsearch.methods import FixedAllocation
 from sfgsearch.search import records_of
+from sfgsearch.search._artifacts import read_artifact
 from sfgsearch.search._study_page import STATE
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
@@ -76,6 +80,33 @@ def test_a_worker_that_leaves_hands_its_trial_on_at_the_epoch_it_reached(begin, 
     assert worker().run() == 0
     assert created.trials[0].state is TrialState.COMPLETE
     assert epochs == [0, 1, 2]
+
+
+class PruneAfterThree(optuna.pruners.BasePruner):
+    def prune(self, _study, trial):
+        return trial.last_step >= 2
+
+
+def test_a_trial_that_another_worker_prunes_keeps_the_epochs_of_both(begin, tmp_path):
+    stop, epochs = StopRequest(), []
+
+    def on_epoch(number, _name, report):
+        if number == 0:
+            epochs.append(report)
+        if report.epoch == 1 and not stop.requested:
+            stop.interrupt()
+
+    sections = {"manual": {"methods": []}, "quota": {"searched": 1}, "training": {"epochs": 5}}
+    created, worker = begin(on_epoch, **sections, review={"pictures": True})
+    created.pruner = PruneAfterThree()
+    worker(stop=stop).run()
+    assert created.trials[0].state is TrialState.WAITING
+    worker().run()
+    assert created.trials[0].state is TrialState.PRUNED
+    kept = json.loads(read_artifact(created, 0, "history.json", tmp_path / "tiny" / "artifacts"))
+    assert kept["epochs"] == [report.to_dict() for report in epochs]
+    assert [report.epoch for report in epochs] == [0, 1, 2]
+    assert "after 3 epochs, when it was pruned" in get_note(optuna.Trial(created, created.trials[0]._trial_id))
 
 
 def test_a_worker_that_lost_its_lease_drops_the_result(begin):
