@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, create_engine, delete, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -206,6 +206,14 @@ class Records:
             query = query.where(ArchitectureRow.trial == trial)
         with Session(self._engine) as session:
             return [_to_record(row) for row in session.scalars(query.order_by(ArchitectureRow.id))]
+
+    def latest(self) -> int:
+        """Return a number that grows with every record; 0 if there is none."""
+        if not inspect(self._engine).has_table(ArchitectureRow.__tablename__):
+            return 0
+        newest = select(func.max(ArchitectureRow.id)).where(ArchitectureRow.study == self._study)
+        with self._engine.connect() as connection:
+            return connection.execute(newest).scalar() or 0
 
     def clear(self) -> None:
         """Forget all records of the study."""

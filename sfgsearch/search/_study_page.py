@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import optuna
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.reporting._note import note_markdown
-from sfgsearch.search._study import engine_of
+from sfgsearch.search._study import engine_of, records_of
 from sfgsearch.search._study_review import StudyReview, review_study
 from sfgsearch.storage import database_lock
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 STATE = "sfgsearch:review"
-"""System attribute of a study: when its page was refreshed last, in seconds since 1970, and what was written then."""
+"""System attribute of a study: when its page was refreshed last, in seconds since 1970, of what, and what it got."""
 
 GRAPHS = ("comparison", "pareto", "allocations", "tuning", "budget")
 """The graphs on a study's page; optuna-dashboard knows them by these names after ``sfgsearch-``."""
@@ -40,7 +41,9 @@ _SLICES = 2
 _logger = logging.getLogger(__name__)
 
 
-def refresh_study_review(study: optuna.Study, config: Config, *, interval: float = INTERVAL) -> bool:
+def refresh_study_review(
+    study: optuna.Study, config: Config, *, interval: float = INTERVAL, only_news: bool = False
+) -> bool:
     """Bring the graphs and the note on a study's page in optuna-dashboard up to date.
 
     Whoever finishes a trial may call this: of all workers together at most one in so many seconds does anything, and
@@ -50,7 +53,8 @@ def refresh_study_review(study: optuna.Study, config: Config, *, interval: float
     Args:
         study: The study.
         config: Its file.
-        interval: Seconds that must have gone by since the last time, whoever it was; 0 to refresh in any case.
+        interval: Seconds that must have gone by since the last time, whoever it was; 0 to refresh at any time.
+        only_news: Whether to leave the page as it is where no trial and no record has come to an end since.
 
     Returns:
         Whether the page was refreshed.
@@ -62,8 +66,11 @@ def refresh_study_review(study: optuna.Study, config: Config, *, interval: float
             state = _state(study)
             if not _is_due(state, interval):
                 return False
+            of = _contents(study, config)
+            if only_news and state.get("of") == of:
+                return False
             _remember(study, state | {"at": time.time()})
-            _refresh(study, review_study(study, config), state)
+            _refresh(study, review_study(study, config), state | {"of": of})
         return True
     except StudyError:  # another worker is at it
         return False
@@ -102,6 +109,14 @@ def _is_due(state: dict[str, Any], interval: float) -> bool:
     return not 0 <= time.time() - state.get("at", 0.0) < interval
 
 
+def _contents(study: optuna.Study, config: Config) -> str:
+    """Return a fingerprint of what a page is made of."""
+    records = records_of(study)
+    states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+    parts = [sorted(states.items()), records.latest() if records else None, config.model_dump_json()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
 def _lock(study: optuna.Study, patience: float) -> AbstractContextManager[None]:
     """Exclude other processes from refreshing the page, where there can be others.
 
@@ -122,7 +137,7 @@ def _refresh(study: optuna.Study, review: StudyReview, state: dict[str, Any]) ->
             save_plotly_graph_object(study, figure, graph_object_id=f"sfgsearch-{name}")
             prints[name] = text
     note = _save_note(study, note_markdown(review.note), state.get("note", ""))
-    _remember(study, {"at": time.time(), "prints": prints, "note": note})
+    _remember(study, {"at": time.time(), "prints": prints, "note": note, "of": state["of"]})
 
 
 def _save_note(study: optuna.Study, note: str, before: str) -> str:

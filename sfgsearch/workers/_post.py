@@ -91,7 +91,7 @@ class Post:
         if self.stop.requested or not (at_end or now >= self.page_due):
             return
         self.page_due = now + INTERVAL  # to ask the database after every trial would cost more than it tells
-        refresh_study_review(self.study, self.config, interval=0.0 if at_end else INTERVAL)
+        refresh_study_review(self.study, self.config, interval=0.0 if at_end else INTERVAL, only_news=at_end)
 
     @contextmanager
     def holding(

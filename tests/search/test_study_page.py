@@ -116,3 +116,14 @@ def test_a_failure_is_a_warning(trained, caplog):
     with caplog.at_level(logging.WARNING):
         assert not refresh_study_review(study, config)
     assert "tiny: its page was not refreshed: JSONDecodeError" in caplog.text
+
+
+def test_a_page_that_has_no_news_is_left_as_it_is(trained):
+    config, study = trained
+    assert refresh_study_review(study, config, interval=0, only_news=True)
+    assert not refresh_study_review(study, config, interval=0, only_news=True)
+    assert refresh_study_review(study, config, interval=0)
+    other = config.model_copy(update={"comparison": config.comparison.model_copy(update={"seeds": 7})})
+    assert refresh_study_review(study, other, interval=0, only_news=True)
+    study.enqueue_trial({"kind": "manual"})
+    assert refresh_study_review(study, other, interval=0, only_news=True)
