@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from sfgsearch.bench._pair import Timing, run_pair, train_as_trial, train_bare
+from sfgsearch.bench._pair import Timing, Work, run_pair, train_as_trial, train_bare
 from sfgsearch.bench._result import Goal, new_table
 from sfgsearch.bench._site import Site
 from sfgsearch.reporting._statistics import Interval, interval
@@ -201,8 +201,9 @@ def measure_overhead(site: Site, options: OverheadOptions) -> Overhead:
     Inside the trial's time: its claim, suggestions, epoch reports, pruner, signs of life by a thread, checkpoints every
     ``execution.checkpoint_every`` seconds, attributes, artifacts, the record, telling Optuna, finishing the job and
     the check that the quota is met. In both: building the network, the epochs with their validation, the final
-    evaluation and Monte-Carlo prediction. In neither: the start of processes, imports, data and opening the study. The
-    database works on whatever core is free.
+    evaluation and Monte-Carlo prediction. In neither: the start of processes, imports, data and opening the study, and
+    what a process does for the first time, for each has done one epoch in the same way before. The database works on
+    whatever core is free.
 
     Args:
         site: Where to work.
@@ -212,13 +213,15 @@ def measure_overhead(site: Site, options: OverheadOptions) -> Overhead:
         BenchmarkError: If a training fails.
     """
     site.note("overhead: how long an epoch takes")
-    trial_run = run_pair(site.write(_STUDY.format(epochs=_CALIBRATION_EPOCHS)), site.storage, [train_bare] * 2)
+    warm_up = site.write(_STUDY.format(epochs=1))
+    trial_run = run_pair(Work(site.write(_STUDY.format(epochs=_CALIBRATION_EPOCHS)), warm_up, ""), [train_bare] * 2)
     epochs = calibrate(trial_run, options.seconds)
     pairs = []
     for number in range(1, options.pairs + 1):
         site.note(f"overhead: pair {number} of {options.pairs}, {epochs} epochs")
-        with site.study(_STUDY.format(epochs=epochs)) as study:
-            bare, trial = run_pair(site.path(study), site.storage, [train_bare, train_as_trial])
+        with site.study(_STUDY.format(epochs=1)) as warm_up_study, site.study(_STUDY.format(epochs=epochs)) as study:
+            work = Work(site.path(study), site.path(warm_up_study), site.storage)
+            bare, trial = run_pair(work, [train_bare, train_as_trial])
         pairs.append(Pair(bare, trial))
     return Overhead(options, epochs, tuple(pairs))
 

@@ -24,7 +24,6 @@ from sfgsearch.methods import Method
 from sfgsearch.search import Objective, create_study
 from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import trial_sampler
-from sfgsearch.search._trial_page import prepare_reviews
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
 from sfgsearch.workers._order import leave_with_parent
@@ -52,16 +51,33 @@ class Timing:
     shares: dict[str, float] = field(default_factory=dict)
 
 
-Side = Callable[[Path, str, Gate], Timing]
-"""What one process of a pair does with a study file and a database: gets ready, waits at the gate, and trains."""
+@dataclass(frozen=True)
+class Work:
+    """What both processes of a pair do.
+
+    Args:
+        file: The study file.
+        warm_up: Another one, whose only trial is short: each does it beforehand, so that what a process does for the
+            first time does not count.
+        storage: The database, which may hold a password.
+    """
+
+    file: Path
+    warm_up: Path
+    storage: str = field(repr=False)
 
 
-def train_bare(path: Path, storage: str, gate: Gate) -> Timing:
+Side = Callable[[Work, Gate], Timing]
+"""What one process of a pair does: gets ready, waits at the gate, and trains."""
+
+
+def train_bare(work: Work, gate: Gate) -> Timing:
     """Train what the study's first trial trains, with nothing around it."""
-    del storage
-    config = load_config(path)
+    config = load_config(work.file)
     objective = Objective(config)
     method = first_method(objective)
+    warm_up = Objective(load_config(work.warm_up))
+    warm_up.experiment.train(first_method(warm_up), config.study.seed, splits=("train", "validation"))
     parent, ends = os.getppid(), list[float]()
 
     def end_epoch(_report: EpochReport) -> None:
@@ -76,16 +92,17 @@ def train_bare(path: Path, storage: str, gate: Gate) -> Timing:
     return Timing(seconds, cpu_seconds, trained.scores["validation"], epoch_ends=tuple(ends))
 
 
-def train_as_trial(path: Path, storage: str, gate: Gate) -> Timing:
+def train_as_trial(work: Work, gate: Gate) -> Timing:
     """Be a worker of a study with one trial, from its claim to the check that the quota is met."""
-    config = load_config(path).with_overrides(storage=storage)
+    warm_up = load_config(work.warm_up).with_overrides(storage=work.storage)
+    Worker(create_study(warm_up, join=True), Objective(warm_up)).run()
+    config = load_config(work.file).with_overrides(storage=work.storage)
     objective = Objective(config)
     objective.experiment = experiment = TimedExperiment.of(objective.experiment)
     study = create_study(config, objective=objective, join=True)
     stop = StopRequest()
     leave_with_parent(stop)
     worker = Worker(study, objective, stop=stop)
-    prepare_reviews(has_pictures=config.review.pictures)  # as imports, which the other side has behind it too
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     status = worker.run()
@@ -107,7 +124,7 @@ def first_method(objective: Objective) -> Method:
     return method
 
 
-def run_pair(path: Path, storage: str, sides: Sequence[Side]) -> list[Timing]:
+def run_pair(work: Work, sides: Sequence[Side]) -> list[Timing]:
     """Run two trainings at the same time and return what they took, in order.
 
     Each has a core of its own, and they change cores every second: what slows a core, for a while or always, slows both
@@ -124,7 +141,7 @@ def run_pair(path: Path, storage: str, sides: Sequence[Side]) -> list[Timing]:
     try:
         for side in sides:
             receiving, sending = context.Pipe(duplex=False)
-            process = context.Process(target=_be, args=(side, path, storage, gate, sending), daemon=True)
+            process = context.Process(target=_be, args=(side, work, gate, sending), daemon=True)
             process.start()
             sending.close()
             processes.append(process)
@@ -138,11 +155,11 @@ def run_pair(path: Path, storage: str, sides: Sequence[Side]) -> list[Timing]:
             process.close()
 
 
-def _be(side: Side, path: Path, storage: str, gate: Gate, results: Connection) -> None:
+def _be(side: Side, work: Work, gate: Gate, results: Connection) -> None:
     os.setpgrp()  # a Ctrl-C is for the process that started this one
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        results.send(side(path, storage, gate))
+        results.send(side(work, gate))
     except BrokenBarrierError:
         results.send("")  # the other one says why
     except Exception as error:

@@ -5,7 +5,7 @@ import pytest
 from sfgsearch import Objective, create_study
 from sfgsearch.bench import Overhead, OverheadOptions
 from sfgsearch.bench._overhead import Pair, added, calibrate
-from sfgsearch.bench._pair import Timing, first_method, run_pair, train_bare
+from sfgsearch.bench._pair import Timing, Work, first_method, run_pair, train_bare
 from sfgsearch.bench._timed import Account
 from sfgsearch.errors import BenchmarkError
 
@@ -65,4 +65,4 @@ def test_the_bare_training_is_that_of_the_first_trial(study):
 def test_a_training_that_fails_is_said_and_leaves_no_process(study_file):
     broken = study_file(data={"name": "folder", "path": "nowhere"})
     with pytest.raises(BenchmarkError, match="a training of the benchmark failed: ConfigError"):
-        run_pair(broken, "", [train_bare, train_bare])
+        run_pair(Work(broken, broken, ""), [train_bare, train_bare])
