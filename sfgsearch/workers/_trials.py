@@ -51,10 +51,15 @@ class TrialJobs:
         by_key = {f"trial/{trial.number}": trial for trial in trials}
         begun = {key: trial.state is TrialState.RUNNING for key, trial in by_key.items()}
         for key, seen in self._post.claims.look(begun):
+            if seen and seen.finished and self._is_over(by_key[key]):
+                continue  # it ended after the list was read
             if self._post.claims.take(key, seen) and self._start(key, by_key[key]):
                 self._train(key, by_key[key], seen)
                 return True
         return False
+
+    def _is_over(self, trial: Unfinished) -> bool:
+        return self._post.study._storage.get_trial(trial.id).state.is_finished()
 
     def _start(self, key: str, trial: Unfinished) -> bool:
         """Mark a trial that was taken as running; False if it was over, or begun elsewhere, by then."""

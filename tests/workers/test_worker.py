@@ -125,6 +125,21 @@ def test_a_worker_that_lost_its_lease_drops_the_result(begin):
     assert records_of(created).jobs.all()["trial/0"].owner == "another"
 
 
+def test_a_trial_that_ends_while_a_worker_looks_at_its_job_is_not_taken_again(begin, monkeypatch):
+    created, worker = begin()
+    slow, other = worker()._trials, worker()._trials
+    look = slow._post.claims.look
+
+    def look_late(keys):
+        assert other.do_next()
+        return look(keys)
+
+    monkeypatch.setattr(slow._post.claims, "look", look_late)
+    assert not slow.do_next()
+    (job,) = records_of(created).jobs.all().values()
+    assert (job.finished, job.claims) == (True, 1)
+
+
 def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypatch):
     def hungry(*_):
         return torch.empty(2**60)
