@@ -26,6 +26,7 @@ from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import trial_sampler
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
+from sfgsearch.workers._heap import settle_heap
 from sfgsearch.workers._order import leave_with_parent
 
 _SWAP = 1.0
@@ -85,6 +86,7 @@ def train_bare(work: Work, gate: Gate) -> Timing:
         if os.getppid() != parent:
             raise SystemExit  # whoever started the benchmark is gone
 
+    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     trained = objective.experiment.train(method, config.study.seed, on_epoch=end_epoch, splits=("train", "validation"))
@@ -103,6 +105,7 @@ def train_as_trial(work: Work, gate: Gate) -> Timing:
     stop = StopRequest()
     leave_with_parent(stop)
     worker = Worker(study, objective, stop=stop)
+    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     status = worker.run()

@@ -7,8 +7,10 @@ from contextlib import suppress
 from importlib import import_module
 
 from sfgsearch.search._trial_page import prepare_reviews
+from sfgsearch.workers._heap import settle_heap
 
 for _module in ("alembic.migration", "alembic.script", "sqlalchemy.dialects.postgresql.psycopg", "psycopg", "pymysql"):
     with suppress(ImportError):  # the driver of a database that is not used here
         import_module(_module)
 prepare_reviews(has_pictures=True)
+settle_heap()

@@ -21,6 +21,7 @@ from sfgsearch.search._trial_page import prepare_reviews
 from sfgsearch.storage import is_outage
 from sfgsearch.workers._claims import Claims
 from sfgsearch.workers._finalists import FinalistJobs
+from sfgsearch.workers._heap import settled_heap
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._post import Post, checkpoint_folder
 from sfgsearch.workers._stop import StopRequest
@@ -104,22 +105,26 @@ class Worker:
             if waiting:
                 prepare_reviews(has_pictures=self._post.config.review.pictures)
             self._begin("trials", waiting)
-            while not stop.requested:
-                try:
-                    if self._work():
-                        self._away_since = None
-                        continue
-                    if self._is_over():
-                        self._post.refresh_page(at_end=True)
-                        shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
-                        break
+            with settled_heap():
+                return self._work_until_over(stop)
+
+    def _work_until_over(self, stop: StopRequest) -> int:
+        while not stop.requested:
+            try:
+                if self._work():
                     self._away_since = None
-                except Exception as error:
-                    if not is_outage(error):
-                        raise
-                    if self._has_waited_enough():
-                        return AWAY
-                stop.wait(self._poll)
+                    continue
+                if self._is_over():
+                    self._post.refresh_page(at_end=True)
+                    shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
+                    break
+                self._away_since = None
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                if self._has_waited_enough():
+                    return AWAY
+            stop.wait(self._poll)
         return stop.status
 
     def _has_waited_enough(self) -> bool:
