@@ -148,7 +148,7 @@ class Records:
     @property
     def have_jobs(self) -> bool:
         """Whether there is a table of jobs, which databases of earlier versions lack until a worker comes."""
-        return inspect(self._engine).has_table(JobRow.__tablename__)
+        return self._have(JobRow)
 
     @property
     def jobs(self) -> Jobs:
@@ -199,7 +199,7 @@ class Records:
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
         """Return the study's records in the order of recording, all or those of a role or trial."""
-        if not inspect(self._engine).has_table(ArchitectureRow.__tablename__):
+        if not self._have(ArchitectureRow):
             return []
         query = self._select(role)
         if trial is not None:
@@ -209,11 +209,14 @@ class Records:
 
     def latest(self) -> int:
         """Return a number that grows with every record; 0 if there is none."""
-        if not inspect(self._engine).has_table(ArchitectureRow.__tablename__):
+        if not self._have(ArchitectureRow):
             return 0
         newest = select(func.max(ArchitectureRow.id)).where(ArchitectureRow.study == self._study)
         with self._engine.connect() as connection:
             return connection.execute(newest).scalar() or 0
+
+    def _have(self, table: type[Base]) -> bool:
+        return self._engine in _complete or inspect(self._engine).has_table(table.__tablename__)
 
     def clear(self) -> None:
         """Forget all records of the study."""

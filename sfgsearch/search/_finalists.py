@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
 from sfgsearch.errors import LeaseLostError
@@ -24,6 +24,8 @@ from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of, seed_of
 from sfgsearch.storage import outlast
 from sfgsearch.training import EpochReport, TrainingSession
+
+_ROLES: tuple[Role, ...] = ("finalist", "relearned")
 
 
 @dataclass(frozen=True)
@@ -69,51 +71,75 @@ def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSe
     return chosen
 
 
-def candidates(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
-    """Return the trials among which finalists are selected.
+@dataclass(frozen=True)
+class Finals:
+    """The final comparison of a study, as its file asks for it now.
 
-    These are the recorded ones that Optuna holds for complete, and among manual ones those that the file still lists.
+    Args:
+        current: The recorded retrainings that belong to it.
+        missing: Those that it still lacks.
     """
-    records = records_of(study)
-    complete = {t.number for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-    return [
-        record
-        for record in (records.all("trial") if records else [])
-        if record.trial in complete and (record.kind != "manual" or record.name in config.manual.names)
-    ]
+
+    current: list[ArchitectureRecord]
+    missing: list[Finalist]
+
+
+def read_finals(study: optuna.Study, config: Config) -> Finals:
+    """Read how far the final comparison of a study is.
+
+    Seeds are the study's seed + 1 and up: the study's own seed is the one that selection favoured.
+    """
+    records, trials = records_of(study), study.get_trials(deepcopy=False)
+    recorded = records.all() if records else []
+    selected = select_finalists(_candidates(recorded, trials, config), config.comparison)
+    wanted = _wanted(selected, trials, config, finalist_seeds(config.comparison, seed_of(study, config)))
+    places = {_place(finalist) for finalist in wanted}
+    current = [record for role in _ROLES for record in recorded if record.role == role and _place(record) in places]
+    done = {_place(record) for record in current}
+    return Finals(current, [finalist for finalist in wanted if _place(finalist) not in done])
 
 
 def current_finalists(study: optuna.Study, config: Config) -> list[ArchitectureRecord]:
     """Return the recorded retrainings that belong to the comparison as the file asks for it now."""
-    wanted = {_place(finalist) for finalist in _wanted(study, config)}
-    records = records_of(study)
-    recorded = [*records.all("finalist"), *records.all("relearned")] if records else []
-    return [record for record in recorded if _place(record) in wanted]
+    return read_finals(study, config).current
 
 
 def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
-    """Return the retrainings that a comparison still lacks.
+    """Return the retrainings that a comparison still lacks."""
+    return read_finals(study, config).missing
 
-    Seeds are the study's seed + 1 and up: the study's own seed is the one that selection favoured.
+
+def _candidates(
+    records: Iterable[ArchitectureRecord], trials: Iterable[FrozenTrial], config: Config
+) -> list[ArchitectureRecord]:
+    """Return the records among which finalists are selected.
+
+    These are the trials that Optuna holds for complete, and among manual ones those that the file still lists.
     """
-    done = {_place(record) for record in current_finalists(study, config)}
-    return [finalist for finalist in _wanted(study, config) if _place(finalist) not in done]
+    complete = {trial.number for trial in trials if trial.state is TrialState.COMPLETE}
+    return [
+        record
+        for record in records
+        if record.role == "trial"
+        and record.trial in complete
+        and (record.kind != "manual" or record.name in config.manual.names)
+    ]
 
 
 def _place(finalist: Finalist | ArchitectureRecord) -> tuple[str, int, int]:
     return finalist.role, finalist.trial, finalist.seed
 
 
-def _wanted(study: optuna.Study, config: Config) -> list[Finalist]:
+def _wanted(
+    selected: Iterable[ArchitectureRecord], trials: Iterable[FrozenTrial], config: Config, seeds: Iterable[int]
+) -> list[Finalist]:
     """Return all retrainings that the comparison asks for."""
-    params = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
-    selected = select_finalists(candidates(study, config), config.comparison)
-    seeds = finalist_seeds(config.comparison, seed_of(study, config))
+    params = {trial.number: trial.params for trial in trials}
     wanted = []
     for record in selected:
         roles: tuple[Role, ...] = ("finalist",)
         if record.kind == "learned" and config.comparison.as_learned:
-            roles = ("finalist", "relearned")
+            roles = _ROLES
         wanted += [
             Finalist(record.trial, record.kind, record.name, seed, role, params[record.trial])
             for role in roles

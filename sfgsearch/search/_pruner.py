@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
-_SHARE = 0.002
+_SHARE = 0.001
 """Of the time of a training that reading the other trials may take."""
 
 
@@ -73,7 +73,7 @@ class WithinKindPruner(BasePruner):
     A learned network starts hot and lags behind plain ones for the first epochs whatever it comes to; judged
     against these it would always be pruned.
 
-    A trial's first judgement reads the study; later ones do so again only when five hundred times as long has passed as
+    A trial's first judgement reads the study; later ones do so again only when a thousand times as long has passed as
     reading took, for in a database of many trials it takes longer than all else that an epoch's end does.
 
     Args:

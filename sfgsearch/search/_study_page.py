@@ -1,7 +1,7 @@
 """The study's page in optuna-dashboard: graphs and a note that follow the study.
 
 Both stand in the study's system attributes, cut into pieces of 2,045 characters under keys that stay the same, so that
-saving them again replaces them. What has not changed is not written, for each piece is a transaction of its own.
+saving them again replaces them. What has not changed is not written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sfgsearch.errors import StudyError
 from sfgsearch.reporting._note import note_markdown
 from sfgsearch.search._study import engine_of, records_of
 from sfgsearch.search._study_review import StudyReview, review_study
-from sfgsearch.storage import database_lock
+from sfgsearch.storage import database_lock, reading_once, together
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -62,7 +62,7 @@ def refresh_study_review(
     try:
         if not _is_due(_state(study), interval):
             return False
-        with _lock(study, _PATIENCE if interval == 0 else 0.0):
+        with _lock(study, _PATIENCE if interval == 0 else 0.0), reading_once(study._storage):
             state = _state(study)
             if not _is_due(state, interval):
                 return False
@@ -70,7 +70,8 @@ def refresh_study_review(
             if only_news and state.get("of") == of:
                 return False
             _remember(study, state | {"at": time.time()})
-            _refresh(study, review_study(study, config), state | {"of": of})
+            with together(study._storage):
+                _refresh(study, review_study(study, config), state | {"of": of})
         return True
     except StudyError:  # another worker is at it
         return False

@@ -10,8 +10,9 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, StudyStatus, compare, study_status
 from sfgsearch.reporting._note import NoteLine, study_note
 from sfgsearch.reporting._report import Report
-from sfgsearch.search._finalists import current_finalists, missing_finalists
+from sfgsearch.search._finalists import Finals, current_finalists, read_finals
 from sfgsearch.search._study import as_planned, records_of, seed_of
+from sfgsearch.storage import reading_once
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,18 @@ def read_comparison(study: optuna.Study, config: Config) -> Comparison:
 
 def read_status(study: optuna.Study, config: Config) -> StudyStatus:
     """Return how far a study is."""
+    with reading_once(study._storage):
+        return _status(study, config, read_finals(study, config))
+
+
+def _status(study: optuna.Study, config: Config, finals: Finals) -> StudyStatus:
     records = records_of(study)
     return study_status(
         as_planned(study, config),
         study.get_trials(deepcopy=False),
         records.jobs.all() if records and records.have_jobs else {},
-        len(current_finalists(study, config)),
-        missing_finalists(study, config),
+        len(finals.current),
+        finals.missing,
     )
 
 
@@ -50,10 +56,13 @@ def review_study(study: optuna.Study, config: Config) -> StudyReview:
     """Read what there is to say about a study."""
     from sfgsearch.visualization.data import best_allocations
 
-    comparison, status = read_comparison(study, config), read_status(study, config)
-    best = next((one for one in best_allocations(study, comparison) if one.kind == "learned"), None)
+    with reading_once(study._storage):
+        finals, trials = read_finals(study, config), study.get_trials(deepcopy=False)
+        comparison = compare(study.study_name, finals.current, trials)
+        status = _status(study, config, finals)
+        best = next((one for one in best_allocations(study, comparison) if one.kind == "learned"), None)
     allocation = (best.name, best.allocation) if best else None
-    return StudyReview(comparison, status, study_note(comparison, study.get_trials(deepcopy=False), allocation, status))
+    return StudyReview(comparison, status, study_note(comparison, trials, allocation, status))
 
 
 def read_report(study: optuna.Study, config: Config) -> Report:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sfgsearch.errors import StudyError
@@ -134,8 +134,7 @@ def _acquire_postgresql(connection: Connection, name: str, timeout: float) -> bo
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
     }
-    for key, value in settings.items():
-        connection.execute(text("SELECT set_config(:key, :value, true)"), {"key": key, "value": value})
+    connection.execute(select(*(func.set_config(key, value, True) for key, value in settings.items())))
     try:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key(name)})
     except DBAPIError as error:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    distribution_to_json,
-    json_to_distribution,
-)
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.storages._rdb.models import (
     NOT_FOUND_MSG,
     StudySystemAttributeModel,
-    TrialIntermediateValueModel,
+    StudyUserAttributeModel,
     TrialModel,
-    TrialParamModel,
-    TrialSystemAttributeModel,
-    TrialUserAttributeModel,
-    TrialValueModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Engine, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import select
 
-from sfgsearch.storage._outage import is_outage
-from sfgsearch.storage._outlast import outlast
+from sfgsearch.storage._batching import BatchingStorage
+from sfgsearch.storage._memory import Memory, read_attributes
 from sfgsearch.storage._study_trials import StudyTrials
 from sfgsearch.storage._trial_rows import read_rows, read_trials
-from sfgsearch.storage._writes import Model, Writes, can_upsert, upsert, upsert_of_open_trial
+from sfgsearch.storage._writes import Model
 
 
 @contextmanager
@@ -54,181 +41,101 @@ def together(storage: BaseStorage) -> Iterator[None]:
         optuna.exceptions.UpdateFinishedTrialError: If a trial is over.
     """
     backend = getattr(storage, "_backend", storage)
-    if not isinstance(backend, SparingStorage):
+    if not isinstance(backend, BatchingStorage):
         yield
         return
     with backend.together():
         yield
 
 
-class SparingStorage(RDBStorage):
+@contextmanager
+def reading_once(storage: BaseStorage) -> Iterator[None]:
+    """Let the block, in this thread, see studies as they are when it first looks.
+
+    Its trials and its attributes are read from the database once then. Attributes that the block sets are seen, what
+    becomes of trials meanwhile is not. That suits whoever draws several pictures of a study, each of which asks Optuna
+    for the trials.
+
+    Args:
+        storage: Optuna's storage; one that is in no database reads as ever.
+    """
+    backend = getattr(storage, "_backend", storage)
+    if not isinstance(backend, SparingStorage):
+        yield
+        return
+    with backend.reading_once():
+        yield
+
+
+class SparingStorage(BatchingStorage):
     """Optuna's storage, which takes few statements, and none for what it knows.
 
     Whoever asks Optuna for the trials of a study, which samplers do several times per trial, makes it read all that are
     not finished anew, with everything that is known of them: in a study of hundreds of waiting trials that costs more
-    than all other uses of the database. Here a waiting trial is read once, see :class:`StudyTrials`.
-
-    Trials are read by two queries where Optuna takes six, and written by one statement, which asks for the trial's
-    state by itself, where it takes three or four and two to begin and end a transaction; see also :func:`together`.
-    What is stored is the same.
+    than all other uses of the database. Here a waiting trial is read once, see :class:`StudyTrials`, trials are read by
+    two queries where Optuna takes six, and attributes of studies by one.
 
     Args:
         arguments: As for :class:`optuna.storages.RDBStorage`.
     """
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._prepare()
-
     def _prepare(self) -> None:
+        super()._prepare()
         self._trials: dict[int, StudyTrials] = {}
-        self._local = threading.local()
-        self._at_once: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        for name in ("_trials", "_local", "_at_once"):
-            del state[name]
+        del state["_trials"]
         return state
 
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
-        self._prepare()
-
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def reading_once(self) -> Iterator[None]:
         """See the function of this name; a block within another one is part of it."""
-        if self._pending is not None or not can_upsert(self.engine.dialect.name):
+        if self._memory is not None:
             yield
             return
-        self._local.pending = Writes()
+        self._local.memory = Memory()
         try:
             yield
-        except Exception as error:
-            pending, self._local.pending = self._local.pending, None
-            if not is_outage(error):
-                self._execute(pending)
-            raise
-        else:
-            pending, self._local.pending = self._local.pending, None
-            outlast(lambda: self._execute(pending))
         finally:
-            self._local.pending = None
-
-    def _flush(self) -> None:
-        """Write what waits, for somebody wants to know."""
-        if self._pending:
-            pending, self._local.pending = self._local.pending, Writes()
-            self._execute(pending)
+            self._local.memory = None
 
     @property
-    def _pending(self) -> Writes | None:
-        return getattr(self._local, "pending", None)
+    def _memory(self) -> Memory | None:
+        return getattr(self._local, "memory", None)
 
-    def _execute(self, writes: Writes) -> None:
-        if writes:
-            with _translated(), self.engine.begin() as connection:
-                writes.execute(connection, self.check_trial_is_updatable)
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """Provide a connection on which every statement is a transaction of its own, without two more around it."""
-        with _translated(), self._at_once.connect() as connection:
-            yield connection
-
-    def _write(self, model: Model, row: dict[str, Any]) -> bool:
-        """Write a row of a trial, now or with the block; False if Optuna shall, or say why it cannot be written."""
-        if self._pending is not None:
-            self._pending.add(model, row)
-            return True
-        if not can_upsert(self.engine.dialect.name):
-            return False
-        with self._connection() as connection:
-            return upsert_of_open_trial(connection, model, row)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Set a user attribute of a trial."""
-        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        if not self._write(TrialUserAttributeModel, row):
-            super().set_trial_user_attr(trial_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Set a system attribute of a trial."""
-        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        if not self._write(TrialSystemAttributeModel, row):
-            super().set_trial_system_attr(trial_id, key, value)
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """Set an intermediate value of a trial."""
-        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
-        row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        if not self._write(TrialIntermediateValueModel, row):
-            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Set a system attribute of a study."""
-        if self._pending is None:
-            super().set_study_system_attr(study_id, key, value)
-        else:
-            row = {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
-            self._pending.add(StudySystemAttributeModel, row)
-
-    def _set_trial_param(
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None,
-    ) -> None:
-        """Set a parameter of a trial, which must have been of the same kind in the study's other trials."""
-        if self._pending is None:
-            super()._set_trial_param(trial_id, param_name, param_value_internal, distribution, previous_distribution)
-            return
-        previous = previous_distribution or self._earlier_distribution(trial_id, param_name)
-        if previous is not None:
-            check_distribution_compatibility(previous, distribution)
-        row = {"param_value": param_value_internal, "distribution_json": distribution_to_json(distribution)}
-        self._pending.add(TrialParamModel, {"trial_id": trial_id, "param_name": param_name, **row})
-
-    def _earlier_distribution(self, trial_id: int, param_name: str) -> BaseDistribution | None:
-        """Return the distribution of a parameter in any trial of the same study."""
-        study = select(TrialModel.study_id).where(TrialModel.trial_id == trial_id).scalar_subquery()
-        query = select(TrialParamModel.distribution_json).join(TrialModel)
-        query = query.where(TrialModel.study_id == study, TrialParamModel.param_name == param_name).limit(1)
-        with self._connection() as connection:
-            found = connection.execute(query).scalar()
-        return None if found is None else json_to_distribution(found)
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Set the state of a trial, and its values; False if it was to begin and somebody else has begun it."""
-        self._flush()
-        if can_upsert(self.engine.dialect.name) and self._change_state(trial_id, state, values or ()):
-            return True
-        return super().set_trial_state_values(trial_id, state, values)  # says what is wrong
-
-    def _change_state(self, trial_id: int, state: TrialState, values: Sequence[float]) -> bool:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        change: dict[Any, Any] = {TrialModel.state: state}
-        expected = [TrialState.RUNNING, TrialState.WAITING]
-        if state is TrialState.RUNNING:
-            change[TrialModel._datetime_start_utc] = now
-            expected = [TrialState.WAITING]
-        if state.is_finished():
-            change[TrialModel._datetime_complete_utc] = now
-        changing = update(TrialModel).where(TrialModel.trial_id == trial_id, TrialModel.state.in_(expected))
-        engine = self.engine if values else self._at_once
-        with _translated(), engine.begin() as connection:
-            if connection.execute(changing.values(change)).rowcount != 1:
-                return False
-            if values:
-                upsert(connection, TrialValueModel, [_value_row(trial_id, *value) for value in enumerate(values)])
-        return True
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return all user attributes of a study."""
+        return self._attributes(StudyUserAttributeModel, study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Return all system attributes of a study."""
-        self._flush()
-        return super().get_study_system_attrs(study_id)
+        return self._attributes(StudySystemAttributeModel, study_id)
+
+    def _attributes(self, model: Model, study_id: int) -> dict[str, Any]:
+        known = self._memory.attributes.get((model, study_id)) if self._memory else None
+        if known is None:
+            self._flush()
+            with self._connection() as connection:
+                known = read_attributes(connection, model, study_id)
+            if self._memory:
+                self._memory.attributes[model, study_id] = known
+        return copy.deepcopy(known)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set a user attribute of a study."""
+        super().set_study_user_attr(study_id, key, value)
+        self._remember(StudyUserAttributeModel, study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set a system attribute of a study."""
+        super().set_study_system_attr(study_id, key, value)
+        self._remember(StudySystemAttributeModel, study_id, key, value)
+
+    def _remember(self, model: Model, study_id: int, key: str, value: Any) -> None:
+        known = self._memory.attributes.get((model, study_id)) if self._memory else None
+        if known is not None:
+            known[key] = json.loads(json.dumps(value))
 
     def has_study_system_attr(self, study_id: int, key: str) -> bool:
         """Tell whether a study has a system attribute; all of them together are large, with the notes of its trials."""
@@ -265,27 +172,16 @@ class SparingStorage(RDBStorage):
         self._flush()
         if states is not None:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+        if self._memory and study_id in self._memory.trials and trial_id_greater_than > -1:
+            return []  # Optuna's cache has the others
         trials = self._trials.setdefault(study_id, StudyTrials(study_id))
         with self._connection() as connection:
-            return trials.read(connection, included_trial_ids, trial_id_greater_than)
+            found = trials.read(connection, included_trial_ids, trial_id_greater_than)
+        if self._memory:
+            self._memory.trials.add(study_id)
+        return found
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study, whose id another one may get."""
         super().delete_study(study_id)
         self._trials.pop(study_id, None)
-
-
-def _value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:
-    stored, kind = TrialValueModel.value_to_stored_repr(value)
-    return {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise the errors that Optuna's storage raises."""
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except SQLAlchemyError as error:
-        raise StorageInternalError(f"the database refused: {type(error).__name__}") from error

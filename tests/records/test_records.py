@@ -114,13 +114,15 @@ def test_a_database_without_jobs_is_brought_up_to_date(engine):
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE sfgsearch_jobs"))
         connection.execute(text("UPDATE sfgsearch_schema SET version = 2"))
-    records = Records(engine, "study")
+    later = create_engine(engine.url)
+    records = Records(later, "study")
     assert not records.have_jobs
     assert records.all() == [LEARNED], "reading changes nothing"
     records.create_tables()
     assert records.jobs.claim("trial/0", "me", "me", None)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version FROM sfgsearch_schema")).scalars().all() == [SCHEMA_VERSION]
+    later.dispose()
 
 
 def test_nothing_is_recorded_for_who_lost_the_job(engine):
