@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +52,8 @@ class DashboardServer:
         pages: _Application = wsgi(study._storage, artifact_store=FileSystemArtifactStore(folder))
         if is_loopback(host):
             pages = _only_for_this_machine(pages)
+        # A browser that asks for more at once than there are threads waits a moment, which is worth no warning.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server = create_server(pages, host=host, port=port, threads=_THREADS, ident=None)
         self._study_id, self._host = study._study_id, host
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -54,6 +55,16 @@ def test_it_serves_the_study_until_a_signal_ends_it(study, number):
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 0
         assert errors == ""
+
+
+def test_a_crowd_of_requests_is_answered_without_a_word(study):
+    with serving(study) as (process, address):
+        with ThreadPoolExecutor(32) as crowd:
+            answers = list(crowd.map(ask, [address] * 64))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert {status for status, _ in answers} == {200}
+    assert errors == ""
 
 
 def test_pages_elsewhere_in_the_web_cannot_use_it(study):
