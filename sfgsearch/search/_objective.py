@@ -89,7 +89,8 @@ class Objective:
             TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
         """
         try:
-            return self._train(trial, session, held)
+            with self.experiment.limited_threads():  # for the pictures too
+                return self._train(trial, session, held)
         except NonFiniteLossError as error:
             # The same numbers would come out again; new parameters may help, where there are any.
             is_manual = trial.params.get(KIND) == "manual"

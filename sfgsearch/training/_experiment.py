@@ -28,17 +28,6 @@ from sfgsearch.training._trainer import Trainer
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Use so many CPU threads inside, torch's own choice if None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _deterministic_kernels() -> Iterator[None]:
     """Let cuDNN choose the same deterministic kernels in every run, and leave its settings as they were."""
     cudnn = torch.backends.cudnn
@@ -125,6 +114,16 @@ class Experiment:
         """Where networks are trained."""
         return resolve_device(self.settings.device)
 
+    @contextmanager
+    def limited_threads(self) -> Iterator[None]:
+        """Let torch use as many CPU threads in the block as the settings say, its own choice if they say nothing."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.settings.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def relative_error(self, split: str) -> RelativeError:
         """Return what turns the metrics of a split into scale-free errors."""
         if split not in self._errors:
@@ -162,7 +161,7 @@ class Experiment:
             NonFiniteLossError: If the loss is NaN or infinite.
         """
         stopwatch = Stopwatch()
-        with _threads(self.settings.threads), _deterministic_kernels():
+        with self.limited_threads(), _deterministic_kernels():
             system, course = self._begin(method, seed, stopwatch, session)
             course.run(partial(self._report, system), on_epoch, session)
             predictor = system.predictor(self._calibration).eval()

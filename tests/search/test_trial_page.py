@@ -8,6 +8,7 @@ import re
 import optuna
 import pytest
 import tomlkit
+import torch
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.trial import TrialState
 from optuna_dashboard import get_note, save_note
@@ -178,6 +179,21 @@ def test_the_note_shows_the_pictures(asked):
     attached = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(trial)}
     place = (str(created._study_id), str(trial._trial_id))
     assert shown == [(name, *place, attached[f"{name}.png"]) for name in ("allocation", "history")]
+
+
+def test_pictures_are_drawn_with_the_threads_that_training_may_use(asked, monkeypatch):
+    _, trial, objective = asked(training={"threads": torch.get_num_threads() + 1, "epochs": 1})
+    draw, seen = matplotlib.plot_allocation, []
+
+    def plot_allocation(review):
+        seen.append(torch.get_num_threads())
+        return draw(review)
+
+    monkeypatch.setattr(matplotlib, "plot_allocation", plot_allocation)
+    before = torch.get_num_threads()
+    objective.train(trial)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
 
 
 def test_a_picture_that_cannot_be_drawn_costs_a_warning(asked, monkeypatch, caplog):
