@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, Engine, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sfgsearch.records._models import JobRow
@@ -118,9 +118,13 @@ class Jobs:
         failure = {"failures": JobRow.failures + times, "reason": reason}
         return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, fruitless=0, **failure)
 
-    def finish(self, key: str, owner: str) -> bool:
-        """Say that a job is done."""
-        return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, finished=True)
+    def finish(self, key: str, owner: str, connection: Connection | None = None) -> bool:
+        """Say that a job is done, on a connection where that shall be part of its transaction."""
+        done = {"owner": None, "beat": JobRow.beat + 1, "finished": True}
+        if connection is None:
+            return self._owned(key, owner, **done)
+        changing = self._chosen(key, JobRow.owner == owner).values(done)
+        return connection.execute(changing).rowcount == 1
 
     def release_dead(self, owner: str | None = None) -> int:
         """Free the jobs of a worker that is known to be dead, or of all workers, and return how many there were.
@@ -142,10 +146,12 @@ class Jobs:
         return self._update(key, JobRow.owner == holder, **values)
 
     def _update(self, key: str, *conditions: Any, **values: Any) -> bool:
-        chosen = update(JobRow).where(JobRow.study == self._study, JobRow.job == key, *conditions)
         with self._engine.begin() as connection:
-            result: CursorResult[Any] = connection.execute(chosen.values(**values))
+            result: CursorResult[Any] = connection.execute(self._chosen(key, *conditions).values(**values))
             return result.rowcount == 1
+
+    def _chosen(self, key: str, *conditions: Any) -> Update:
+        return update(JobRow).where(JobRow.study == self._study, JobRow.job == key, *conditions)
 
 
 def _in_utc(row: Any) -> dict[str, datetime]:

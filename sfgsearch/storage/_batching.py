@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -168,14 +168,26 @@ class BatchingStorage(RDBStorage):
             found = connection.execute(query).scalar()
         return None if found is None else json_to_distribution(found)
 
+    @contextmanager
+    def ending(self, also: Callable[[Connection], None]) -> Iterator[None]:
+        """See the function of this name."""
+        self._local.also = also
+        try:
+            yield
+        finally:
+            self._local.also = None
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set the state of a trial, and its values; False if it was to begin and somebody else has begun it."""
         self._flush()
-        if can_upsert(self.engine.dialect.name) and self._change_state(trial_id, state, values or ()):
-            return True
+        if can_upsert(self.engine.dialect.name):
+            with suppress(_UnchangedError):
+                self._change_state(trial_id, state, values or ())
+                return True
         return super().set_trial_state_values(trial_id, state, values)  # says what is wrong
 
-    def _change_state(self, trial_id: int, state: TrialState, values: Sequence[float]) -> bool:
+    def _change_state(self, trial_id: int, state: TrialState, values: Sequence[float]) -> None:
+        also = getattr(self._local, "also", None)
         now = datetime.now(UTC).replace(tzinfo=None)
         change: dict[Any, Any] = {TrialModel.state: state}
         expected = [TrialState.RUNNING, TrialState.WAITING]
@@ -185,13 +197,18 @@ class BatchingStorage(RDBStorage):
         if state.is_finished():
             change[TrialModel._datetime_complete_utc] = now
         changing = update(TrialModel).where(TrialModel.trial_id == trial_id, TrialModel.state.in_(expected))
-        engine = self.engine if values else self._at_once
+        engine = self.engine if values or also else self._at_once
         with _translated(), engine.begin() as connection:
+            if also:
+                also(connection)
             if connection.execute(changing.values(change)).rowcount != 1:
-                return False
+                raise _UnchangedError
             if values:
                 upsert(connection, TrialValueModel, [_value_row(trial_id, *value) for value in enumerate(values)])
-        return True
+
+
+class _UnchangedError(Exception):
+    """A trial is not in a state from which it could be brought into the one that was asked for."""
 
 
 def _value_row(trial_id: int, objective: int, value: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,13 +16,13 @@ from optuna.storages._rdb.models import (
     TrialModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from sfgsearch.storage._batching import BatchingStorage
 from sfgsearch.storage._memory import Memory, read_attributes
 from sfgsearch.storage._study_trials import StudyTrials
 from sfgsearch.storage._trial_rows import read_rows, read_trials
-from sfgsearch.storage._writes import Model
+from sfgsearch.storage._writes import Model, can_upsert
 
 
 @contextmanager
@@ -64,6 +64,25 @@ def reading_once(storage: BaseStorage) -> Iterator[None]:
         yield
         return
     with backend.reading_once():
+        yield
+
+
+@contextmanager
+def ending(storage: BaseStorage, also: Callable[[Connection], None]) -> Iterator[None]:
+    """Let something else happen in the transaction in which the block, in this thread, changes the state of a trial.
+
+    Args:
+        storage: Optuna's storage, in a database; one that is not of this package does it in a transaction of its own,
+            before the block.
+        also: What else; an error of its own leaves the trial as it is.
+    """
+    backend: Any = getattr(storage, "_backend", storage)
+    if isinstance(backend, BatchingStorage) and can_upsert(backend.engine.dialect.name):
+        with backend.ending(also):
+            yield
+    else:
+        with backend.engine.begin() as connection:
+            also(connection)
         yield
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
 
 from sfgsearch.errors import LeaseLostError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
 from sfgsearch.search._unfinished import Unfinished, unfinished_trials
-from sfgsearch.storage import is_outage, outlast
+from sfgsearch.storage import ending, is_outage, outlast
 from sfgsearch.workers._post import Post
 from sfgsearch.workers._session import WorkerSession
 
@@ -78,8 +79,7 @@ class TrialJobs:
         with post.holding(key, seen, lambda lease: self._hand_back(chosen, lease)) as (lease, session):
             try:
                 state, values = self._outcome(chosen, seen, lease, session)
-                outlast(lease.confirm)
-                told = self._tell(chosen, state, values)
+                told = self._tell(chosen, state, values, lease)
             except (LeaseLostError, UpdateFinishedTrialError):
                 post.listener.note(f"trial {chosen.number} went on elsewhere; its result here is dropped")
                 return
@@ -92,7 +92,6 @@ class TrialJobs:
                     self._hand_back(chosen, lease)
                 raise
         post.clear_checkpoints(key)
-        outlast(lambda: post.jobs.finish(key, lease.owner))
         post.listener.trial_over(told)
         if state is TrialState.FAIL:
             refill(post.study, post.config)
@@ -123,19 +122,28 @@ class TrialJobs:
         values = result if isinstance(result, tuple) else (result,)
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
 
-    def _tell(self, chosen: Unfinished, state: TrialState, values: Sequence[float] | None) -> FrozenTrial:
-        """Tell Optuna how a trial ended, and return the trial as it is then."""
-        attempts = 0
+    def _tell(self, chosen: Unfinished, state: TrialState, values: Sequence[float] | None, lease: Lease) -> FrozenTrial:
+        """Tell Optuna how a trial ended, finish its job in the same transaction, and return the trial as it is then.
+
+        Raises:
+            LeaseLostError: If another worker has the job, or the trial does not run any more.
+        """
+        study, attempts = self._post.study, 0
+
+        def finish(connection: Connection) -> None:
+            if not self._post.jobs.finish(lease.key, lease.owner, connection):
+                raise LeaseLostError(f"{lease.key} belongs to another worker by now")
 
         def tell() -> FrozenTrial:
             nonlocal attempts
             attempts += 1
-            return self._post.study.tell(chosen.number, values, state)
+            with ending(study._storage, finish):
+                return study.tell(chosen.number, values, state)
 
         try:
             return outlast(tell)
-        except ValueError as error:  # what Optuna raises for a trial that is not running
-            told = self._post.study._storage.get_trial(chosen.id)
+        except (LeaseLostError, ValueError) as error:  # what Optuna raises for a trial that is not running
+            told = study._storage.get_trial(chosen.id)
             if attempts == 1 or told.state is not state:  # an outage may have hidden that the trial was told
                 raise LeaseLostError(str(error)) from error
             return told
