@@ -5,6 +5,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from optuna_dashboard import get_note
+from sqlalchemy.exc import OperationalError
 
 from sfgsearch import Objective, create_study
 from sfgsearch.methods import FixedAllocation
@@ -138,6 +139,25 @@ def test_a_trial_that_ends_while_a_worker_looks_at_its_job_is_not_taken_again(be
     assert not slow.do_next()
     (job,) = records_of(created).jobs.all().values()
     assert (job.finished, job.claims) == (True, 1)
+
+
+def test_an_outage_that_hides_that_a_trial_was_told_costs_nothing(begin, monkeypatch):
+    notes = Notes()
+    created, worker = begin()
+    tell, calls = created.tell, []
+
+    def tell_unheard(*arguments):
+        told = tell(*arguments)
+        calls.append(told)
+        raise OperationalError("", None, Exception("gone"), connection_invalidated=True)
+
+    monkeypatch.setattr(created, "tell", tell_unheard)
+    assert worker(listener=notes).run() == 0
+    assert len(calls) == 1, "the second time the job is not the worker's any more"
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
+    (job,) = records_of(created).jobs.all().values()
+    assert (job.finished, job.owner, job.claims) == (True, None, 1)
+    assert notes.lines == []
 
 
 def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypatch):
