@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Update, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, Engine, Update, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sfgsearch.records._models import JobRow
@@ -49,7 +49,12 @@ class Job:
     finished: bool
 
 
-_COLUMNS = [getattr(JobRow, name) for name in Job.__dataclass_fields__]
+_JOBS = (
+    select(*(getattr(JobRow, name) for name in Job.__dataclass_fields__))
+    .where(JobRow.study == bindparam("of_study"))
+    .order_by(JobRow.id)
+)
+_SOME_JOBS = _JOBS.where(JobRow.job.in_(bindparam("keys", expanding=True)))
 
 
 class Jobs:
@@ -68,11 +73,12 @@ class Jobs:
 
     def all(self, keys: Iterable[str] | None = None) -> dict[str, Job]:
         """Return the jobs that were ever taken by key, all or those of some keys."""
-        query = select(*_COLUMNS).where(JobRow.study == self._study).order_by(JobRow.id)
+        chosen: dict[str, Any] = {"of_study": self._study}
         if keys is not None:
-            query = query.where(JobRow.job.in_(list(keys)))
+            chosen["keys"] = list(keys)
         with self._engine.connect() as connection:
-            found = [Job(**{**row, **_in_utc(row)}) for row in connection.execute(query).mappings()]
+            rows = connection.execute(_JOBS if keys is None else _SOME_JOBS, chosen).mappings()
+            found = [Job(**{**row, **_in_utc(row)}) for row in rows]
         return {job.job: job for job in found}
 
     def claim(self, key: str, owner: str, worker: str, seen: Job | None) -> bool:
@@ -92,7 +98,7 @@ class Jobs:
         row = {"study": self._study, "job": key, "beat": 1, "epoch": 0, "claims": 1, "fruitless": 1, "failures": 0}
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(JobRow).values(**row, **taken, finished=False))
+                connection.execute(insert(JobRow), {**row, **taken, "finished": False})
         except IntegrityError:
             return False
         return True

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, inspect, select
+from sqlalchemy import Connection, Engine, bindparam, create_engine, delete, func, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -176,25 +176,21 @@ class Records:
             "monte_carlo_macs": record.monte_carlo.macs if record.monte_carlo else None,
             "recorded_at": datetime.now(UTC),
         }
-        same = (ArchitectureRow.role == record.role, ArchitectureRow.trial == record.trial)
-        earlier = select(ArchitectureRow.id).where(
-            ArchitectureRow.study == self._study, *same, ArchitectureRow.seed == record.seed
-        )
+        place = {"of_study": self._study, "of_role": record.role, "of_trial": record.trial, "of_seed": record.seed}
         with self._engine.begin() as connection:
             if held is not None:
                 self._hold(connection, *held)
-            for old in connection.scalars(earlier).all():
+            for old in connection.scalars(_EARLIER, place).all():
                 connection.execute(delete(MetricRow).where(MetricRow.architecture_id == old))
                 connection.execute(delete(ArchitectureRow).where(ArchitectureRow.id == old))
-            inserted: Any = connection.execute(insert(ArchitectureRow).values(row)).inserted_primary_key
+            inserted: Any = connection.execute(insert(ArchitectureRow), row).inserted_primary_key
             metrics = [{"architecture_id": inserted.id, **metric} for metric in _metric_rows(record)]
             if metrics:
                 connection.execute(insert(MetricRow), metrics)
 
     def _hold(self, connection: Connection, job: str, owner: str) -> None:
         """Lock the row of a job until the transaction ends, so that nobody takes it over in between."""
-        row = select(JobRow.id).where(JobRow.study == self._study, JobRow.job == job, JobRow.owner == owner)
-        if connection.execute(row.with_for_update()).first() is None:
+        if connection.execute(_HELD, {"of_study": self._study, "of_job": job, "of_owner": owner}).first() is None:
             raise LeaseLostError(f"{job} belongs to another worker by now")
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
@@ -235,6 +231,20 @@ class Records:
 _COPIED = (
     *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
     *("tasks", "structure", "training_seconds", "package_version", "probabilities_artifact", "weights_artifact"),
+)
+
+_EARLIER = select(ArchitectureRow.id).where(
+    ArchitectureRow.study == bindparam("of_study"),
+    ArchitectureRow.role == bindparam("of_role"),
+    ArchitectureRow.trial == bindparam("of_trial"),
+    ArchitectureRow.seed == bindparam("of_seed"),
+)
+_HELD = (
+    select(JobRow.id)
+    .where(
+        JobRow.study == bindparam("of_study"), JobRow.job == bindparam("of_job"), JobRow.owner == bindparam("of_owner")
+    )
+    .with_for_update()
 )
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
@@ -22,6 +22,7 @@ from sfgsearch.config import Config
 from sfgsearch.errors import ExportError
 from sfgsearch.nn import plain_state
 from sfgsearch.records import ArchitectureRecord
+from sfgsearch.storage import trial_system_attrs
 from sfgsearch.training import EpochReport, Trained
 
 PROBABILITIES_FILE = "probabilities.safetensors"
@@ -42,12 +43,20 @@ class Shelf:
     Args:
         trial: The trial, still running: Optuna attaches nothing to trials that are over.
         folder: The artifact folder.
+        desk: A folder for files that are to be attached.
     """
 
-    def __init__(self, trial: optuna.Trial, folder: Path) -> None:
+    def __init__(self, trial: optuna.Trial, folder: Path, desk: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._trial, self._store = trial, FileSystemArtifactStore(folder)
-        self._there = _ids_by_name(trial.storage.get_trial_system_attrs(trial._trial_id))
+        self.desk, self._trial, self._store = desk, trial, FileSystemArtifactStore(folder)
+        self._there = _ids_by_name(trial_system_attrs(trial.storage, trial._trial_id))
+
+    @classmethod
+    @contextmanager
+    def of(cls, trial: optuna.Trial, folder: Path) -> Iterator[Self]:
+        """Provide the shelf of a trial, with a desk that goes away afterwards."""
+        with tempfile.TemporaryDirectory() as desk:
+            yield cls(trial, folder, Path(desk))
 
     def put(self, file: Path) -> str:
         """Attach a file, and return its artifact id."""
@@ -82,10 +91,9 @@ def upload_training(shelf: Shelf, trained: Trained) -> str | None:
     probabilities = trained.system.probabilities()
     if not probabilities:
         return None
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / PROBABILITIES_FILE
-        save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
-        return shelf.put(file)
+    file = shelf.desk / PROBABILITIES_FILE
+    save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
+    return shelf.put(file)
 
 
 def upload_weights(shelf: Shelf, predictor: nn.Module) -> str | None:
@@ -100,8 +108,8 @@ def upload_weights(shelf: Shelf, predictor: nn.Module) -> str | None:
     Returns:
         The artifact id; None if the network cannot be saved.
     """
-    with _weights_file(predictor, WEIGHTS_FILE) as file:
-        return shelf.put(file) if file else None
+    file = shelf.desk / WEIGHTS_FILE
+    return shelf.put(file) if _save_weights(predictor, file, WEIGHTS_FILE) else None
 
 
 def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
@@ -119,8 +127,9 @@ def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
         The artifact id, a new one; None if the network cannot be saved, which is worth a warning in the log.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _weights_file(predictor, name) as file:
-        if file is None:
+    with tempfile.TemporaryDirectory() as desk:
+        file = Path(desk) / WEIGHTS_FILE
+        if not _save_weights(predictor, file, name):
             return None
         artifact = str(uuid.uuid4())
         with file.open("rb") as content:
@@ -147,17 +156,14 @@ def study_artifacts(study: optuna.Study) -> set[str]:
     return set(_ids_by_name(study._storage.get_study_system_attrs(study._study_id)).values())
 
 
-@contextmanager
-def _weights_file(predictor: nn.Module, name: str) -> Iterator[Path | None]:
-    """Provide the weights of a network as a file that goes away afterwards; None, with a warning, if that fails."""
-    with tempfile.TemporaryDirectory() as temporary:
-        file, is_saved = Path(temporary) / WEIGHTS_FILE, False
-        try:
-            save_file(plain_state(predictor), file)
-            is_saved = True
-        except Exception as error:  # whatever a network of someone else's has in its state
-            _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
-        yield file if is_saved else None
+def _save_weights(predictor: nn.Module, file: Path, name: str) -> bool:
+    """Write the weights of a network into a file; False, with a warning, if that fails."""
+    try:
+        save_file(plain_state(predictor), file)
+    except Exception as error:  # whatever a network of someone else's has in its state
+        _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
+        return False
+    return True
 
 
 @contextmanager
@@ -210,7 +216,6 @@ def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> 
 
 def upload_history(shelf: Shelf, history: list[EpochReport]) -> None:
     """Attach losses, metrics, mean probabilities and entropies per epoch, as JSON."""
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / HISTORY_FILE
-        file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
-        shelf.put(file)
+    file = shelf.desk / HISTORY_FILE
+    file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
+    shelf.put(file)

@@ -178,8 +178,7 @@ class Objective:
 
     def _keep(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained) -> ArchitectureRecord | None:
         """Keep what there is to know and to look at of a trained trial; return its record where there are records."""
-        shelf = self._shelf(trial)
-        with _together(trial):
+        with _together(trial), self._shelf(trial) as shelf:
             _describe(trial, trained)
             if shelf is None or not isinstance(trial, optuna.Trial):
                 return None
@@ -190,18 +189,17 @@ class Objective:
 
     def _keep_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
         """Keep what there is to know and to look at of a pruned trial."""
-        shelf = self._shelf(trial)
-        with _together(trial):
+        with _together(trial), self._shelf(trial) as shelf:
             trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
             if shelf is not None and isinstance(trial, optuna.Trial):
                 tasks, has_pictures = self.experiment.data.tasks, self.config.review.pictures
                 review_pruned(trial, kind, name, tasks, epochs, shelf, has_pictures=has_pictures)
 
-    def _shelf(self, trial: BaseTrial) -> Shelf | None:
-        """Return the artifacts of a trial; None where there are no records beside it."""
+    def _shelf(self, trial: BaseTrial) -> AbstractContextManager[Shelf | None]:
+        """Provide the artifacts of a trial; None where there are no records beside it."""
         if not isinstance(trial, optuna.Trial) or records_of(trial.study) is None:
-            return None
-        return Shelf(trial, artifact_folder(self.config))
+            return nullcontext()
+        return Shelf.of(trial, artifact_folder(self.config))
 
 
 def _together(trial: BaseTrial) -> AbstractContextManager[None]:

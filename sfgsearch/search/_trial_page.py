@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from itertools import dropwhile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -186,13 +184,12 @@ def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], shelf: Shelf)
     from optuna_dashboard.artifact import get_artifact_path
 
     shown = []
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, content in files.items():
-            file = Path(temporary) / name
-            file.write_bytes(content)
-            path = get_artifact_path(trial, shelf.put(file))
-            if file.suffix == ".png":
-                shown.append(f"{_PICTURE}{file.stem}]({path})")
+    for name, content in files.items():
+        file = shelf.desk / name
+        file.write_bytes(content)
+        path = get_artifact_path(trial, shelf.put(file))
+        if file.suffix == ".png":
+            shown.append(f"{_PICTURE}{file.stem}]({path})")
     return shown
 
 

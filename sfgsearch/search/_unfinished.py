@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import BindParameter, CompoundSelect, Integer, Select, bindparam, select, union_all
 
 
 class Unfinished(NamedTuple):
@@ -37,9 +38,10 @@ def unfinished_trials(study: optuna.Study, most_waiting: int | None = None) -> l
     """
     storage = getattr(study._storage, "_backend", study._storage)
     if isinstance(storage, RDBStorage):
-        query = union_all(_rows(study, TrialState.RUNNING), _rows(study, TrialState.WAITING, most_waiting))
+        query = _query(is_limited=most_waiting is not None)
+        chosen = {"study": study._study_id, "most": most_waiting}
         with storage.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            found = [Unfinished(*row) for row in connection.execute(query)]
+            found = [Unfinished(*row) for row in connection.execute(query, chosen)]
     else:
         trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
         found = [Unfinished(trial.number, trial._trial_id, trial.state) for trial in trials]
@@ -49,8 +51,14 @@ def unfinished_trials(study: optuna.Study, most_waiting: int | None = None) -> l
     return found[: most_waiting + sum(trial.state is TrialState.RUNNING for trial in found)]
 
 
-def _rows(study: optuna.Study, state: TrialState, most: int | None = None) -> Select[Any]:
+@cache
+def _query(*, is_limited: bool) -> CompoundSelect[Any]:
+    most = bindparam("most", type_=Integer) if is_limited else None
+    return union_all(_rows(TrialState.RUNNING), _rows(TrialState.WAITING, most))
+
+
+def _rows(state: TrialState, most: BindParameter[int] | None = None) -> Select[Any]:
     query = select(TrialModel.number, TrialModel.trial_id, TrialModel.state)
-    query = query.where(TrialModel.study_id == study._study_id, TrialModel.state == state)
+    query = query.where(TrialModel.study_id == bindparam("study"), TrialModel.state == state)
     # A part of a union may be ordered and cut off in all databases if it is a query within a query.
     return select(query.order_by(TrialModel.number).limit(most).subquery())

@@ -6,7 +6,7 @@ from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._patience import be_patient
-from sfgsearch.storage._sparing import SparingStorage, ending, reading_once, together
+from sfgsearch.storage._sparing import SparingStorage, ending, reading_once, together, trial_system_attrs
 from sfgsearch.storage._urls import display_url, is_on_this_machine, is_sqlite, redact, sqlite_file, with_driver
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "redact",
     "sqlite_file",
     "together",
+    "trial_system_attrs",
     "with_driver",
 ]

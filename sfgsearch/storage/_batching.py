@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from optuna.distributions import (
@@ -27,7 +28,7 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, Update, bindparam, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from sfgsearch.storage._outage import is_outage
@@ -188,23 +189,30 @@ class BatchingStorage(RDBStorage):
 
     def _change_state(self, trial_id: int, state: TrialState, values: Sequence[float]) -> None:
         also = getattr(self._local, "also", None)
-        now = datetime.now(UTC).replace(tzinfo=None)
-        change: dict[Any, Any] = {TrialModel.state: state}
-        expected = [TrialState.RUNNING, TrialState.WAITING]
-        if state is TrialState.RUNNING:
-            change[TrialModel._datetime_start_utc] = now
-            expected = [TrialState.WAITING]
-        if state.is_finished():
-            change[TrialModel._datetime_complete_utc] = now
-        changing = update(TrialModel).where(TrialModel.trial_id == trial_id, TrialModel.state.in_(expected))
+        now = {"id": trial_id, "now": datetime.now(UTC).replace(tzinfo=None)}
         engine = self.engine if values or also else self._at_once
         with _translated(), engine.begin() as connection:
             if also:
                 also(connection)
-            if connection.execute(changing.values(change)).rowcount != 1:
+            if connection.execute(_changing(state), now).rowcount != 1:
                 raise _UnchangedError
             if values:
                 upsert(connection, TrialValueModel, [_value_row(trial_id, *value) for value in enumerate(values)])
+
+
+@cache
+def _changing(state: TrialState) -> Update:
+    """Return the statement that brings a trial ``id`` into a state ``now``, from where it may come."""
+    change: dict[Any, Any] = {TrialModel.state: state}
+    expected = [TrialState.RUNNING, TrialState.WAITING]
+    if state is TrialState.RUNNING:
+        change[TrialModel._datetime_start_utc] = bindparam("now")
+        expected = [TrialState.WAITING]
+    if state.is_finished():
+        change[TrialModel._datetime_complete_utc] = bindparam("now")
+    return (
+        update(TrialModel).where(TrialModel.trial_id == bindparam("id"), TrialModel.state.in_(expected)).values(change)
+    )
 
 
 class _UnchangedError(Exception):

@@ -13,16 +13,20 @@ from optuna.storages._rdb.models import (
     NOT_FOUND_MSG,
     StudySystemAttributeModel,
     StudyUserAttributeModel,
-    TrialModel,
+    TrialSystemAttributeModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from sfgsearch.storage._batching import BatchingStorage
-from sfgsearch.storage._memory import Memory, read_attributes
+from sfgsearch.storage._memory import Memory, study_attributes, trial_attributes
 from sfgsearch.storage._study_trials import StudyTrials
-from sfgsearch.storage._trial_rows import read_rows, read_trials
+from sfgsearch.storage._trial_rows import read_row, read_trials
 from sfgsearch.storage._writes import Model, can_upsert
+
+_HAS_ATTRIBUTE = select(StudySystemAttributeModel.key).where(
+    StudySystemAttributeModel.study_id == bindparam("study"), StudySystemAttributeModel.key == bindparam("name")
+)
 
 
 @contextmanager
@@ -86,6 +90,20 @@ def ending(storage: BaseStorage, also: Callable[[Connection], None]) -> Iterator
         yield
 
 
+def trial_system_attrs(storage: BaseStorage, trial_id: int) -> dict[str, Any]:
+    """Return the system attributes of a trial, without all else that is known of it where the storage is ours.
+
+    Args:
+        storage: Optuna's storage.
+        trial_id: Optuna's id of the trial.
+
+    Raises:
+        KeyError: If there is no such trial.
+    """
+    backend = getattr(storage, "_backend", storage)
+    return dict((backend if isinstance(backend, SparingStorage) else storage).get_trial_system_attrs(trial_id))
+
+
 class SparingStorage(BatchingStorage):
     """Optuna's storage, which takes few statements, and none for what it knows.
 
@@ -136,7 +154,7 @@ class SparingStorage(BatchingStorage):
         if known is None:
             self._flush()
             with self._connection() as connection:
-                known = read_attributes(connection, model, study_id)
+                known = study_attributes(connection, model, study_id)
             if self._memory:
                 self._memory.attributes[model, study_id] = known
         return copy.deepcopy(known)
@@ -158,14 +176,17 @@ class SparingStorage(BatchingStorage):
 
     def has_study_system_attr(self, study_id: int, key: str) -> bool:
         """Tell whether a study has a system attribute; all of them together are large, with the notes of its trials."""
-        query = select(StudySystemAttributeModel.key)
-        query = query.where(StudySystemAttributeModel.study_id == study_id, StudySystemAttributeModel.key == key)
         with self._connection() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(_HAS_ATTRIBUTE, {"study": study_id, "name": key}).first() is not None
 
     get_trial_param = BaseStorage.get_trial_param
     get_trial_user_attrs = BaseStorage.get_trial_user_attrs
-    get_trial_system_attrs = BaseStorage.get_trial_system_attrs
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """Return all system attributes of a trial."""
+        self._flush()
+        with self._connection() as connection:
+            return trial_attributes(connection, TrialSystemAttributeModel, trial_id)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Return a trial.
@@ -175,10 +196,10 @@ class SparingStorage(BatchingStorage):
         """
         self._flush()
         with self._connection() as connection:
-            rows = read_rows(connection, TrialModel.trial_id == trial_id)
-            if not rows:
+            row = read_row(connection, trial_id)
+            if row is None:
                 raise KeyError(NOT_FOUND_MSG)
-            return read_trials(connection, rows)[0]
+            return read_trials(connection, [row])[0]
 
     def _get_trials(
         self,

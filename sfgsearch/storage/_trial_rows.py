@@ -58,6 +58,15 @@ def read_rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[
     return [TrialRow(*row) for row in found]
 
 
+_ROW_OF_TRIAL = select(*_ROW).where(TrialModel.trial_id == bindparam("id"))
+
+
+def read_row(connection: Connection, trial_id: int) -> TrialRow | None:
+    """Return the row of a trial; None if there is none of that id."""
+    found = connection.execute(_ROW_OF_TRIAL, {"id": trial_id}).first()
+    return None if found is None else TrialRow(*found)
+
+
 def read_trials(connection: Connection, rows: Sequence[TrialRow]) -> list[FrozenTrial]:
     """Return trials, all that is known of them included, in the order of their rows.
 

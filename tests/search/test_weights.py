@@ -114,10 +114,10 @@ def test_weights_that_an_earlier_version_attached_to_the_study_stay(retrained, t
 
 def test_weights_that_somebody_deletes_in_the_dashboard_are_attached_anew(study, tmp_path):
     trial = create_study(study()).ask()
-    first = upload_weights(Shelf(trial, tmp_path), Tied())
+    first = upload_weights(Shelf(trial, tmp_path, tmp_path), Tied())
     trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{first}", "null")  # what the dashboard does
     again = optuna.Trial(trial.study, trial._trial_id)
-    assert upload_weights(Shelf(again, tmp_path), Tied()) != first
+    assert upload_weights(Shelf(again, tmp_path, tmp_path), Tied()) != first
     assert read_artifact(trial.study, trial.number, "weights.safetensors", tmp_path)
 
 
@@ -149,7 +149,7 @@ class Tied(nn.Module):
 def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
     created = create_study(study())
     network = Tied()
-    artifact = upload_weights(Shelf(created.ask(), tmp_path / "artifacts"), network)
+    artifact = upload_weights(Shelf(created.ask(), tmp_path / "artifacts", tmp_path), network)
     with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(artifact) as stored:
         (tmp_path / "copy.safetensors").write_bytes(stored.read())
     read = load_file(tmp_path / "copy.safetensors")
