@@ -22,7 +22,7 @@ from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manua
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
-from sfgsearch.storage import is_outage, outlast, together
+from sfgsearch.storage import is_outage, outlast, reading_once, together
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
@@ -113,7 +113,7 @@ class Objective:
     def _train(
         self, trial: BaseTrial, session: TrainingSession | None, held: tuple[str, str] | None
     ) -> float | tuple[float, ...]:
-        with _together(trial):
+        with _together(trial), _reading_once(trial):
             kind, name, method = self._candidate(trial)
             trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
@@ -204,6 +204,11 @@ class Objective:
 
 def _together(trial: BaseTrial) -> AbstractContextManager[None]:
     return together(trial.storage) if isinstance(trial, optuna.Trial) else nullcontext()
+
+
+def _reading_once(trial: BaseTrial) -> AbstractContextManager[None]:
+    """Let a sampler, which asks for the study's trials before every group of parameters, see the same ones."""
+    return reading_once(trial.storage) if isinstance(trial, optuna.Trial) else nullcontext()
 
 
 def _describe(trial: BaseTrial, trained: Trained) -> None:

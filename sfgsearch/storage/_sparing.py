@@ -13,6 +13,7 @@ from optuna.storages._rdb.models import (
     NOT_FOUND_MSG,
     StudySystemAttributeModel,
     StudyUserAttributeModel,
+    TrialModel,
     TrialSystemAttributeModel,
 )
 from optuna.trial import FrozenTrial, TrialState
@@ -21,9 +22,10 @@ from sqlalchemy import Connection, bindparam, select
 from sfgsearch.storage._batching import BatchingStorage
 from sfgsearch.storage._memory import Memory, study_attributes, trial_attributes
 from sfgsearch.storage._study_trials import StudyTrials
-from sfgsearch.storage._trial_rows import read_row, read_trials
+from sfgsearch.storage._trial_rows import read_rows, read_trials, rows_where
 from sfgsearch.storage._writes import Model, can_upsert
 
+_TRIAL = rows_where(TrialModel.trial_id == bindparam("id"))
 _HAS_ATTRIBUTE = select(StudySystemAttributeModel.key).where(
     StudySystemAttributeModel.study_id == bindparam("study"), StudySystemAttributeModel.key == bindparam("name")
 )
@@ -196,10 +198,10 @@ class SparingStorage(BatchingStorage):
         """
         self._flush()
         with self._connection() as connection:
-            row = read_row(connection, trial_id)
-            if row is None:
+            rows = read_rows(connection, _TRIAL, {"id": trial_id})
+            if not rows:
                 raise KeyError(NOT_FOUND_MSG)
-            return read_trials(connection, [row])[0]
+            return read_trials(connection, rows)[0]
 
     def _get_trials(
         self,

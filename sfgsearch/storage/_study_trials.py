@@ -7,12 +7,23 @@ from datetime import datetime
 
 from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
-from sfgsearch.storage._trial_rows import TrialRow, read_rows, read_trials
+from sfgsearch.storage._trial_rows import TrialRow, read_rows, read_trials, rows_where
 
 _FEW = 50
 """Ids that are written down; a range of more is read faster, even if trials lie in it that nobody asked for."""
+
+_MAY_DIFFER = or_(
+    TrialModel.state != TrialState.WAITING,
+    TrialModel._datetime_start_utc.is_not(None),
+    TrialModel.trial_id > bindparam("known"),
+)
+_OF_STUDY = rows_where(TrialModel.study_id == bindparam("study"), _MAY_DIFFER)
+_RANGE = _OF_STUDY.where(TrialModel.trial_id >= bindparam("first"))
+_SOME = _OF_STUDY.where(
+    or_(TrialModel.trial_id.in_(bindparam("ids", expanding=True)), TrialModel.trial_id > bindparam("above"))
+)
 
 
 class StudyTrials:
@@ -57,15 +68,11 @@ class StudyTrials:
 
     def _rows(self, connection: Connection, included: AbstractSet[int], above: int) -> list[TrialRow]:
         """Return the rows of these trials, perhaps of some between them, but of no known one that never ran."""
-        chosen = or_(TrialModel.trial_id.in_(included), TrialModel.trial_id > above)
+        chosen = {"study": self._study_id, "known": max(self._waiting, default=0)}
         if len(included) > _FEW:
-            chosen = TrialModel.trial_id >= min(*included, above + 1)
-        may_differ = or_(
-            TrialModel.state != TrialState.WAITING,
-            TrialModel._datetime_start_utc.is_not(None),
-            TrialModel.trial_id > max(self._waiting, default=0),
-        )
-        rows = read_rows(connection, TrialModel.study_id == self._study_id, chosen, may_differ)
+            rows = read_rows(connection, _RANGE, {**chosen, "first": min(*included, above + 1)})
+        else:
+            rows = read_rows(connection, _SOME, {**chosen, "ids": list(included), "above": above})
         if (
             not rows
             and connection.execute(select(StudyModel.study_id).filter_by(study_id=self._study_id)).first() is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -19,7 +19,19 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Double, String, bindparam, cast, literal, null, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    String,
+    bindparam,
+    cast,
+    literal,
+    null,
+    select,
+    union_all,
+)
 
 _AT_ONCE = 500
 """Trials per query of their parts: databases limit the parameters of a statement."""
@@ -52,19 +64,14 @@ _ROW = (
 )
 
 
-def read_rows(connection: Connection, *conditions: ColumnElement[bool]) -> list[TrialRow]:
-    """Return the rows of the trials for which all conditions hold, by id."""
-    found = connection.execute(select(*_ROW).where(*conditions).order_by(TrialModel.trial_id))
-    return [TrialRow(*row) for row in found]
+def rows_where(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for the rows of the trials for which all conditions hold, by id."""
+    return select(*_ROW).where(*conditions).order_by(TrialModel.trial_id)
 
 
-_ROW_OF_TRIAL = select(*_ROW).where(TrialModel.trial_id == bindparam("id"))
-
-
-def read_row(connection: Connection, trial_id: int) -> TrialRow | None:
-    """Return the row of a trial; None if there is none of that id."""
-    found = connection.execute(_ROW_OF_TRIAL, {"id": trial_id}).first()
-    return None if found is None else TrialRow(*found)
+def read_rows(connection: Connection, query: Select[Any], values: Mapping[str, Any]) -> list[TrialRow]:
+    """Return the rows that a query finds, with these values of its parameters."""
+    return [TrialRow(*row) for row in connection.execute(query, values)]
 
 
 def read_trials(connection: Connection, rows: Sequence[TrialRow]) -> list[FrozenTrial]:

@@ -39,6 +39,10 @@ _FIRST_STAYS = {TrialParamModel}
 
 _OPEN = tuple(state for state in TrialState if not state.is_finished())
 
+_STATES = select(TrialModel.trial_id, TrialModel.state).where(
+    TrialModel.trial_id.in_(bindparam("trials", expanding=True))
+)
+
 
 @dataclass
 class Writes:
@@ -68,8 +72,7 @@ class Writes:
         """
         trials = {row["trial_id"] for rows in self._rows.values() for row in rows.values() if "trial_id" in row}
         if trials:
-            query = select(TrialModel.trial_id, TrialModel.state).where(TrialModel.trial_id.in_(trials))
-            states = {row.trial_id: row.state for row in connection.execute(query)}
+            states = {row.trial_id: row.state for row in connection.execute(_STATES, {"trials": list(trials)})}
             for trial in trials:
                 if trial not in states:
                     raise KeyError(NOT_FOUND_MSG)
