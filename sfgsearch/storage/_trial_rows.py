@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -33,11 +33,16 @@ from sqlalchemy import (
     union_all,
 )
 
-_AT_ONCE = 500
+_AT_ONCE = 512
 """Trials per query of their parts: databases limit the parameters of a statement."""
 
-_VALUE, _PARAM, _USER, _SYSTEM, _STEP = range(5)
 _SHORT = String(32)
+
+_Parts = tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]
+"""What belongs to a trial besides its row: values, parameters, user and system attributes, and intermediate values.
+
+Each is a list: the id of its row, a key, a number and a text.
+"""
 
 
 class TrialRow(NamedTuple):
@@ -79,16 +84,18 @@ def read_trials(connection: Connection, rows: Sequence[TrialRow]) -> list[Frozen
 
     A trial that ends meanwhile is read as its row says, or more of it.
     """
-    parts: dict[int, list[Any]] = defaultdict(list)
+    parts: dict[int, _Parts] = defaultdict(lambda: ([], [], [], [], []))
     for start in range(0, len(rows), _AT_ONCE):
         ids = [row.id for row in rows[start : start + _AT_ONCE]]
-        for part in connection.execute(_parts(), {"ids": ids}):
-            parts[part.trial_id].append(part)
+        # The last one fills the list up: few lengths are few statements, which drivers and databases keep.
+        ids += ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+        for kind, trial, *part in connection.execute(_query(), {"ids": ids}).all():
+            parts[trial][kind].append(part)
     return [_trial(row, parts[row.id]) for row in rows]
 
 
 @cache
-def _parts() -> Any:
+def _query() -> Any:
     """Return one query for all that belongs to trials of ``ids`` besides their rows, as a table of one shape."""
     none = cast(null(), Double)
     value, param, user, system, step = (
@@ -126,25 +133,23 @@ def _labelled(column: Any, name: str) -> Any:
     return column.label(name)
 
 
-def _trial(row: TrialRow, parts: Iterable[Any]) -> FrozenTrial:
+def _trial(row: TrialRow, parts: _Parts) -> FrozenTrial:
     """Put a trial together; its parts come in the order in which they were written."""
-    by_kind: list[list[Any]] = [[], [], [], [], []]
-    for part in sorted(parts, key=lambda part: part.row):
-        by_kind[part.kind].append(part)
-    distributions = {part.key: _distribution(part.text) for part in by_kind[_PARAM]}
-    values = {int(part.key): _value(part) for part in by_kind[_VALUE]}
+    values, params, user, system, steps = map(sorted, parts)
+    distributions = {name: _distribution(text) for _, name, _, text in params}
+    by_objective = {int(objective): _value(number, kind) for _, objective, number, kind in values}
     return FrozenTrial(
         number=row.number,
         state=row.state,
         value=None,
-        values=[values[objective] for objective in sorted(values)] or None,
+        values=[by_objective[objective] for objective in sorted(by_objective)] or None,
         datetime_start=_local(row.begun),
         datetime_complete=_local(row.ended),
-        params={part.key: distributions[part.key].to_external_repr(part.number) for part in by_kind[_PARAM]},
+        params={name: distributions[name].to_external_repr(number) for _, name, number, _ in params},
         distributions=distributions,
-        user_attrs={part.key: json.loads(part.text) for part in by_kind[_USER]},
-        system_attrs={part.key: json.loads(part.text) for part in by_kind[_SYSTEM]},
-        intermediate_values={int(part.key): _intermediate(part) for part in by_kind[_STEP]},
+        user_attrs={key: json.loads(text) for _, key, _, text in user},
+        system_attrs={key: json.loads(text) for _, key, _, text in system},
+        intermediate_values={int(step): _intermediate(number, kind) for _, step, number, kind in steps},
         trial_id=row.id,
     )
 
@@ -154,14 +159,13 @@ def _distribution(text: str) -> BaseDistribution:
     return json_to_distribution(text)
 
 
-def _value(part: Any) -> float:
-    kind = TrialValueModel.TrialValueType[part.text]
-    return TrialValueModel.stored_repr_to_value(part.number, kind)
+def _value(stored: float, kind: str) -> float:
+    return TrialValueModel.stored_repr_to_value(stored, TrialValueModel.TrialValueType[kind])
 
 
-def _intermediate(part: Any) -> float:
-    kind = TrialIntermediateValueModel.TrialIntermediateValueType[part.text]
-    return TrialIntermediateValueModel.stored_repr_to_intermediate_value(part.number, kind)
+def _intermediate(stored: float, kind: str) -> float:
+    kinds = TrialIntermediateValueModel.TrialIntermediateValueType
+    return TrialIntermediateValueModel.stored_repr_to_intermediate_value(stored, kinds[kind])
 
 
 def _local(time: datetime | None) -> datetime | None:
