@@ -90,7 +90,7 @@ class ThroughputOptions:
     """
 
     workers: tuple[int, ...] = (1, 4, 16)
-    trials_per_worker: int = 20
+    trials_per_worker: int = 40
     seconds: float = 1.0
     epochs: int = 6
     samplers: tuple[str, ...] = SAMPLERS

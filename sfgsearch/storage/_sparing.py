@@ -58,9 +58,9 @@ def together(storage: BaseStorage) -> Iterator[None]:
 def reading_once(storage: BaseStorage) -> Iterator[None]:
     """Let the block, in this thread, see studies as they are when it first looks.
 
-    Its trials and its attributes are read from the database once then. Attributes that the block sets are seen, what
-    becomes of trials meanwhile is not. That suits whoever draws several pictures of a study, each of which asks Optuna
-    for the trials.
+    Its trials and its attributes are read from the database once then. Attributes of the study that the block sets are
+    seen, what becomes of trials meanwhile is not, nor what :func:`together` holds back about them. That suits whoever
+    draws several pictures of a study, each of which asks Optuna for the trials, and samplers, which do likewise.
 
     Args:
         storage: Optuna's storage; one that is in no database reads as ever.
@@ -211,7 +211,8 @@ class SparingStorage(BatchingStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         """Return the trials of some ids and of all above one, or of some states."""
-        self._flush()
+        if self._memory is None:
+            self._flush()
         if states is not None:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
         if self._memory and study_id in self._memory.trials and trial_id_greater_than > -1:

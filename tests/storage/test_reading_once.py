@@ -81,6 +81,16 @@ def test_attributes_that_the_block_sets_are_seen_in_it_before_they_are_written(s
     assert page_of(study) == {"page": "text"}
 
 
+def test_trials_are_read_without_what_is_yet_to_be_written_about_them(study, statements):
+    trial = study.ask()
+    with together(study._storage), reading_once(study._storage):
+        trial.set_user_attr("seed", 1)
+        statements.clear()
+        assert [trial.user_attrs for trial in study.trials] == [{}, {}]
+        assert not any("INSERT" in statement for statement in statements)
+    assert study.trials[1].user_attrs == {"seed": 1}
+
+
 def test_what_is_handed_out_may_be_changed(study):
     study.set_user_attr("of", [1])
     with reading_once(study._storage):
