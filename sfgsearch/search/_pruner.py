@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.pruners import BasePruner
@@ -36,27 +36,32 @@ class _Reading:
     trials: list[FrozenTrial]
     seconds: float
     at: float
+    _chosen: dict[Any, list[FrozenTrial]] = field(default_factory=dict, repr=False)
 
     @property
     def is_recent(self) -> bool:
         """Whether it is too early to read them again."""
         return _SHARE * (time.monotonic() - self.at) < self.seconds
 
+    def choose(self, kind: Any, states: Container[TrialState] | None) -> list[FrozenTrial]:
+        """Return the trials of a kind, and of some states if given; the list is for reading only."""
+        wanted = tuple(state for state in TrialState if states is None or state in states)
+        if (kind, wanted) not in self._chosen:
+            chosen = [trial for trial in self.trials if trial.state in wanted and trial.params.get(KIND) == kind]
+            self._chosen[kind, wanted] = chosen
+        return self._chosen[kind, wanted]
+
 
 class _OneKind:
     """A study as seen by a pruner: the trials of one kind only."""
 
-    def __init__(self, study: Study, kind: Any, trials: list[FrozenTrial]) -> None:
-        self._study, self._kind, self._trials = study, kind, trials
+    def __init__(self, study: Study, kind: Any, reading: _Reading) -> None:
+        self._study, self._kind, self._reading = study, kind, reading
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """Return the study's trials of the kind."""
-        chosen = [
-            trial
-            for trial in self._trials
-            if (states is None or trial.state in states) and trial.params.get(KIND) == self._kind
-        ]
-        return copy.deepcopy(chosen) if deepcopy else chosen
+        chosen = self._reading.choose(self._kind, states)
+        return copy.deepcopy(chosen) if deepcopy else list(chosen)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -86,14 +91,14 @@ class WithinKindPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Judge a trial against trials of its own kind."""
-        view: Any = _OneKind(study, trial.params.get(KIND), self._others(study, trial))
+        view: Any = _OneKind(study, trial.params.get(KIND), self._read(study, trial))
         return self._pruner.prune(view, trial)
 
-    def _others(self, study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    def _read(self, study: Study, trial: FrozenTrial) -> _Reading:
         reader, reading = (id(study._storage), trial._trial_id), self._reading
         if reading is None or reading.reader != reader or not reading.is_recent:
             start = time.monotonic()
             trials = study.get_trials(deepcopy=False)
             end = time.monotonic()
             reading = self._reading = _Reading(reader, trials, end - start, end)
-        return reading.trials
+        return reading
