@@ -33,17 +33,22 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
         network: Maps images of shape (1, C, *space) to anything.
         image_shape: (C, *space).
     """
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    tensors = {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    image = torch.empty(1, *image_shape, device="meta")
     with _evaluating(network), _Count() as count:
-        functional_call(network, shapes, (torch.empty(1, *image_shape, device="meta"),))
+        functional_call(network, shapes, (image,), tie_weights=False)  # every name of a tensor is given
     return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), count.flops // 2)
 
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
     training = [module for module in network.modules() if module.training]
-    network.eval()
+    if training:
+        network.eval()
     try:
         yield
     finally:
