@@ -33,15 +33,18 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
         network: Maps images of shape (1, C, *space) to anything.
         image_shape: (C, *space).
     """
-    tensors = {
-        **dict(network.named_parameters(remove_duplicate=False)),
-        **dict(network.named_buffers(remove_duplicate=False)),
-    }
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in _tensors(network)}
     image = torch.empty(1, *image_shape, device="meta")
     with _evaluating(network), _Count() as count:
-        functional_call(network, shapes, (image,), tie_weights=False)  # every name of a tensor is given
+        functional_call(network, shapes, (image,), tie_weights=False)
     return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), count.flops // 2)
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the parameters and buffers of every module once, those that several modules share under all their names."""
+    for prefix, module in network.named_modules():
+        parameters = module.named_parameters(prefix, recurse=False, remove_duplicate=False)
+        yield from (*parameters, *module.named_buffers(prefix, recurse=False, remove_duplicate=False))
 
 
 @contextmanager

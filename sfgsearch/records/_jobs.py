@@ -124,9 +124,18 @@ class Jobs:
         failure = {"failures": JobRow.failures + times, "reason": reason}
         return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, fruitless=0, **failure)
 
-    def finish(self, key: str, owner: str, connection: Connection | None = None) -> bool:
-        """Say that a job is done, on a connection where that shall be part of its transaction."""
-        done = {"owner": None, "beat": JobRow.beat + 1, "finished": True}
+    def finish(self, key: str, owner: str, epoch: int | None = None, connection: Connection | None = None) -> bool:
+        """Say that a job is done; False if it belongs to somebody else by now.
+
+        Args:
+            key: The job.
+            owner: Who says it.
+            epoch: Epochs that are finished; as known before if None.
+            connection: Where that shall be part of a transaction.
+        """
+        done: dict[str, Any] = {"owner": None, "beat": JobRow.beat + 1, "fruitless": 0, "finished": True}
+        if epoch is not None:
+            done |= {"beat_at": datetime.now(UTC), "epoch": epoch}
         if connection is None:
             return self._owned(key, owner, **done)
         changing = self._chosen(key, JobRow.owner == owner).values(done)

@@ -45,6 +45,11 @@ class Lease:
         """The job and its owner."""
         return self.key, self.owner
 
+    @property
+    def epochs(self) -> int:
+        """Epochs that are finished."""
+        return self._epoch
+
     def __enter__(self) -> Self:
         if self._thread:
             self._thread.start()

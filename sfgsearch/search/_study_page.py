@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +63,20 @@ def refresh_study_review(
     try:
         if not _is_due(_state(study), interval):
             return False
-        with _lock(study, _PATIENCE if interval == 0 else 0.0), reading_once(study._storage):
-            state = _state(study)
-            if not _is_due(state, interval):
-                return False
-            of = _contents(study, config)
-            if only_news and state.get("of") == of:
-                return False
-            _remember(study, state | {"at": time.time()})
-            with together(study._storage):
-                _refresh(study, review_study(study, config), state | {"of": of})
+        with _lock(study, _PATIENCE if interval == 0 else 0.0):
+            with reading_once(study._storage):
+                state = _state(study)
+                if not _is_due(state, interval):
+                    return False
+                of = _contents(study, config)
+                if only_news and state.get("of") == of:
+                    return False
+                _remember(study, state | {"at": time.time()})
+                review = review_study(study, config)
+                graphs = study_graphs(study, review)
+            # What people write in the note is read as late as possible.
+            with together(study._storage, is_patient=False), reading_once(study._storage):
+                _write(study, graphs, note_markdown(review.note), of)
         return True
     except StudyError:  # another worker is at it
         return False
@@ -128,17 +133,18 @@ def _lock(study: optuna.Study, patience: float) -> AbstractContextManager[None]:
     return nullcontext() if engine is None else database_lock(engine, f"page of {study.study_name}", timeout=patience)
 
 
-def _refresh(study: optuna.Study, review: StudyReview, state: dict[str, Any]) -> None:
+def _write(study: optuna.Study, graphs: Mapping[str, go.Figure], note: str, of: str) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
+    state = _state(study)
     prints = dict(state.get("prints", {}))
-    for name, figure in study_graphs(study, review).items():
+    for name, figure in graphs.items():
         text = hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]
         if prints.get(name) != text:
             save_plotly_graph_object(study, figure, graph_object_id=f"sfgsearch-{name}")
             prints[name] = text
-    note = _save_note(study, note_markdown(review.note), state.get("note", ""))
-    _remember(study, {"at": time.time(), "prints": prints, "note": note, "of": state["of"]})
+    kept = _save_note(study, note, state.get("note", ""))
+    _remember(study, {"at": time.time(), "prints": prints, "note": kept, "of": of})
 
 
 def _save_note(study: optuna.Study, note: str, before: str) -> str:

@@ -35,6 +35,9 @@ from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._writes import Model, Writes, can_upsert, upsert, upsert_of_open_trial
 
+_PATIENCE = 600.0
+"""Seconds for which a block's writes are tried again where the database is away."""
+
 
 class BatchingStorage(RDBStorage):
     """Optuna's storage, which writes by one statement, or several things by a few.
@@ -65,7 +68,7 @@ class BatchingStorage(RDBStorage):
         self._prepare()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, is_patient: bool = True) -> Iterator[None]:
         """See the function of this name; a block within another one is part of it."""
         if self._pending is not None or not can_upsert(self.engine.dialect.name):
             yield
@@ -80,7 +83,7 @@ class BatchingStorage(RDBStorage):
             raise
         else:
             pending, self._local.pending = self._local.pending, None
-            outlast(lambda: self._execute(pending))
+            outlast(lambda: self._execute(pending), seconds=_PATIENCE if is_patient else 0.0)
         finally:
             self._local.pending = None
 
@@ -170,13 +173,18 @@ class BatchingStorage(RDBStorage):
         return None if found is None else json_to_distribution(found)
 
     @contextmanager
-    def ending(self, also: Callable[[Connection], None]) -> Iterator[None]:
+    def ending(self, trial_id: int, also: Callable[[Connection], None]) -> Iterator[None]:
         """See the function of this name."""
-        self._local.also = also
+        before = self._endings
+        self._local.endings = {**before, trial_id: also}
         try:
             yield
         finally:
-            self._local.also = None
+            self._local.endings = before
+
+    @property
+    def _endings(self) -> dict[int, Callable[[Connection], None]]:
+        return getattr(self._local, "endings", {})
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Set the state of a trial, and its values; False if it was to begin and somebody else has begun it."""
@@ -188,7 +196,7 @@ class BatchingStorage(RDBStorage):
         return super().set_trial_state_values(trial_id, state, values)  # says what is wrong
 
     def _change_state(self, trial_id: int, state: TrialState, values: Sequence[float]) -> None:
-        also = getattr(self._local, "also", None)
+        also = self._endings.get(trial_id)
         now = {"id": trial_id, "now": datetime.now(UTC).replace(tzinfo=None)}
         engine = self.engine if values or also else self._at_once
         with _translated(), engine.begin() as connection:

@@ -32,7 +32,7 @@ _HAS_ATTRIBUTE = select(StudySystemAttributeModel.key).where(
 
 
 @contextmanager
-def together(storage: BaseStorage) -> Iterator[None]:
+def together(storage: BaseStorage, *, is_patient: bool = True) -> Iterator[None]:
     """Let what the block writes about trials, by this thread, reach the database at its end in one transaction.
 
     Optuna takes one for every attribute and parameter, and a dozen of those cost more than all else that the end of a
@@ -42,6 +42,7 @@ def together(storage: BaseStorage) -> Iterator[None]:
 
     Args:
         storage: Optuna's storage; one that is in no database writes as ever.
+        is_patient: Whether the end of the block waits for a database that is away.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: If a trial is over.
@@ -50,7 +51,7 @@ def together(storage: BaseStorage) -> Iterator[None]:
     if not isinstance(backend, BatchingStorage):
         yield
         return
-    with backend.together():
+    with backend.together(is_patient=is_patient):
         yield
 
 
@@ -74,17 +75,18 @@ def reading_once(storage: BaseStorage) -> Iterator[None]:
 
 
 @contextmanager
-def ending(storage: BaseStorage, also: Callable[[Connection], None]) -> Iterator[None]:
+def ending(storage: BaseStorage, trial_id: int, also: Callable[[Connection], None]) -> Iterator[None]:
     """Let something else happen in the transaction in which the block, in this thread, changes the state of a trial.
 
     Args:
         storage: Optuna's storage, in a database; one that is not of this package does it in a transaction of its own,
             before the block.
+        trial_id: Optuna's id of the trial.
         also: What else; an error of its own leaves the trial as it is.
     """
     backend: Any = getattr(storage, "_backend", storage)
     if isinstance(backend, BatchingStorage) and can_upsert(backend.engine.dialect.name):
-        with backend.ending(also):
+        with backend.ending(trial_id, also):
             yield
     else:
         with backend.engine.begin() as connection:
@@ -154,7 +156,8 @@ class SparingStorage(BatchingStorage):
     def _attributes(self, model: Model, study_id: int) -> dict[str, Any]:
         known = self._memory.attributes.get((model, study_id)) if self._memory else None
         if known is None:
-            self._flush()
+            if model is StudySystemAttributeModel:
+                self._flush()
             with self._connection() as connection:
                 known = study_attributes(connection, model, study_id)
             if self._memory:
@@ -215,8 +218,9 @@ class SparingStorage(BatchingStorage):
             self._flush()
         if states is not None:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        if self._memory and study_id in self._memory.trials and trial_id_greater_than > -1:
-            return []  # Optuna's cache has the others
+        has_cache = trial_id_greater_than > -1 or included_trial_ids
+        if self._memory and study_id in self._memory.trials and has_cache:
+            return []  # which has all that were read before
         trials = self._trials.setdefault(study_id, StudyTrials(study_id))
         with self._connection() as connection:
             found = trials.read(connection, included_trial_ids, trial_id_greater_than)

@@ -81,7 +81,7 @@ class FinalistJobs:
                 self._hand_back(lease)
                 raise
         if failure is None:
-            outlast(lambda: post.jobs.finish(key, lease.owner))
+            outlast(lambda: post.jobs.finish(key, lease.owner, lease.epochs))
         post.clear_checkpoints(key)
         post.listener.finalist_over(finalist, failure)
         post.refresh_page()

@@ -19,7 +19,10 @@ def settle_heap() -> None:
 
 @contextmanager
 def settled_heap() -> Iterator[None]:
-    """Exempt all that lives at the beginning of the block from garbage collection in it."""
+    """Exempt all that lives at the beginning of the block from garbage collection in it.
+
+    In a process that has exempted something before, as :func:`settle_heap` does, it stays so afterwards.
+    """
     was_settled = gc.get_freeze_count() > 0
     settle_heap()
     try:

@@ -103,6 +103,9 @@ class TrialJobs:
         """Train a trial and return what Optuna shall be told."""
         post = self._post
         post.study.sampler = self._sampler(chosen.number)
+        known = getattr(post.study._storage, "_trial_id_to_study_id_and_number", {chosen.id})
+        if chosen.id not in known:  # another process has created it; Optuna's cache sets parameters of what it has read
+            post.study.get_trials(deepcopy=False)
         trial = optuna.Trial(post.study, chosen.id)
         if post.is_doomed(seen):
             times = seen.fruitless if seen else 0
@@ -131,18 +134,18 @@ class TrialJobs:
         study, attempts = self._post.study, 0
 
         def finish(connection: Connection) -> None:
-            if not self._post.jobs.finish(lease.key, lease.owner, connection):
+            if not self._post.jobs.finish(lease.key, lease.owner, lease.epochs, connection):
                 raise LeaseLostError(f"{lease.key} belongs to another worker by now")
 
         def tell() -> FrozenTrial:
             nonlocal attempts
             attempts += 1
-            with ending(study._storage, finish):
-                return study.tell(chosen.number, values, state)
+            return study.tell(chosen.number, values, state)
 
         try:
-            return outlast(tell)
-        except (LeaseLostError, ValueError) as error:  # what Optuna raises for a trial that is not running
+            with ending(study._storage, chosen.id, finish):
+                return outlast(tell)
+        except (LeaseLostError, ValueError) as error:  # the latter is Optuna's for a trial that is not running
             told = study._storage.get_trial(chosen.id)
             if attempts == 1 or told.state is not state:  # an outage may have hidden that the trial was told
                 raise LeaseLostError(str(error)) from error

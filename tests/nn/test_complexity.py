@@ -132,9 +132,11 @@ def test_what_modules_share_is_counted_as_it_is_used():
 
 def test_tensors_with_two_names_count_once_as_parameters_and_every_time_they_are_used():
     first, second = torch.nn.Conv2d(2, 2, 1, bias=False), torch.nn.Conv2d(2, 2, 1, bias=False)
-    second.weight = first.weight
-    network = torch.nn.Sequential(first, second, torch.nn.BatchNorm2d(2))
+    second.weight = second.another = first.weight
+    norm = torch.nn.BatchNorm2d(2)
+    network = torch.nn.Sequential(first, norm, second, norm, first)
     network.train()
-    assert complexity(network, (2, 3, 3)) == (4 + 4, 2 * 4 * 9)
+    assert complexity(network, (2, 3, 3)) == (4 + 4, 3 * 4 * 9)
     assert all(module.training for module in network.modules())
-    assert first.weight.device.type == "cpu"
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+    assert first.weight is second.weight is second.another

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from sfgsearch import load_config
 from sfgsearch.reporting._note import note_markdown
-from sfgsearch.search import load_study
+from sfgsearch.search import _study_page, load_study
 from sfgsearch.search._study import engine_of
 from sfgsearch.search._study_page import GRAPHS, STATE, refresh_study_review
 from sfgsearch.search._study_review import review_study
@@ -113,6 +113,21 @@ def test_what_people_wrote_stays(trained):
     save_note(study, "Mine alone.")
     refresh_study_review(study, config, interval=0)
     assert get_note(study) == "Mine alone."
+
+
+def test_what_people_write_while_the_graphs_are_drawn_stays(trained, monkeypatch):
+    config, study = trained
+    refresh_study_review(study, config)
+    other, draw = load_study(config), _study_page.study_graphs
+
+    def draw_slowly(study, review):
+        save_note(other, get_note(other) + "\n\nLook at trial 4." + " And so on." * 500)
+        return draw(study, review)
+
+    monkeypatch.setattr(_study_page, "study_graphs", draw_slowly)
+    assert refresh_study_review(study, config, interval=0)
+    assert "Look at trial 4." in get_note(study)
+    assert get_note(study).count(" And so on.") == 500
 
 
 def test_a_note_from_before_is_not_overwritten(trained):

@@ -31,7 +31,7 @@ def note_and_fail(connection):
 
 
 def tell(study, trial, also):
-    with ending(study._storage, also):
+    with ending(study._storage, trial._trial_id, also):
         study.tell(trial, 0.5)
 
 
@@ -59,7 +59,7 @@ def test_an_error_of_the_other_leaves_the_trial_running(study):
 
 
 def change_finished(study, trial):
-    with ending(study._storage, note):
+    with ending(study._storage, trial._trial_id, note):
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
@@ -70,6 +70,18 @@ def test_a_trial_that_is_over_takes_the_other_with_it(study):
     with pytest.raises(UpdateFinishedTrialError):
         change_finished(study, trial)
     assert rows(study) == 0
+
+
+@pytest.mark.parametrize("study", ["sqlite", "postgresql", "mariadb"], indirect=True)
+def test_other_trials_have_their_own(study):
+    trial, other, third = study.ask(), study.ask(), study.ask()
+    with ending(study._storage, trial._trial_id, note):
+        study.tell(third, 0.5)
+        assert rows(study) == 0
+        tell(study, other, note)
+        assert rows(study) == 1
+        study.tell(trial, 0.5)
+    assert rows(study) == 2
 
 
 @pytest.mark.parametrize("study", ["sqlite", "postgresql", "mariadb"], indirect=True)

@@ -91,6 +91,16 @@ def test_trials_are_read_without_what_is_yet_to_be_written_about_them(study, sta
     assert study.trials[1].user_attrs == {"seed": 1}
 
 
+def test_a_study_without_a_finished_trial_is_read_once_too(study, statements):
+    young = optuna.create_study(storage=study._storage, study_name="young")
+    young.ask()
+    with reading_once(young._storage):
+        assert len(young.trials) == 1
+        statements.clear()
+        assert len(young.trials) == 1
+        assert statements == []
+
+
 def test_what_is_handed_out_may_be_changed(study):
     study.set_user_attr("of", [1])
     with reading_once(study._storage):

@@ -12,6 +12,7 @@ from sfgsearch.methods import FixedAllocation
 from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import read_artifact
 from sfgsearch.search._study_page import STATE
+from sfgsearch.storage import open_storage
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
 ONE = {
@@ -153,11 +154,26 @@ def test_an_outage_that_hides_that_a_trial_was_told_costs_nothing(begin, monkeyp
 
     monkeypatch.setattr(created, "tell", tell_unheard)
     assert worker(listener=notes).run() == 0
-    assert len(calls) == 1, "the second time the job is not the worker's any more"
+    assert len(calls) == 1, "the second time Optuna says that the trial is over"
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
     (job,) = records_of(created).jobs.all().values()
-    assert (job.finished, job.owner, job.claims) == (True, None, 1)
+    assert (job.finished, job.owner, job.claims, job.epoch, job.fruitless) == (True, None, 1, 3, 0)
     assert notes.lines == []
+
+
+def test_a_trial_that_another_process_created_meanwhile_is_trained(begin):
+    """Optuna's cache knows only of trials that this process has read or created."""
+    created, worker = begin(sampler={"name": "random"}, pruner={"name": "none"}, quota={"learned": 1, "searched": 0})
+    mine = worker()
+    while mine._trials.do_next():
+        pass
+    url = created._storage._backend.engine.url.render_as_string(hide_password=False)
+    other = optuna.load_study(study_name=created.study_name, storage=open_storage(url))
+    other.enqueue_trial({"kind": "learned"})
+    assert mine._trials.do_next()
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * len(created.trials)
+    other._storage.remove_session()
+    other._storage._backend.engine.dispose()
 
 
 def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypatch):
