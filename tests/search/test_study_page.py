@@ -125,8 +125,9 @@ def test_what_people_write_while_the_graphs_are_drawn_stays(trained, monkeypatch
         return draw(study, review)
 
     monkeypatch.setattr(_study_page, "study_graphs", draw_slowly)
+    monkeypatch.setattr(_study_page, "note_markdown", lambda _: "There is news.")
     assert refresh_study_review(study, config, interval=0)
-    assert "Look at trial 4." in get_note(study)
+    assert get_note(study).startswith("There is news.\n\nLook at trial 4. And so on.")
     assert get_note(study).count(" And so on.") == 500
 
 
