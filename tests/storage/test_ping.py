@@ -44,6 +44,6 @@ def test_a_connection_that_the_server_ended_is_replaced(asked, postgres, how):
     if how == "restart":
         postgres.restart()
     else:
-        postgres.execute(f"SELECT pg_terminate_backend({before})")
+        postgres.execute(f"SELECT pg_terminate_backend({before}, 30000)")
     assert use(engine) != before
     assert len(asks) == 1
