@@ -35,9 +35,6 @@ from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._outlast import outlast
 from sfgsearch.storage._writes import Model, Writes, can_upsert, upsert, upsert_of_open_trial
 
-_PATIENCE = 600.0
-"""Seconds for which a block's writes are tried again where the database is away."""
-
 
 class BatchingStorage(RDBStorage):
     """Optuna's storage, which writes by one statement, or several things by a few.
@@ -83,7 +80,10 @@ class BatchingStorage(RDBStorage):
             raise
         else:
             pending, self._local.pending = self._local.pending, None
-            outlast(lambda: self._execute(pending), seconds=_PATIENCE if is_patient else 0.0)
+            if is_patient:
+                outlast(lambda: self._execute(pending))
+            else:
+                self._execute(pending)
         finally:
             self._local.pending = None
 

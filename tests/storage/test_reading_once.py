@@ -8,11 +8,9 @@ from sqlalchemy import event
 from sfgsearch.storage import open_storage, reading_once, together
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def study(request, tmp_path):
-    server = {"postgresql": "postgres", "mariadb": "mariadb"}.get(request.param)
-    url = request.getfixturevalue(server)() if server else f"sqlite:///{tmp_path}/study.db"
-    study = optuna.create_study(storage=open_storage(url))
+@pytest.fixture
+def study(database):
+    study = optuna.create_study(storage=open_storage(database))
     study.tell(study.ask(), 0.5)
     yield study
     study._storage.remove_session()

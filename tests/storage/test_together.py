@@ -12,11 +12,9 @@ from sfgsearch.storage import open_storage, together
 SOME = {"seed": 3, "name": "équal", "relative_error": 0.25, "nothing": None}
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def study(request, tmp_path):
-    server = {"postgresql": "postgres", "mariadb": "mariadb"}.get(request.param)
-    url = request.getfixturevalue(server)() if server else f"sqlite:///{tmp_path}/study.db"
-    study = optuna.create_study(storage=open_storage(url))
+@pytest.fixture
+def study(database):
+    study = optuna.create_study(storage=open_storage(database))
     yield study
     study._storage.remove_session()
     study._storage._backend.engine.dispose()
