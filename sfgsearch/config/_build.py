@@ -13,12 +13,14 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.backbones import backbones
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
-from sfgsearch.data import Augmentation, MultiTaskData, data_sets
+from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
+from sfgsearch.data._labels import check_labels
 from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import AllocatedBuilder, NetworkSpec
 from sfgsearch.tasks import Task, task_to_dict
+from sfgsearch.tasks._classes import balanced_weights
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
 
 EVERY_LAYER = "*"
@@ -103,7 +105,9 @@ def _load_data(config: Config) -> MultiTaskData:
                 file=config.path,
                 key=f"tasks.{name}",
             )
-    tasks = tuple(_changed(config, task) for task in data.tasks)
+    with _blame(config, "data"):
+        check_labels(data)
+    tasks = tuple(_changed(config, task, data.train) for task in data.tasks)
     with _blame(config, "data"):
         group_names([task.name for task in tasks])
         for task in tasks:
@@ -115,15 +119,19 @@ def _load_data(config: Config) -> MultiTaskData:
     return replace(data, tasks=tasks)
 
 
-def _changed(config: Config, task: Task) -> Task:
-    """Return a task with what the study file changes about it."""
+def _changed(config: Config, task: Task, train: Split) -> Task:
+    """Return a task with what the study file changes about it; balanced class weights come from the training split."""
     section = config.tasks.get(task.name)
     if section is None:
         return task
-    if section.loss is not None and not hasattr(task, "loss"):
-        raise ConfigError("this task has a single loss", file=config.path, key=f"tasks.{task.name}.loss")
+    changes = section.model_dump(exclude_none=True)
+    for key, lacking in (("loss", "has a single loss"), ("class_weights", "has no classes")):
+        if key in changes and not hasattr(task, key):
+            raise ConfigError(f"this task {lacking}", file=config.path, key=f"tasks.{task.name}.{key}")
+    if changes.get("class_weights") == "balanced":
+        changes["class_weights"] = balanced_weights(train.target(task.name), task.outputs)
     with _blame(config, f"tasks.{task.name}"):
-        return replace(task, **section.model_dump(exclude_none=True))
+        return replace(task, **changes)
 
 
 def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:

@@ -79,6 +79,7 @@ class TaskSection(_Section):
     weight: Positive | None = None
     hidden: Count | None = None
     loss: str | None = None
+    class_weights: Literal["balanced"] | Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
 
 
 class AugmentationSection(_Section):

@@ -5,6 +5,7 @@ from sfgsearch.data._brain_slices import brain_slices
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._folder import folder
+from sfgsearch.data._labels import LabelCount
 from sfgsearch.data._mr_ct import mr_ct
 from sfgsearch.data._npz import npz
 from sfgsearch.data._patches import RandomPatches, WholeImages
@@ -17,6 +18,7 @@ from sfgsearch.data._window import SlidingWindow
 __all__ = [
     "Augmentation",
     "InMemory",
+    "LabelCount",
     "MultiTaskData",
     "RandomPatches",
     "SlidingWindow",

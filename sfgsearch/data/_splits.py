@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sfgsearch.data._labels import LabelCount, count_labels
+from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task
@@ -37,7 +40,11 @@ class Split(Dataset[Batch], ABC):
 
     @abstractmethod
     def target(self, name: str) -> Tensor:
-        """Return all targets of a task, for trivial predictions; of any shape, and integers of any type for classes."""
+        """Return all targets of a task, missing ones included.
+
+        They may have any shape; classes are integers of any type, :data:`sfgsearch.tasks.MISSING` where one is missing,
+        quantities are floating point, NaN where one is missing.
+        """
 
     @property
     def max_batch(self) -> int | None:
@@ -54,7 +61,8 @@ class InMemory(Split):
     Args:
         images: Float of shape (N, C, *space), or uint8, which takes a quarter of the memory and comes out as float
             in [0, 1].
-        targets: For every task, a tensor whose first dimension is N.
+        targets: For every task, a tensor whose first dimension is N. Where a target is missing, quantities are NaN
+            and classes :data:`sfgsearch.tasks.MISSING`.
 
     Raises:
         DataError: If a target's length differs from the images' or the split is empty.
@@ -111,6 +119,11 @@ class MultiTaskData:
     test: Split
     notes: tuple[str, ...] = ()
     window: SlidingWindow | None = None
+
+    @cached_property
+    def labels(self) -> dict[str, dict[str, LabelCount]]:
+        """How many targets are present, by split, then by task."""
+        return {split: count_labels(getattr(self, split), self.tasks) for split in SPLIT_NAMES}
 
     @property
     def image_shape(self) -> tuple[int, ...]:

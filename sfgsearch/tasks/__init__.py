@@ -2,6 +2,7 @@
 
 from sfgsearch.tasks._classification import Classification
 from sfgsearch.tasks._dense_regression import DenseRegression
+from sfgsearch.tasks._missing import MISSING, is_present, select_present
 from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._regression import Regression
 from sfgsearch.tasks._segmentation import Segmentation, soft_dice_loss
@@ -10,11 +11,14 @@ from sfgsearch.tasks._task import FRACTION, Task
 
 __all__ = [
     "FRACTION",
+    "MISSING",
     "Classification",
     "DenseRegression",
     "Regression",
     "Segmentation",
     "Task",
+    "is_present",
+    "select_present",
     "soft_dice_loss",
     "task_from_dict",
     "task_to_dict",

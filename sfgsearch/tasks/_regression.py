@@ -65,6 +65,13 @@ class Regression(Task):
         head.after = nn.Sequential(head.after, nn.Flatten(0))
         return head
 
+    def check_target(self, target: Tensor) -> None:
+        """Check that targets are floating point, and finite or, where they are missing, NaN."""
+        if not target.is_floating_point():
+            raise DataError(f"targets are {target.dtype}; a quantity is floating point, NaN where it is missing")
+        if target.isinf().any():
+            raise DataError("a target is infinite; correct it, or set it to NaN if it is missing")
+
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return half the mean squared error or the mean absolute error over all numbers of the batch."""
         if self.loss == "l1":

@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from sfgsearch.errors import DataError
 from sfgsearch.functional import mutual_information
 from sfgsearch.nn import Head
+from sfgsearch.tasks._classes import check_class_target, check_classes, loss_weights
 from sfgsearch.tasks._dense import dense_head
 from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import FRACTION, Task
@@ -35,8 +36,8 @@ def soft_dice_loss(prediction: Tensor, target: Tensor) -> Tensor:
     A class that is absent and gets no probability counts as found.
 
     Args:
-        prediction: Logits of shape (B, C, *space); class 0 is the background.
-        target: int64 of shape (B, *space).
+        prediction: Logits of shape (B, C, *space), or of some voxels, shape (voxels, C); class 0 is the background.
+        target: int64 of shape (B, *space), or (voxels,).
     """
     classes = prediction.shape[1]
     probs = prediction.softmax(1).transpose(0, 1).flatten(1)
@@ -75,20 +76,19 @@ class Segmentation(Task):
         num_classes: Number of classes, at least 2, background included.
         classes: Their names, background first; indices if empty.
         loss: Cross-entropy, soft Dice of the foreground, or their sum.
+        class_weights: Weight of every class in the cross-entropy; all alike if empty.
 
     Raises:
-        DataError: If there are too few classes, the names do not fit them, or the loss is unknown.
+        DataError: If there are too few classes, names or weights do not fit them, or the loss is unknown.
     """
 
     num_classes: int = 2
     classes: tuple[str, ...] = ()
     loss: Literal["cross_entropy", "dice", "both"] = "both"
+    class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise DataError(f"task {self.name!r}: a segmentation needs at least 2 classes, got {self.num_classes}")
-        if self.classes and len(self.classes) != self.num_classes:
-            raise DataError(f"task {self.name!r}: {self.num_classes} classes need as many names, got {self.classes}")
+        check_classes(self.name, self.num_classes, self.classes, self.class_weights)
         if len(set(self._suffixes)) != self.num_classes or not all(self._suffixes):
             raise DataError(f"task {self.name!r}: class names must differ in letters or digits, got {self.classes}")
         if self.loss not in _LOSSES:
@@ -119,11 +119,16 @@ class Segmentation(Task):
         """Build a head of 1x1 convolutions."""
         return dense_head(in_channels, self.outputs, dimensions, self.hidden)
 
+    def check_target(self, target: Tensor) -> None:
+        """Check that targets are classes or missing."""
+        check_class_target(target, self.num_classes)
+
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over voxels, the soft Dice loss, or their sum; Dice is no likelihood."""
         losses = []
         if self.loss != "dice":
-            losses.append(functional.cross_entropy(prediction, target))
+            weights = loss_weights(self.class_weights, prediction)
+            losses.append(functional.cross_entropy(prediction, target, weight=weights))
         if self.loss != "cross_entropy":
             losses.append(soft_dice_loss(prediction, target))
         return torch.stack(losses).sum()

@@ -43,9 +43,20 @@ class Task(ABC):
         """The metrics that a comparison shows; all of them unless a task has many."""
         return tuple(self.units)
 
+    def check_target(self, target: Tensor) -> None:
+        """Check all targets of a split, missing ones included.
+
+        Raises:
+            DataError: If the task cannot take one of them.
+        """
+
     @abstractmethod
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the mean negative log likelihood over the batch, up to a constant; a scalar in nats."""
+        """Return the mean negative log likelihood over the batch, up to a constant; a scalar in nats.
+
+        Targets that are missing were left out before, see :func:`sfgsearch.tasks.select_present`, and so are they in
+        metrics: what is left of a dense task has the shapes (present,) and (present, numbers).
+        """
 
     @abstractmethod
     def metrics(self) -> MetricCollection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -11,7 +13,7 @@ from torchmetrics import MeanMetric
 from sfgsearch.data import MultiTaskData, Split
 from sfgsearch.errors import DataError
 from sfgsearch.nn import MonteCarloEnsemble
-from sfgsearch.tasks import Task
+from sfgsearch.tasks import Task, is_present, select_present
 
 Metrics = dict[str, float]
 """Values by ``"<task>/<metric>"``."""
@@ -50,13 +52,17 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
     device: torch.device,
 ) -> Metrics:
-    """Return the metrics of all tasks; the modes of the network's modules are restored.
+    """Return the metrics of all tasks over the targets that are present; the modules' modes are restored.
 
     Args:
-        network: Images in, predictions by task name out; other names than tasks' are averaged over images.
+        network: Images in, predictions by task name out; ``"<task>/<quantity>"`` beside them are averaged over the
+            targets of that task.
         tasks: The tasks.
         batches: Images and targets on the device.
         device: Where metrics accumulate.
+
+    Returns:
+        Values by ``"<task>/<metric>"``, without metrics that are undefined (NaN) on these data.
     """
     collections = {task.name: task.metrics().to(device) for task in tasks}
     quantities: dict[str, MeanMetric] = {}
@@ -64,17 +70,22 @@ def evaluate(
     network.eval()
     for images, targets in batches:
         for name, prediction in network(images).items():
+            task = name if name in collections else name.rsplit("/", 1)[0]
+            of_present, target = select_present(prediction, targets[task])
+            if not target.numel():
+                continue
             if name in collections:
-                collections[name].update(prediction, targets[name])
+                collections[name].update(of_present, target)
             else:
-                quantities.setdefault(name, MeanMetric().to(device)).update(prediction)
+                quantities.setdefault(name, MeanMetric().to(device)).update(of_present)
     for module, mode in modes:
         module.training = mode
-    return {
+    values = {
         f"{name}/{metric}": float(value)
         for name, collection in collections.items()
         for metric, value in collection.compute().items()
     } | {name: float(quantity.compute()) for name, quantity in quantities.items()}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 class RelativeError:
@@ -94,12 +105,15 @@ class RelativeError:
         measured: Split = getattr(data, split)
         self._tasks = data.tasks
         self._trivial = {
-            task.name: task.trivial_error(data.train.target(task.name), measured.target(task.name))
+            task.name: task.trivial_error(*(_present(part, task.name) for part in (data.train, measured)))
             for task in data.tasks
         }
         for name, error in self._trivial.items():
             if not error > 0:
-                raise DataError(f"task {name!r} is trivial on the {split} split: a constant prediction has no error")
+                raise DataError(
+                    f"task {name!r} is trivial on the {split} split: a constant prediction has no error there; give "
+                    "the split images with other targets, or leave the task out"
+                )
 
     def per_task(self, metrics: Metrics) -> dict[str, float]:
         """Return the relative error of every task from its metrics."""
@@ -107,10 +121,16 @@ class RelativeError:
         for task in self._tasks:
             prefix = f"{task.name}/"
             own = {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
-            errors[task.name] = task.error(own) / self._trivial[task.name]
+            errors[task.name] = task.error(defaultdict(lambda: math.nan, own)) / self._trivial[task.name]
         return errors
 
     def mean(self, metrics: Metrics) -> float:
         """Return the mean over tasks."""
         errors = self.per_task(metrics)
         return sum(errors.values()) / len(errors)
+
+
+def _present(split: Split, task: str) -> Tensor:
+    """Return the targets of a task that are present, flattened."""
+    target = split.target(task)
+    return target[is_present(target)]

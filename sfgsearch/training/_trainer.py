@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.data import MultiTaskData, batches, largest_batch
+from sfgsearch.data._labels import count_labels
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
 from sfgsearch.methods import System
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import SFGConv, plain_state
-from sfgsearch.tasks import Task
+from sfgsearch.tasks import select_present
 from sfgsearch.training._checkpoint import Checkpoint
 from sfgsearch.training._named import generator_states, named, optimiser_state, restore_optimiser, under
 from sfgsearch.training._report import StepLosses
@@ -55,7 +56,8 @@ class Trainer:
         self._randomness, self._device, self._augment = randomness, device, augment
         self.epoch = self.step = self._epoch_steps = 0
         self._names = [task.name for task in data.tasks]
-        self._sums = torch.zeros(len(data.tasks) + 1, device=device)
+        self._has_missing = [labels.missing > 0 for labels in count_labels(data.train, data.tasks).values()]
+        self._sums = torch.zeros(1 + 2 * len(data.tasks), device=device)  # objective, losses, batches with targets
         self._order = randomness.order.get_state()  # as of the start of the epoch
         self._steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))
         self._steps = settings.epochs * self._steps_per_epoch
@@ -102,9 +104,9 @@ class Trainer:
             images, targets = self._augment(images, targets)
         self._system.begin_step(self.step, self._steps)
         predictions = self._system.network(images)
-        task_losses = torch.stack(_task_losses(self._data.tasks, predictions, targets))
+        task_losses, present = self._task_losses(predictions, targets)
         objective = variational_objective(
-            self._weighting(task_losses),
+            self._weighting(task_losses, present),
             self._system.kl(),
             torch.stack([weight.square().sum() for weight in self._weights]).sum(),
             len(self._data.train),
@@ -115,11 +117,25 @@ class Trainer:
         objective.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         self._schedule.step()
-        self._sums += torch.cat([objective.detach()[None], task_losses.detach()])
+        self._sums += torch.cat([objective.detach()[None], task_losses.detach(), present])
         self.step, self._epoch_steps = self.step + 1, self._epoch_steps + 1
 
+    def _task_losses(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of every task over the targets that are present, and which tasks have any."""
+        losses, present = [], []
+        for task, has_missing in zip(self._data.tasks, self._has_missing, strict=True):
+            prediction, target = predictions[task.name], targets[task.name]
+            if has_missing:  # to look for some in every batch would make a GPU wait
+                prediction, target = select_present(prediction, target)
+            is_empty = not target.numel()
+            losses.append(prediction.sum() if is_empty else task.negative_log_likelihood(prediction, target))
+            present.append(not is_empty)
+        return torch.stack(losses), torch.tensor(present, device=self._device)
+
     def _end_epoch(self) -> StepLosses:
-        objective, *task_means = (self._sums / self._epoch_steps).tolist()
+        objective = float(self._sums[0] / self._epoch_steps)
+        sums, counts = self._sums[1:].chunk(2)
+        task_means = (sums / counts.clamp(min=1)).tolist()
         losses, weights = (
             dict(zip(self._names, values, strict=True)) for values in (task_means, self._weighting.current())
         )
@@ -190,10 +206,6 @@ def _kernels(network: nn.Module) -> list[Tensor]:
     """Return the weights W that the prior shrinks: those of convolutions and linear layers, not norms or logits."""
     kinds = SFGConv | nn.Conv2d | nn.Conv3d | nn.Linear
     return [module.weight for module in network.modules() if isinstance(module, kinds)]
-
-
-def _task_losses(tasks: tuple[Task, ...], predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> list[Tensor]:
-    return [task.negative_log_likelihood(predictions[task.name], targets[task.name]) for task in tasks]
 
 
 def _diverged(epoch: int, task_losses: dict[str, float]) -> str:

@@ -30,11 +30,16 @@ class TaskWeighting(nn.Module):
         self.register_buffer("weights", torch.tensor(weights))
         self.log_variances = nn.Parameter(torch.zeros(len(weights))) if learn else None
 
-    def forward(self, losses: Tensor) -> Tensor:
-        """Return the total, a scalar, of losses of shape (T,)."""
+    def forward(self, losses: Tensor, present: Tensor) -> Tensor:
+        """Return the total, a scalar, to which tasks without any target in the batch add nothing.
+
+        Args:
+            losses: Shape (T,); of a task without any target 0.
+            present: Which tasks have targets in the batch, bool of shape (T,).
+        """
         if self.log_variances is None:
             return (self.weights * losses).sum()
-        return (self.weights * ((-self.log_variances).exp() * losses + self.log_variances / 2)).sum()
+        return (self.weights * ((-self.log_variances).exp() * losses + present * self.log_variances / 2)).sum()
 
     @torch.no_grad()
     def current(self) -> list[float]:

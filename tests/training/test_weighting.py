@@ -16,9 +16,19 @@ from sfgsearch.training._weighting import TaskWeighting
 
 def test_fixed_weights_are_a_weighted_sum():
     weighting = TaskWeighting([0.5, 2.0], learn=False)
-    assert float(weighting(torch.tensor([3.0, 4.0]))) == 0.5 * 3 + 2 * 4
+    assert float(weighting(torch.tensor([3.0, 4.0]), torch.tensor([True, True]))) == 0.5 * 3 + 2 * 4
     assert list(weighting.parameters()) == []
     assert weighting.current() == [0.5, 2.0]
+
+
+def test_a_task_without_targets_in_a_batch_adds_nothing_to_the_loss_and_its_noise_stays():
+    weighting = TaskWeighting([1.0, 3.0], learn=True)
+    with torch.no_grad():
+        weighting.log_variances.fill_(0.7)
+    total = weighting(torch.tensor([2.0, 0.0]), torch.tensor([True, False]))
+    total.backward()
+    assert total.item() == pytest.approx(2 * 2.718281828**-0.7 + 0.35)
+    assert weighting.log_variances.grad[1] == 0
 
 
 def test_learned_noise_gives_the_gaussian_likelihood():
@@ -27,7 +37,7 @@ def test_learned_noise_gives_the_gaussian_likelihood():
     with torch.no_grad():
         weighting.log_variances.fill_(0.7)
     prediction, target = torch.tensor([1.5]), torch.tensor([-0.4])
-    loss = weighting(0.5 * (prediction - target).square())
+    loss = weighting(0.5 * (prediction - target).square(), torch.tensor([True]))
     likelihood = torch.distributions.Normal(prediction, torch.tensor(0.7 / 2).exp()).log_prob(target)
     assert loss.item() == pytest.approx(-float(likelihood) - torch.log(torch.tensor(2 * torch.pi)).item() / 2)
     assert weighting.current() == pytest.approx([2.718281828**-0.7])
@@ -39,7 +49,7 @@ def test_the_noise_settles_where_it_should():
     optimiser = torch.optim.Adam(weighting.parameters(), lr=0.05)
     for _ in range(1000):
         optimiser.zero_grad()
-        weighting(losses).backward()
+        weighting(losses, torch.tensor([True, True])).backward()
         optimiser.step()
     torch.testing.assert_close(weighting.log_variances.detach().exp(), 2 * losses, rtol=1e-3, atol=1e-3)
 

@@ -1,0 +1,84 @@
+"""Counts and checks of the targets of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sfgsearch.data._partition import SPLIT_NAMES
+from sfgsearch.errors import DataError
+from sfgsearch.tasks import Task, is_present
+
+if TYPE_CHECKING:
+    from sfgsearch.data._splits import MultiTaskData, Split
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """How many targets of a task are present in a split: one per image, or one per pixel for dense tasks.
+
+    Args:
+        present: Targets that are present.
+        total: Those that there could be.
+    """
+
+    present: int
+    total: int
+
+    @property
+    def missing(self) -> int:
+        """Targets that are missing."""
+        return self.total - self.present
+
+
+def count_labels(split: Split, tasks: Iterable[Task]) -> dict[str, LabelCount]:
+    """Count the targets of a split by task."""
+    present = {task.name: is_present(split.target(task.name)) for task in tasks}
+    return {name: LabelCount(int(targets.sum()), targets.numel()) for name, targets in present.items()}
+
+
+def check_labels(data: MultiTaskData) -> None:
+    """Check that the targets of every task are what the task takes, and that each split has some.
+
+    Raises:
+        DataError: If a target is not allowed, or a split has none of a task.
+    """
+    for split in SPLIT_NAMES:
+        for task in data.tasks:
+            try:
+                task.check_target(getattr(data, split).target(task.name))
+            except DataError as error:
+                raise DataError(f"task {task.name!r}, {split} split: {error}") from error
+            if not data.labels[split][task.name].present:
+                raise DataError(
+                    f"task {task.name!r} has no label in the {split} split; label some of its images, change how data "
+                    "are split, or leave the task out"
+                )
+
+
+def describe_labels(data: MultiTaskData) -> str:
+    """Return a sentence about the size of every split and the labels that are missing.
+
+    Returns:
+        Such as ``"700, 150 and 150 images for training, validation and test; labels present: sex all, age 466, 102
+        and 99"``; of dense tasks in percent of the pixels.
+    """
+    sizes = _enumerate(f"{len(getattr(data, split)):,}" for split in SPLIT_NAMES)
+    labels = (f"{task.name} {_describe(data, task.name)}" for task in data.tasks)
+    return f"{sizes} images for training, validation and test; labels present: {', '.join(labels)}"
+
+
+def _describe(data: MultiTaskData, task: str) -> str:
+    counts = [data.labels[split][task] for split in SPLIT_NAMES]
+    if not any(count.missing for count in counts):
+        return "all"
+    are_pixels = any(count.total > len(getattr(data, split)) for split, count in zip(SPLIT_NAMES, counts, strict=True))
+    if are_pixels:
+        return _enumerate(f"{100 * count.present / count.total:.3g}" for count in counts) + " % of the pixels"
+    return _enumerate(f"{count.present:,}" for count in counts)
+
+
+def _enumerate(items: Iterable[str]) -> str:
+    *first, last = items
+    return f"{', '.join(first)} and {last}"

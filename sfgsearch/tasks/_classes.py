@@ -1,0 +1,104 @@
+"""Checks, weights and metrics of tasks whose targets are classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import binary_auroc
+
+from sfgsearch.errors import DataError
+from sfgsearch.tasks._missing import MISSING, is_present
+
+
+def check_classes(name: str, num_classes: int, classes: tuple[str, ...], class_weights: tuple[float, ...]) -> None:
+    """Check what a task says of its classes.
+
+    Args:
+        name: The task.
+        num_classes: How many there are.
+        classes: Their names; none if empty.
+        class_weights: Their weights in the loss; all alike if empty.
+
+    Raises:
+        DataError: If there are too few classes, or names or weights do not fit them.
+    """
+    if num_classes < 2:
+        raise DataError(f"task {name!r}: at least 2 classes are needed, got {num_classes}")
+    if classes and (len(classes) != num_classes or len(set(classes)) < num_classes):
+        raise DataError(f"task {name!r}: {num_classes} classes need as many names, all distinct, got {classes}")
+    if class_weights and (len(class_weights) != num_classes or not all(0 < w < float("inf") for w in class_weights)):
+        raise DataError(
+            f"task {name!r}: class_weights must be {num_classes} numbers > 0, one per class, got {list(class_weights)}"
+        )
+
+
+def check_class_target(target: Tensor, num_classes: int) -> None:
+    """Check that targets are classes or missing.
+
+    Raises:
+        DataError: If one is neither.
+    """
+    if target.is_floating_point() or target.dtype == torch.bool:
+        raise DataError(f"targets are {target.dtype}; classes are integers, {MISSING} where one is missing")
+    wrong = target[is_present(target) & ((target < 0) | (target >= num_classes))]
+    if wrong.numel():
+        raise DataError(
+            f"the class {int(wrong[0])} is not in 0 to {num_classes - 1}; correct it, or set it to {MISSING} if it is "
+            "missing"
+        )
+
+
+def balanced_weights(target: Tensor, num_classes: int) -> tuple[float, ...]:
+    """Return class weights under which every class weighs as much as any other: N / (classes * N_c).
+
+    Args:
+        target: Classes of the training split, of any shape; missing ones do not count.
+        num_classes: How many classes there are; one that does not occur gets the weight of one that occurs once.
+    """
+    counts = target[is_present(target)].long().bincount(minlength=num_classes)
+    return tuple((counts.sum() / (num_classes * counts.clamp(min=1))).tolist())
+
+
+def loss_weights(class_weights: tuple[float, ...], like: Tensor) -> Tensor | None:
+    """Return class weights as a tensor of the kind of predictions; None if there are none."""
+    return torch.tensor(class_weights, dtype=like.dtype, device=like.device) if class_weights else None
+
+
+class BalancedAccuracy(MulticlassConfusionMatrix):
+    """Mean over the classes that occur of the share of their targets that are predicted."""
+
+    higher_is_better = True
+
+    def compute(self) -> Tensor:
+        """Return the mean recall."""
+        confusion = super().compute().double()
+        occurrences = confusion.sum(1)
+        occurs = occurrences > 0
+        return (confusion.diag()[occurs] / occurrences[occurs]).mean()
+
+
+class AreaUnderCurve(Metric):
+    """Area under the receiver operating characteristic of class 1 against class 0; NaN unless both occur."""
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: list[Tensor]
+        self.classes: list[Tensor]
+        for state in ("scores", "classes"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take logits of shape (B, 2) and classes of shape (B,)."""
+        self.scores.append(preds.double().softmax(1)[:, 1])
+        self.classes.append(target)
+
+    def compute(self) -> Tensor:
+        """Return the area."""
+        scores, classes = torch.cat(self.scores), torch.cat(self.classes)
+        if bool((classes == classes[0]).all()):
+            return scores.new_tensor(torch.nan)
+        return binary_auroc(scores, classes)
