@@ -84,13 +84,13 @@ def launch(
     with _cluster(config, engine, address) as cluster, study_storage(config, parallel=is_parallel) as url:
         config = config.with_overrides(storage=url)
         objective = Objective(config)
-        for note in objective.experiment.data.notes:
-            listener.note(f"{config.path}: {note}")
         order = WorkerOrder(study_file.absolute(), url, "", seed=seed, data=data.absolute() if data else None)
         needs = (workers, gpus_per_worker, cpus_per_worker)
         make = _on_ray(config, order, *needs, cluster) if cluster else _here(config, order, *needs)
         with sole_process(config):
             study = create_study(config, objective=objective)
+            for note in objective.experiment.data.summary:
+                listener.note(f"{config.path}: {note}")
             del objective  # the workers load the data for themselves
             status = make(study, listener.note).run()
         if status:

@@ -48,10 +48,10 @@ def run(study_file: Path, trials: int | None, storage: str | None, seed: int | N
 def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, int]:
     """Be a worker of a study, with progress bars, and return the study and the worker's exit status."""
     objective = Objective(config, on_epoch=progress.trial_epoch)
-    for note in objective.experiment.data.notes:
-        progress.note(f"{config.path}: {note}")
     with sole_process(config):
         study = create_study(config, objective=objective)
+        for note in objective.experiment.data.summary:
+            progress.note(f"{config.path}: {note}")
         with progress:
             return study, Worker(study, objective, listener=progress).run()
 

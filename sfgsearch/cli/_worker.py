@@ -36,10 +36,10 @@ def worker(
     with study_storage(config) as url:
         config = config.with_overrides(storage=url)
         objective = Objective(config)
-        for note in objective.experiment.data.notes:
-            listener.note(f"{config.path}: {note}")
         with sole_process(config):
             study = create_study(config, objective=objective, join=True)
+            for note in objective.experiment.data.summary:
+                listener.note(f"{config.path}: {note}")
             status = Worker(study, objective, name=name, listener=listener).run()
     if status:
         leave(status)

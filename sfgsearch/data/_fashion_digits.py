@@ -20,6 +20,10 @@ _SHIFT = 8
 _HIDDEN = 64
 _VALIDATION_SHARE = 1 / 6
 """Of the training file: as many clothes as in the test file."""
+_GARMENTS = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 Labelled = tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int64]]
 
@@ -68,7 +72,10 @@ def fashion_digits(
         _pair(source, _draw(members, size, random), (digits, digit_labels), _draw(own, size, random))
         for (source, members), own, size in zip(garments, stratified_split(digit_labels, seed), sizes, strict=True)
     )
-    tasks = tuple(Classification(name, hidden=_HIDDEN, num_classes=CLASSES) for name in ("garment", "digit"))
+    tasks = (
+        Classification("garment", hidden=_HIDDEN, num_classes=CLASSES, classes=_GARMENTS),
+        Classification("digit", hidden=_HIDDEN, num_classes=CLASSES),
+    )
     return MultiTaskData(tasks, train, validation, test)
 
 

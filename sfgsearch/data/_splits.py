@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sfgsearch.data._labels import LabelCount, count_labels
+from sfgsearch.data._labels import LabelCount, count_labels, describe_labels
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
@@ -124,6 +124,11 @@ class MultiTaskData:
     def labels(self) -> dict[str, dict[str, LabelCount]]:
         """How many targets are present, by split, then by task."""
         return {split: count_labels(getattr(self, split), self.tasks) for split in SPLIT_NAMES}
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """Sentences about the data that a user should read: size of splits and labels that are present, then notes."""
+        return (describe_labels(self), *self.notes)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from sfgsearch.reporting._comparison import RELATIVE_ERROR
 from sfgsearch.reporting._paired import PairedTest
@@ -12,6 +13,7 @@ from sfgsearch.tasks import FRACTION
 
 _PERCENT = "%"
 _MOST_DIGITS = 6
+_MOST_CLASSES = 20
 _THOUSAND = 999.5
 """From here on three digits would be written with a power of ten."""
 
@@ -39,6 +41,20 @@ def scale_of(unit: str) -> float:
 def shown_unit(unit: str) -> str:
     """Return the unit that people read, which may be empty."""
     return _PERCENT if unit == FRACTION else unit
+
+
+def class_names(task: Mapping[str, Any]) -> str:
+    """Return the names of a task's classes in order, the first ones if there are many; empty if it has no classes.
+
+    Args:
+        task: The task as :func:`sfgsearch.tasks.task_to_dict` writes it.
+    """
+    number = task.get("num_classes")
+    if number is None:
+        return ""
+    names = task.get("classes") or list(map(str, range(number)))
+    more = f" and {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""
+    return ", ".join(names[:_MOST_CLASSES]) + more
 
 
 def quantity_name(key: str) -> str:

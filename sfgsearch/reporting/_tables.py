@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, thousands
+from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
 from sfgsearch.reporting._paired import CAVEAT
 
 _BAR_WIDTH = 12
@@ -120,13 +120,18 @@ def search_cost(comparison: Comparison) -> str:
 
 
 def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> list[RenderableType]:
-    """Return a trial as tables: its allocation by layer, its metrics and its parameters.
+    """Return a trial as tables: its allocation by layer, its tasks, its metrics and its parameters.
 
     Args:
         description: What :func:`describe_trial` returns.
         record: The trial's record.
     """
-    return [_allocation_table(description, record), _metrics_table(record), _params_table(description["params"])]
+    return [
+        _allocation_table(description, record),
+        _tasks_table(record),
+        _metrics_table(record),
+        _params_table(description["params"]),
+    ]
 
 
 def _allocation_table(description: Mapping[str, Any], record: ArchitectureRecord) -> Table:
@@ -153,6 +158,16 @@ def _allocation_table(description: Mapping[str, Any], record: ArchitectureRecord
 def _bar(share: float) -> str:
     filled = round(share * _BAR_WIDTH)
     return f"[cyan]{'█' * filled}[/cyan][dim]{'░' * (_BAR_WIDTH - filled)}[/dim] {100 * share:3.0f}%"
+
+
+def _tasks_table(record: ArchitectureRecord) -> Table:
+    table = _table("tasks")
+    _add_name_column(table, "task")
+    table.add_column("type")
+    table.add_column("classes or unit", overflow="fold")
+    for task in record.tasks:
+        table.add_row(escape(task["name"]), escape(task["type"]), escape(class_names(task) or task.get("unit", "")))
+    return table
 
 
 def _metrics_table(record: ArchitectureRecord) -> Table:

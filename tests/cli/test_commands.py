@@ -15,6 +15,8 @@ from sfgsearch.cli import main
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.search import load_study
 
+METRICS = {f"{task}/{metric}" for task in ("first", "second") for metric in ("accuracy", "balanced_accuracy", "f1")}
+
 
 def call(capsys, *arguments):
     """Run a command and return its exit status, standard output and standard error."""
@@ -62,7 +64,7 @@ def test_compare_prints_the_contract(finished, capsys):
     for row in data["rows"]:
         assert row["seeds"] == 2
         sampled = {"first/uncertainty", "second/uncertainty"} if row["inference"] == "monte_carlo" else set()
-        assert set(row["metrics"]) == {"first/accuracy", "second/accuracy"} | sampled
+        assert set(row["metrics"]) == METRICS | sampled
         for metric in row["metrics"].values():
             low, high = metric["ci95"]
             assert low <= metric["mean"] <= high
@@ -111,7 +113,8 @@ def test_show_prints_the_contract(finished, capsys):
     first, second = data["allocation"]["layers"]
     assert (first["name"], sum(first["counts"]), sum(second["counts"])) == ("conv1", 4, 6)
     assert sum(first["mean_probs"]) == pytest.approx(1, abs=1e-5)
-    assert set(data["metrics"]) == {"first/accuracy", "second/accuracy"}
+    assert set(data["metrics"]) == METRICS
+    assert [task["name"] for task in data["tasks"]] == ["first", "second"]
     manual = json.loads(call(capsys, "show", path, "--trial", 0, "--json")[1])
     assert manual["allocation"]["layers"][0]["mean_probs"] is None
     status, table, _ = call(capsys, "show", path, "--trial", 2)
@@ -303,4 +306,6 @@ def test_a_run_says_first_which_files_were_skipped(study_file, capsys, tmp_path)
     path = study_file(**{**SMALL, "data": faces, "comparison": {"seeds": 1}})
     status, _, err = call(capsys, "run", path)
     assert status == 0, err
-    assert err.splitlines()[0].endswith("skipped 1 of 25 files: 5_1_20170109142408075.jpg (3 fields instead of 4)")
+    labels, skipped = err.splitlines()[:2]
+    assert labels.endswith("16, 4 and 4 images for training, validation and test; labels present: age all, gender all")
+    assert skipped.endswith("skipped 1 of 25 files: 5_1_20170109142408075.jpg (3 fields instead of 4)")

@@ -113,7 +113,7 @@ def test_the_note_says_what_it_is(reviewed):
 
 
 def test_attributes_do_not_grow(reviewed):
-    assert all(len(trial.user_attrs) <= 10 for trial in reviewed[1].trials)
+    assert all(len(trial.user_attrs) <= 16 for trial in reviewed[1].trials)
 
 
 def test_a_trial_can_be_read_back_and_drawn(reviewed):
