@@ -158,7 +158,7 @@ class Lazy(Split):
         return (1, 2, 2)
 
     def target(self, name):
-        return self.answers
+        return {"age": self.answers}[name]
 
 
 def test_a_split_of_ones_own_has_the_digests_of_its_targets():
@@ -205,8 +205,8 @@ def write_subjects(folder, shift=0.0):
 @pytest.mark.parametrize(
     ("module", "name", "load"),
     [
-        (_rotated_mnist, "rotate", lambda path: rotated_mnist(0)),
-        (_brain_slices, "_average", lambda path: brain_slices(0, spacing=6)),
+        (_rotated_mnist, "rotate", lambda _: rotated_mnist(0)),
+        (_brain_slices, "_average", lambda _: brain_slices(0, spacing=6)),
         (_mr_ct, "_normalise", lambda path: mr_ct(0, path=path, patch=4)),
     ],
 )
