@@ -51,7 +51,7 @@ def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, i
     for note in objective.experiment.data.notes:
         progress.note(f"{config.path}: {note}")
     with sole_process(config):
-        study = create_study(config, objective=objective)
+        study = create_study(config, objective=objective, note=progress.note)
         with progress:
             return study, Worker(study, objective, listener=progress).run()
 

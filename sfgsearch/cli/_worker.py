@@ -39,7 +39,7 @@ def worker(
         for note in objective.experiment.data.notes:
             listener.note(f"{config.path}: {note}")
         with sole_process(config):
-            study = create_study(config, objective=objective, join=True)
+            study = create_study(config, objective=objective, join=True, note=listener.note)
             status = Worker(study, objective, name=name, listener=listener).run()
     if status:
         leave(status)

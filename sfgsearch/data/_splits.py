@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sfgsearch.data._identity import SplitIdentity
+from sfgsearch.data._identity import DataIdentity, SplitIdentity
 from sfgsearch.data._labels import LabelCount, count_labels
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.data._window import SlidingWindow
@@ -143,6 +143,11 @@ class MultiTaskData:
     def labels(self) -> dict[str, dict[str, LabelCount]]:
         """How many targets are present, by split, then by task."""
         return {split: count_labels(getattr(self, split), self.tasks) for split in SPLIT_NAMES}
+
+    @cached_property
+    def identity(self) -> DataIdentity:
+        """Which data these are."""
+        return DataIdentity.of(self)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
