@@ -88,7 +88,7 @@ def launch(
         needs = (workers, gpus_per_worker, cpus_per_worker)
         make = _on_ray(config, order, *needs, cluster) if cluster else _here(config, order, *needs)
         with sole_process(config):
-            study = create_study(config, objective=objective)
+            study = create_study(config, objective=objective, note=listener.note)
             for note in objective.experiment.data.summary:
                 listener.note(f"{config.path}: {note}")
             del objective  # the workers load the data for themselves

@@ -49,7 +49,7 @@ def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, i
     """Be a worker of a study, with progress bars, and return the study and the worker's exit status."""
     objective = Objective(config, on_epoch=progress.trial_epoch)
     with sole_process(config):
-        study = create_study(config, objective=objective)
+        study = create_study(config, objective=objective, note=progress.note)
         for note in objective.experiment.data.summary:
             progress.note(f"{config.path}: {note}")
         with progress:

@@ -37,7 +37,7 @@ def worker(
         config = config.with_overrides(storage=url)
         objective = Objective(config)
         with sole_process(config):
-            study = create_study(config, objective=objective, join=True)
+            study = create_study(config, objective=objective, join=True, note=listener.note)
             for note in objective.experiment.data.summary:
                 listener.note(f"{config.path}: {note}")
             status = Worker(study, objective, name=name, listener=listener).run()

@@ -6,8 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sfgsearch.errors import ConfigError
@@ -39,6 +40,33 @@ def import_user_code(raw: dict[str, Any], file: Path) -> None:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"cannot import {entry!r}: {reason}", file=file, key=KEY) from error
+
+
+def import_digests(entries: Iterable[str], file: Path) -> dict[str, str]:
+    """Return the SHA-256 of the code behind each entry of ``study.imports``; none for those without source files.
+
+    Args:
+        entries: Files and modules that were imported; of a package, all of its files count.
+        file: The study file.
+    """
+    digests = {}
+    for entry in entries:
+        sources = [file.parent / entry] if entry.endswith(".py") else _sources(sys.modules[entry])
+        try:
+            contents = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
+        except OSError:  # it was imported, and is gone since
+            continue
+        if contents:
+            digests[entry] = hashlib.sha256("".join(contents).encode()).hexdigest()
+    return digests
+
+
+def _sources(module: ModuleType) -> list[Path]:
+    """Return the files of a module or package, in the order of their paths."""
+    folders = getattr(module, "__path__", None)
+    if folders is not None:
+        return sorted(source for folder in folders for source in Path(folder).rglob("*.py"))
+    return [Path(module.__file__)] if module.__file__ else []
 
 
 def _import_file(path: Path) -> None:

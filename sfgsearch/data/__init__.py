@@ -5,6 +5,7 @@ from sfgsearch.data._brain_slices import brain_slices
 from sfgsearch.data._digit_pairs import digit_pairs
 from sfgsearch.data._fashion_digits import fashion_digits
 from sfgsearch.data._folder import folder
+from sfgsearch.data._identity import DataIdentity, SplitIdentity, describe_change
 from sfgsearch.data._labels import LabelCount
 from sfgsearch.data._mr_ct import mr_ct
 from sfgsearch.data._npz import npz
@@ -17,16 +18,19 @@ from sfgsearch.data._window import SlidingWindow
 
 __all__ = [
     "Augmentation",
+    "DataIdentity",
     "InMemory",
     "LabelCount",
     "MultiTaskData",
     "RandomPatches",
     "SlidingWindow",
     "Split",
+    "SplitIdentity",
     "WholeImages",
     "batches",
     "brain_slices",
     "data_sets",
+    "describe_change",
     "digit_pairs",
     "fashion_digits",
     "folder",

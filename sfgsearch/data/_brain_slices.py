@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from sfgsearch.data._brain_template import REGIONS, BrainTemplate, brain_template
+from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError
@@ -81,7 +82,15 @@ def _split(template: BrainTemplate, slabs: list[range], spacing: int) -> InMemor
     return InMemory(
         torch.from_numpy(t1)[:, None],
         {"grey_matter": torch.from_numpy(grey), "regions": torch.from_numpy(regions)},
+        _source(template, slices, spacing),
     )
+
+
+def _source(template: BrainTemplate, slices: list[int], spacing: int) -> SplitIdentity:
+    """Return the identity of slices before processors average them, each with roundings of its own."""
+    t1, grey, regions = (volume[:, :, slices].transpose(2, 0, 1) for volume in template)
+    size = np.array([spacing])
+    return SplitIdentity.of(len(slices), [t1, size], {"grey_matter": [grey, size], "regions": [regions, size]})
 
 
 def _average(slices: NDArray[np.float32], spacing: int) -> NDArray[np.float32]:

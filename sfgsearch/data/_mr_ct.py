@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._patches import RandomPatches, WholeImages
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import MultiTaskData
-from sfgsearch.data._volumes import Subject, read_subjects
+from sfgsearch.data._volumes import FILES, Subject, read_subjects
 from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import DenseRegression, Segmentation
@@ -80,15 +81,16 @@ def mr_ct(
     train, validation, test = _share_out(subjects, seed)
     notes += _note_untrained(train, classes or tuple(map(str, range(num_classes))))
     images, targets = _prepare(train, mode, ct_range)
+    sources = [_source(part, mode, ct_range) for part in (train, validation, test)]
     tasks = (
         DenseRegression("ct", scale=_HOUNSFIELD, unit="HU", span=ct_range[1] - ct_range[0], loss=ct_loss),
         Segmentation("organs", num_classes=num_classes, classes=classes, loss=organ_loss),
     )
     return MultiTaskData(
         tasks,
-        RandomPatches(images, targets, size, 1 if mode == "slices" else patches_per_volume, seed),
-        WholeImages(*_prepare(validation, mode, ct_range)),
-        WholeImages(*_prepare(test, mode, ct_range)),
+        RandomPatches(images, targets, size, 1 if mode == "slices" else patches_per_volume, seed, sources[0]),
+        WholeImages(*_prepare(validation, mode, ct_range), sources[1]),
+        WholeImages(*_prepare(test, mode, ct_range), sources[2]),
         notes=notes,
         window=window,
     )
@@ -143,6 +145,13 @@ def _prepare(
         targets["ct"] += ct.unbind() if mode == "slices" else [ct]
         targets["organs"] += labels.unbind() if mode == "slices" else [labels]
     return images, targets
+
+
+def _source(subjects: Sequence[Subject], mode: str, ct_range: tuple[float, float]) -> SplitIdentity:
+    """Return the identity of volumes as their files have them; what is computed from them may differ by processor."""
+    mr, ct, labels = (np.array([subject.digests[file] for subject in subjects]) for file in FILES)
+    number = len(subjects) if mode == "patches" else sum(subject.mr.shape[2] for subject in subjects)
+    return SplitIdentity.of(number, [mr], {"ct": [ct, np.array(ct_range)], "organs": [labels]})
 
 
 def _to_depth_height_width(volume: NDArray[Any]) -> Tensor:

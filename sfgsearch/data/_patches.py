@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._splits import Batch, Split, Targets
 from sfgsearch.errors import DataError
 
@@ -26,14 +27,16 @@ class WholeImages(Split):
     Args:
         images: The images.
         targets: Their targets.
+        source: Identity of what both were computed from; see :class:`InMemory`.
 
     Raises:
         DataError: If there are no images, or a target's space differs from its image's.
     """
 
-    def __init__(self, images: Images, targets: DenseTargets) -> None:
+    def __init__(self, images: Images, targets: DenseTargets, source: SplitIdentity | None = None) -> None:
         _check(images, targets)
         self._images, self._targets = list(images), {name: list(values) for name, values in targets.items()}
+        self._source = source
 
     def __len__(self) -> int:
         return len(self._images)
@@ -51,6 +54,10 @@ class WholeImages(Split):
     def target(self, name: str) -> Tensor:
         """Return the targets of all voxels, of shape (voxels,)."""
         return torch.cat([target.flatten() for target in self._targets[name]])
+
+    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
+        """Return the digests of images and targets, or of their source."""
+        return self._source or _identity(self._images, self._targets, tasks)
 
     @property
     def max_batch(self) -> int | None:
@@ -70,13 +77,20 @@ class RandomPatches(Split):
         size: Space of a patch.
         per_image: Patches of every image in an epoch.
         seed: Fixes the positions before the first shuffled epoch.
+        source: Identity of what images and targets were computed from; see :class:`InMemory`.
 
     Raises:
         DataError: If there are no images, a target's space differs from its image's, or the size has other dimensions.
     """
 
     def __init__(
-        self, images: Images, targets: DenseTargets, size: tuple[int, ...], per_image: int = 1, seed: int = 0
+        self,
+        images: Images,
+        targets: DenseTargets,
+        size: tuple[int, ...],
+        per_image: int = 1,
+        seed: int = 0,
+        source: SplitIdentity | None = None,
     ) -> None:
         _check(images, targets)
         if images[0].ndim - 1 != len(size) or min(size) < 1 or per_image < 1:
@@ -86,7 +100,7 @@ class RandomPatches(Split):
         self._voxels = {name: list(values) for name, values in targets.items()}
         self._images = [_pad(image, size) for image in images]
         self._targets = {name: [_pad(target[None], size)[0] for target in values] for name, values in targets.items()}
-        self._size, self._per_image = size, per_image
+        self._size, self._per_image, self._source = size, per_image, source
         self.begin_epoch(torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
@@ -115,12 +129,20 @@ class RandomPatches(Split):
         """Return the targets of all voxels of all images, of shape (voxels,), wherever patches lie."""
         return torch.cat([target.flatten() for target in self._voxels[name]])
 
+    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
+        """Return the digests of whole images and their targets, wherever patches lie, or of their source."""
+        return self._source or _identity(self._images, self._voxels, tasks)
+
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Draw the position of every patch, uniformly over those inside its image."""
         space = torch.tensor([image.shape[1:] for image in self._images]).repeat_interleave(self._per_image, dim=0)
         positions = space - torch.tensor(self._size) + 1
         draws = torch.rand(positions.shape, generator=generator, dtype=torch.float64)
         self._starts = (draws * positions).long()
+
+
+def _identity(images: Images, targets: DenseTargets, tasks: Sequence[str]) -> SplitIdentity:
+    return SplitIdentity.of(len(images), (image[None] for image in images), {name: targets[name] for name in tasks})
 
 
 def _check(images: Images, targets: DenseTargets) -> None:

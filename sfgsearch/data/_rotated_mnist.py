@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotation import rotate
 from sfgsearch.data._sources import CLASSES, mnist_digits, stratified_split
@@ -47,9 +48,12 @@ def rotated_mnist(seed: int, *, max_angle: float = 60.0, rotations: int = 1) -> 
     random = np.random.default_rng(seed)
 
     def turn(members: np.ndarray) -> InMemory:
-        targets = torch.from_numpy(random.uniform(-1, 1, len(members)).astype(np.float32))
-        images = rotate(torch.from_numpy(digits[members])[:, None], targets * max_angle)
-        return InMemory(images, {"digit": torch.from_numpy(labels[members]), "angle": targets})
+        angles = torch.from_numpy(random.uniform(-1, 1, len(members)).astype(np.float32))
+        images = rotate(torch.from_numpy(digits[members])[:, None], angles * max_angle)
+        targets = {"digit": torch.from_numpy(labels[members]), "angle": angles}
+        parts = [digits[members], angles, np.array([max_angle])]  # processors interpolate with other roundings
+        source = SplitIdentity.of(len(members), parts, {name: [target] for name, target in targets.items()})
+        return InMemory(images, targets, source)
 
     known, selecting, unseen = stratified_split(labels, seed)
     train, validation, test = (turn(members) for members in (np.tile(known, rotations), selecting, unseen))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sfgsearch.data._identity import DataIdentity, SplitIdentity
 from sfgsearch.data._labels import LabelCount, count_labels, describe_labels
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.data._window import SlidingWindow
@@ -54,6 +56,16 @@ class Split(Dataset[Batch], ABC):
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Prepare for a shuffled epoch; splits of random patches draw new positions from ``generator``."""
 
+    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
+        """Return what a study compares before it continues: digests of the images and of the targets of tasks.
+
+        Here the targets are read, but of the images only their number and shape, since they may be in files. A split
+        that knows more should say it, such as the names and sizes of these files:
+        ``SplitIdentity.of(len(self), [numpy.array(names), numpy.array(sizes)], targets)``.
+        """
+        shape = np.array([len(self), *self.image_shape])
+        return SplitIdentity.of(len(self), [shape], {name: [self.target(name)] for name in tasks})
+
 
 class InMemory(Split):
     """A split that fits into memory.
@@ -63,16 +75,18 @@ class InMemory(Split):
             in [0, 1].
         targets: For every task, a tensor whose first dimension is N. Where a target is missing, quantities are NaN
             and classes :data:`sfgsearch.tasks.MISSING`.
+        source: Identity of what images and targets were computed from, where other processors would round the result
+            otherwise; it stands for both.
 
     Raises:
         DataError: If a target's length differs from the images' or the split is empty.
     """
 
-    def __init__(self, images: Tensor, targets: Mapping[str, Tensor]) -> None:
+    def __init__(self, images: Tensor, targets: Mapping[str, Tensor], source: SplitIdentity | None = None) -> None:
         lengths = {name: len(target) for name, target in targets.items()}
         if not len(images) or any(length != len(images) for length in lengths.values()):
             raise DataError(f"a split needs as many targets as images, got {len(images)} images and {lengths}")
-        self.images, self.targets = images, dict(targets)
+        self.images, self.targets, self._source = images, dict(targets), source
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,6 +107,11 @@ class InMemory(Split):
     def target(self, name: str) -> Tensor:
         """Return all targets of a task."""
         return self.targets[name]
+
+    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
+        """Return the digests of images and targets, or of their source."""
+        targets = {name: [self.targets[name]] for name in tasks}
+        return self._source or SplitIdentity.of(len(self), [self.images], targets)
 
 
 def _as_float(images: Tensor) -> Tensor:
@@ -124,6 +143,11 @@ class MultiTaskData:
     def labels(self) -> dict[str, dict[str, LabelCount]]:
         """How many targets are present, by split, then by task."""
         return {split: count_labels(getattr(self, split), self.tasks) for split in SPLIT_NAMES}
+
+    @cached_property
+    def identity(self) -> DataIdentity:
+        """Which data these are."""
+        return DataIdentity.of(self)
 
     @property
     def summary(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfgsearch.data._digests import array_digest
 from sfgsearch.errors import DataError
 
 FILES = ("mr", "ct", "labels")
@@ -30,12 +31,14 @@ class Subject:
         mr: MRI in arbitrary units, float32.
         ct: CT in Hounsfield units, float32.
         labels: Organ of every voxel, uint8; 0 is the background.
+        digests: Of these three as their files have them, by file.
     """
 
     name: str
     mr: NDArray[np.float32]
     ct: NDArray[np.float32]
     labels: NDArray[np.uint8]
+    digests: Mapping[str, str]
 
 
 class _UnusableError(Exception):
@@ -93,7 +96,8 @@ def _read_subject(place: Path) -> Subject:
         raise _UnusableError("mr has the same value everywhere")
     if not np.array_equal(labels, labels.round()) or labels.min() < 0 or labels.max() >= MOST_CLASSES:
         raise _UnusableError(f"labels are not whole numbers from 0 to {MOST_CLASSES - 1}")
-    return Subject(place.name, mr, ct, labels.astype(np.uint8))
+    digests = {file: array_digest(volume) for file, volume in zip(FILES, volumes, strict=True)}
+    return Subject(place.name, mr, ct, labels.astype(np.uint8), digests)
 
 
 def _read(place: Path, file: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

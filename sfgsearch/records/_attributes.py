@@ -5,7 +5,6 @@ The dashboard writes every user attribute on one line, and a long one makes its 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 ALLOCATION = "sfgsearch:allocation"
 """System attribute of a trained trial; see :func:`allocation_attribute`."""
-
-_FORMER = "allocation", "repairs"
-"""User attributes that earlier versions kept the same in."""
 
 
 def allocation_attribute(allocation: Allocation, repairs: Sequence[str]) -> dict[str, Any]:
@@ -39,12 +35,8 @@ def allocation_of(trial: FrozenTrial) -> Allocation | None:
 
 def repairs_of(trial: FrozenTrial) -> str | None:
     """Return what was repaired in the allocation of a trial, as one sentence; None if nothing was."""
-    former = trial.user_attrs.get(_FORMER[1])
-    return "; ".join(_kept(trial).get("repairs", ())) or former
+    return "; ".join(_kept(trial).get("repairs", ())) or None
 
 
 def _kept(trial: FrozenTrial) -> dict[str, Any]:
-    kept = trial.system_attrs.get(ALLOCATION)
-    if kept is None:
-        kept = json.loads(trial.user_attrs.get(_FORMER[0], "{}"))
-    return dict(kept)
+    return dict(trial.system_attrs.get(ALLOCATION, {}))

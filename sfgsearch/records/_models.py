@@ -8,11 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raise this with every change to the tables below."""
-
-EXTENDED_VERSIONS = (2,)
-"""Earlier versions that lack tables only; creating these makes them the current one."""
 
 
 class Base(DeclarativeBase):
@@ -41,6 +38,7 @@ class ArchitectureRow(Base):
     name: Mapped[str] = mapped_column(String(256))
     backbone: Mapped[dict[str, Any]] = mapped_column(JSON)
     image_shape: Mapped[list[int]] = mapped_column(JSON)
+    data_digest: Mapped[str | None] = mapped_column(String(64))
     tasks: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     structure: Mapped[dict[str, Any]] = mapped_column(JSON)
     allocation: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -53,6 +51,7 @@ class ArchitectureRow(Base):
     package_version: Mapped[str] = mapped_column(String(32))
     probabilities_artifact: Mapped[str | None] = mapped_column(String(64))
     weights_artifact: Mapped[str | None] = mapped_column(String(64))
+    weights_digest: Mapped[str | None] = mapped_column(String(64))
     monte_carlo_samples: Mapped[int | None]
     monte_carlo_parameters: Mapped[int | None] = mapped_column(BigInteger)
     monte_carlo_macs: Mapped[int | None] = mapped_column(BigInteger)

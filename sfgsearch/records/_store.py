@@ -16,15 +16,7 @@ from sfgsearch._version import __version__
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import LeaseLostError, RecordsError
 from sfgsearch.records._jobs import Jobs
-from sfgsearch.records._models import (
-    EXTENDED_VERSIONS,
-    SCHEMA_VERSION,
-    ArchitectureRow,
-    Base,
-    JobRow,
-    MetricRow,
-    SchemaRow,
-)
+from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, JobRow, MetricRow, SchemaRow
 from sfgsearch.storage import display_url
 
 Kind = Literal["learned", "searched", "manual"]
@@ -79,6 +71,8 @@ class ArchitectureRecord:
         training_seconds: Wall-clock time.
         probabilities_artifact: Artifact id of the per-filter probabilities, where there are any.
         weights_artifact: Artifact id of the weights of the network that predicts, where they were kept.
+        weights_digest: SHA-256 of that file.
+        data_digest: Which data it saw; see :class:`sfgsearch.data.DataIdentity`.
         monte_carlo: Monte-Carlo prediction, where the method predicts with another network than that.
         package_version: Of the sfgsearch that trained it.
     """
@@ -102,6 +96,8 @@ class ArchitectureRecord:
     training_seconds: float
     probabilities_artifact: str | None = None
     weights_artifact: str | None = None
+    weights_digest: str | None = None
+    data_digest: str | None = None
     monte_carlo: MonteCarloRecord | None = None
     package_version: str = field(default=__version__)
 
@@ -141,13 +137,12 @@ class Records:
         Base.metadata.create_all(self._engine)
         with Session(self._engine) as session, session.begin():
             if session.get(SchemaRow, SCHEMA_VERSION) is None:
-                session.execute(delete(SchemaRow))
                 session.add(SchemaRow(version=SCHEMA_VERSION))
         _complete.add(self._engine)
 
     @property
     def have_jobs(self) -> bool:
-        """Whether there is a table of jobs, which databases of earlier versions lack until a worker comes."""
+        """Whether there is a table of jobs, which a database lacks until a study is created in it."""
         return self._have(JobRow)
 
     @property
@@ -231,6 +226,7 @@ class Records:
 _COPIED = (
     *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
     *("tasks", "structure", "training_seconds", "package_version", "probabilities_artifact", "weights_artifact"),
+    *("weights_digest", "data_digest"),
 )
 
 _EARLIER = select(ArchitectureRow.id).where(
@@ -271,7 +267,7 @@ def check_schema(target: Engine | str) -> None:
     finally:
         if isinstance(target, str) and engine is not None:
             engine.dispose()
-    if versions not in ([], *([version] for version in (*EXTENDED_VERSIONS, SCHEMA_VERSION))):
+    if versions not in ([], [SCHEMA_VERSION]):
         found = ", ".join(map(str, versions))
         raise RecordsError(
             f"the records in {display_url(str(engine.url))} have schema version {found}, sfgsearch "

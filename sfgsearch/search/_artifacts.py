@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
@@ -96,7 +97,19 @@ def upload_training(shelf: Shelf, trained: Trained) -> str | None:
     return shelf.put(file)
 
 
-def upload_weights(shelf: Shelf, predictor: nn.Module) -> str | None:
+class StoredWeights(NamedTuple):
+    """Weights that a record names.
+
+    Args:
+        artifact: The artifact id.
+        digest: SHA-256 of the file.
+    """
+
+    artifact: str
+    digest: str
+
+
+def upload_weights(shelf: Shelf, predictor: nn.Module) -> StoredWeights | None:
     """Attach the weights of a network that predicts to its trial.
 
     A network that cannot be saved is worth a warning in the log, not the training that it came from.
@@ -106,13 +119,15 @@ def upload_weights(shelf: Shelf, predictor: nn.Module) -> str | None:
         predictor: The network; parameters and buffers are stored.
 
     Returns:
-        The artifact id; None if the network cannot be saved.
+        Where they are; None if the network cannot be saved.
     """
     file = shelf.desk / WEIGHTS_FILE
-    return shelf.put(file) if _save_weights(predictor, file, WEIGHTS_FILE) else None
+    if not _save_weights(predictor, file, WEIGHTS_FILE):
+        return None
+    return StoredWeights(shelf.put(file), file_digest(file))
 
 
-def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
+def store_weights(predictor: nn.Module, folder: Path, name: str) -> StoredWeights | None:
     """Store the weights of a network where only the record that names them finds them.
 
     That is for finalists, whose trials are over: attached to the study, dozens of them would crowd its page in
@@ -124,7 +139,8 @@ def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
         name: What the warning calls it.
 
     Returns:
-        The artifact id, a new one; None if the network cannot be saved, which is worth a warning in the log.
+        Where they are, under a new artifact id; None if the network cannot be saved, which is worth a warning in the
+        log.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as desk:
@@ -134,7 +150,13 @@ def store_weights(predictor: nn.Module, folder: Path, name: str) -> str | None:
         artifact = str(uuid.uuid4())
         with file.open("rb") as content:
             FileSystemArtifactStore(folder).write(artifact, content)
-        return artifact
+        return StoredWeights(artifact, file_digest(file))
+
+
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def remove_artifacts(artifacts: Iterable[str | None], folder: Path) -> None:
@@ -149,11 +171,6 @@ def remove_artifacts(artifacts: Iterable[str | None], folder: Path) -> None:
         if artifact is not None:
             with suppress(ArtifactNotFound, OSError):  # a file too many is worth no training
                 store.remove(artifact)
-
-
-def study_artifacts(study: optuna.Study) -> set[str]:
-    """Return the ids of the artifacts that a study's page lists."""
-    return set(_ids_by_name(study._storage.get_study_system_attrs(study._study_id)).values())
 
 
 def _save_weights(predictor: nn.Module, file: Path, name: str) -> bool:
@@ -175,7 +192,7 @@ def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
         folder: The artifact folder.
 
     Raises:
-        ExportError: If no weights were kept, or they are gone.
+        ExportError: If no weights were kept, or they are gone, unreadable, or not those that were recorded.
     """
     what = f"trial {record.trial} ({record.name}, {record.role}, seed {record.seed})"
     if record.weights_artifact is None:
@@ -193,6 +210,14 @@ def stored_weights(record: ArchitectureRecord, folder: Path) -> Iterator[Path]:
                 f"{what}: its weights {record.weights_artifact} are missing in {folder}; put the folder back that "
                 "belongs to the database"
             ) from error
+        except OSError as error:
+            stored = folder / record.weights_artifact
+            raise ExportError(f"{what}: its weights {stored} cannot be read: {error.strerror or error}") from error
+        if record.weights_digest not in (None, file_digest(file)):
+            raise ExportError(
+                f"{what}: its weights {folder / record.weights_artifact} are not those that were recorded: the file "
+                "was damaged or exchanged; put it back from a backup, or export another training"
+            )
         yield file
 
 

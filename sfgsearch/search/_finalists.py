@@ -12,12 +12,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.errors import LeaseLostError
+from sfgsearch.errors import LeaseLostError, StudyError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights, study_artifacts
+from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._objective import Objective, describe_training
 from sfgsearch.search._space import suggest_learned
@@ -207,9 +207,15 @@ def retrain(
         held: The job and its owner, without whom nothing is recorded.
 
     Raises:
+        StudyError: If the trial that it retrains saw other data.
         TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
     """
     (source,) = records.all("trial", finalist.trial)
+    if source.data_digest != objective.experiment.data.identity.digest:
+        raise StudyError(
+            f"trial {source.trial} ({source.name}) was trained on other data than those here; set the data back before "
+            "it is retrained"
+        )
     trained = objective.experiment.train(
         _method(objective, source, finalist),
         finalist.seed,
@@ -222,14 +228,13 @@ def retrain(
     record = describe_training(
         objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
     )
-    _record(records, record, held, study, folder)
+    _record(records, record, held, folder)
 
 
 def _record(
     records: Records,
     record: ArchitectureRecord,
     held: tuple[str, str] | None,
-    study: optuna.Study | None,
     folder: Path,
 ) -> None:
     """Record a finalist in the place of its earlier training, and remove the weights that no record names then."""
@@ -239,9 +244,7 @@ def _record(
     except LeaseLostError:
         remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
         raise
-    unused = kept.difference(_recorded_weights(records, record))
-    if study and unused:  # what earlier versions attached to the study stays, for its page lists it
-        remove_artifacts(unused - outlast(lambda: study_artifacts(study)), folder)
+    remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
 
 
 def _recorded_weights(records: Records, record: ArchitectureRecord) -> list[str | None]:

@@ -6,29 +6,34 @@ import math
 from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from weakref import WeakSet
 
 import optuna
 from optuna.trial import BaseTrial
 
 from sfgsearch.config import Config, build_experiment, manual_candidates
-from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupted
+from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, upload_training, upload_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
+from sfgsearch.search._identity import StudyIdentity, check_identity
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
-from sfgsearch.storage import is_outage, outlast, reading_once, together
+from sfgsearch.storage import is_outage, outlast, reading_once, together, trial_system_attrs
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
 """Called with the trial's number, the candidate's name and the report after every epoch."""
+
+_ENQUEUED = "fixed_params"
+"""System attribute of Optuna: the parameters that a trial was enqueued with."""
 
 _MOST_METRICS = 11
 """Attributes of a trial that are metrics: with all others that it may have, a trial stays within twenty."""
@@ -53,6 +58,7 @@ class Objective:
         self.config, self.on_epoch = config, on_epoch
         self.experiment: Experiment = build_experiment(config)
         self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
+        self._checked: WeakSet[optuna.Study] = WeakSet()
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
 
@@ -70,8 +76,11 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: If the study's pruner says so.
+            StudyError: If the study saw other data or another network before; what was enqueued is enqueued again.
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
+        if isinstance(trial, optuna.Trial):
+            self._check_study(trial)
         with holding(trial, self.config.execution.grace) as (session, held):
             return self.train(trial, session, held)
 
@@ -103,6 +112,20 @@ class Objective:
             if not is_outage(error):
                 self._explain(trial, explain_failure(error, self.experiment), retry_with="same")
             raise
+
+    def _check_study(self, trial: optuna.Trial) -> None:
+        """Check, once for a study, that it goes on with the data and the network that it was begun with."""
+        study = trial.study
+        if study in self._checked:
+            return
+        try:
+            check_identity(study, self.config, StudyIdentity.of(self.experiment))
+        except StudyError:
+            fixed = trial_system_attrs(trial.storage, trial._trial_id).get(_ENQUEUED)
+            if fixed is not None:
+                study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+            raise
+        self._checked.add(study)
 
     @staticmethod
     def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:
@@ -253,9 +276,9 @@ def describe_training(
     name: str,
     trained: Trained,
     artifact: str | None = None,
-    weights: str | None = None,
+    weights: StoredWeights | None = None,
 ) -> ArchitectureRecord:
-    """Return the record of a training; ``artifact`` and ``weights`` are the ids of probabilities and weights."""
+    """Return the record of a training; ``artifact`` is the id of its probabilities."""
     backbone = objective.config.backbone
     options = getattr(objective.experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
@@ -277,7 +300,9 @@ def describe_training(
         scores=trained.scores,
         training_seconds=trained.seconds,
         probabilities_artifact=artifact,
-        weights_artifact=weights,
+        weights_artifact=weights.artifact if weights else None,
+        weights_digest=weights.digest if weights else None,
+        data_digest=objective.experiment.data.identity.digest,
         monte_carlo=_monte_carlo_record(trained.monte_carlo),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experi
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
+from sfgsearch.search._identity import StudyIdentity, check_identity, note_imports
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 from sfgsearch.storage import (
@@ -35,6 +37,7 @@ from sfgsearch.storage import (
 if TYPE_CHECKING:
     from sfgsearch.search._objective import Objective
 
+_logger = logging.getLogger(__name__)
 _OPTUNA_TABLE = "studies"
 _PATIENCE = 600.0
 """Seconds that a call waits for a database server that went away, such as through its restart."""
@@ -58,6 +61,7 @@ def create_study(
     *,
     objective: Objective | None = None,
     join: bool = False,
+    note: Callable[[str], None] = _logger.warning,
 ) -> optuna.Study:
     """Create the study of a study file, or continue it, and enqueue the trials that it lacks.
 
@@ -70,16 +74,19 @@ def create_study(
         storage: Where to keep it: a database URL or an Optuna storage; what the study file says if None.
         objective: The study's objective, where there is one already, which saves loading the data again.
         join: Keep to the trials in all that an existing study was last told, instead of telling it the configuration's.
+        note: Takes a sentence about what changed since the study was last continued, where that is allowed.
 
     Raises:
         ConfigError: If data, network or manual candidates cannot be built; the database is not opened then.
         RecordsError: If the database holds records of another schema version or cannot be opened.
-        StudyError: If the study exists with other settings, or its Optuna is of another version.
+        StudyError: If the study exists with other settings, data or parameters of the network, or its Optuna is of
+            another version.
     """
     if objective is None:
         manual_candidates(config, (experiment := build_experiment(config)).spec)
     else:
         experiment = objective.experiment
+    identity = StudyIdentity.of(experiment)
     place = storage or _url_of(config)
     if isinstance(place, str):
         place = _open(config, place)
@@ -92,6 +99,8 @@ def create_study(
     with _planning(engine, config.name):
         study = _create(config, place, experiment.spec.task_names)
         _check_settings(study, config)
+        check_identity(study, config, identity)
+        note_imports(study, config, note)
         study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
         if not join or TRIALS not in study.user_attrs:
             study.set_user_attr(TRIALS, config.trials)

@@ -46,6 +46,7 @@ def fingerprint(
         "network": spec,
         "tasks": data.tasks,
         "number of training images": len(data.train),
+        "digest of the data": data.identity.digest,
         "augmentation": augmentation,
         **{name: getattr(settings, name) for name in relevant},
     }

@@ -104,13 +104,6 @@ def test_a_trial_keeps_its_allocation_out_of_sight_of_the_dashboard(run):
     assert created.trials[0].system_attrs["sfgsearch:allocation"]["version"] == 1
     assert allocation_of(created.trials[0]) == records_of(created).all("trial")[0].allocation
     assert repairs_of(created.trials[0]) is None
-
-
-def test_allocations_of_earlier_versions_are_read(run):
-    created = run(n_trials=1)
-    allocation = allocation_of(created.trials[0])
-    former = optuna.trial.create_trial(value=1.0, user_attrs={"allocation": allocation.to_json(), "repairs": "one"})
-    assert (allocation_of(former), repairs_of(former)) == (allocation, "one")
     assert allocation_of(optuna.trial.create_trial(value=1.0)) is None
 
 

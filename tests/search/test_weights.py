@@ -2,12 +2,11 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import optuna
 import pytest
 import torch
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,7 +15,7 @@ from sfgsearch.errors import LeaseLostError
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import plain_state
 from sfgsearch.search import load_study, missing_finalists, records_of
-from sfgsearch.search._artifacts import Shelf, read_artifact, stored_weights, upload_weights
+from sfgsearch.search._artifacts import Shelf, read_artifact, upload_weights
 from sfgsearch.search._finalists import retrain
 
 
@@ -95,29 +94,14 @@ def test_a_finalist_that_comes_too_late_leaves_none(retrained):
     assert files_in(folder) == before
 
 
-def test_weights_that_an_earlier_version_attached_to_the_study_stay(retrained, tmp_path):
-    created, again, folder = retrained
-    (tmp_path / "weights.safetensors").write_bytes(files_in(folder)[weights_of(created)])
-    listed = upload_artifact(
-        artifact_store=FileSystemArtifactStore(folder),
-        file_path=str(tmp_path / "weights.safetensors"),
-        study_or_trial=created,
-    )
-    (record,) = records_of(created).all("finalist")
-    records_of(created).add(replace(record, weights_artifact=listed))
-    with stored_weights(*records_of(created).all("finalist"), folder) as weights:
-        assert weights.read_bytes() == files_in(folder)[listed]
-    again()
-    assert weights_of(created) != listed
-    assert listed in files_in(folder)
-
-
 def test_weights_that_somebody_deletes_in_the_dashboard_are_attached_anew(study, tmp_path):
     trial = create_study(study()).ask()
     first = upload_weights(Shelf(trial, tmp_path, tmp_path), Tied())
-    trial.storage.set_trial_system_attr(trial._trial_id, f"artifacts:{first}", "null")  # what the dashboard does
+    trial.storage.set_trial_system_attr(
+        trial._trial_id, f"artifacts:{first.artifact}", "null"
+    )  # what the dashboard does
     again = optuna.Trial(trial.study, trial._trial_id)
-    assert upload_weights(Shelf(again, tmp_path, tmp_path), Tied()) != first
+    assert upload_weights(Shelf(again, tmp_path, tmp_path), Tied()).artifact != first.artifact
     assert read_artifact(trial.study, trial.number, "weights.safetensors", tmp_path)
 
 
@@ -149,9 +133,9 @@ class Tied(nn.Module):
 def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
     created = create_study(study())
     network = Tied()
-    artifact = upload_weights(Shelf(created.ask(), tmp_path / "artifacts", tmp_path), network)
-    with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(artifact) as stored:
-        (tmp_path / "copy.safetensors").write_bytes(stored.read())
+    stored = upload_weights(Shelf(created.ask(), tmp_path / "artifacts", tmp_path), network)
+    with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(stored.artifact) as file:
+        (tmp_path / "copy.safetensors").write_bytes(file.read())
     read = load_file(tmp_path / "copy.safetensors")
     assert read.keys() == plain_state(network).keys()
     assert torch.equal(read["second.weight"], network.first.weight)

@@ -1,0 +1,122 @@
+"""Whether a study goes on with the data, the network and the code that it was begun with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import optuna
+import torch
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.config import Config
+from sfgsearch.config._imports import import_digests
+from sfgsearch.data import DataIdentity, describe_change
+from sfgsearch.data._digests import text_digest
+from sfgsearch.errors import StudyError
+from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.training import Experiment
+
+IDENTITY = "sfgsearch.identity"
+"""Study attribute: the data that a study saw and the parameters of its network, as JSON."""
+
+IMPORTS = "sfgsearch.imports"
+"""Study attribute: digests of the code that the study file imports, as JSON."""
+
+
+@dataclass(frozen=True)
+class NetworkSignature:
+    """What tells a network from one of other code: its parameters under hard sharing.
+
+    Args:
+        parameters: How many numbers they are.
+        digest: Of their names and shapes.
+    """
+
+    parameters: int
+    digest: str
+
+    @classmethod
+    def of(cls, spec: NetworkSpec) -> Self:
+        """Take the signature of a network, without memory for its parameters."""
+        allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
+        builder = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
+        with torch.device("meta"):
+            network = spec.build(builder)
+        shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
+        return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)))
+
+
+@dataclass(frozen=True)
+class StudyIdentity:
+    """What must stay the same while a study runs, beside its settings.
+
+    Args:
+        data: Which data it sees.
+        network: Which network it trains.
+    """
+
+    data: DataIdentity
+    network: NetworkSignature
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Take the identity of an experiment."""
+        return cls(experiment.data.identity, NetworkSignature.of(experiment.spec))
+
+    def to_json(self) -> str:
+        """Return JSON that :meth:`from_json` reads."""
+        return json.dumps({"data": self.data.to_dict(), "network": asdict(self.network)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` returned."""
+        read = json.loads(text)
+        return cls(DataIdentity.from_dict(read["data"]), NetworkSignature(**read["network"]))
+
+
+def check_identity(study: optuna.Study, config: Config, identity: StudyIdentity) -> None:
+    """Remember the data and the network of a new study; refuse to continue one with others.
+
+    Raises:
+        StudyError: If they are others; it says what differs.
+    """
+    stored = study.user_attrs.get(IDENTITY)
+    if stored is None:
+        study.set_user_attr(IDENTITY, identity.to_json())
+        return
+    then, now = StudyIdentity.from_json(stored), identity
+    since, remedy = f"since the study {study.study_name!r} was created", "or give study.name a new name"
+    change = describe_change(then.data, now.data)
+    if change is not None:
+        raise StudyError(f"{config.path}: the data changed {since}: {change}; set them back, {remedy}")
+    if then.network != now.network:
+        change = f"{now.network.parameters} parameters instead of {then.network.parameters}"
+        if now.network.parameters == then.network.parameters:
+            change = "parameters of other names or shapes"
+        raise StudyError(
+            f"{config.path}: the network changed {since}: it has {change}; set the code of the backbone "
+            f"{config.backbone.name!r} and of the tasks back, {remedy}"
+        )
+
+
+def note_imports(study: optuna.Study, config: Config, note: Callable[[str], None]) -> None:
+    """Remember the code that a study file imports, and note what changed since the study was last continued.
+
+    Args:
+        study: The study.
+        config: The study file.
+        note: Takes the sentence.
+    """
+    now, stored = import_digests(config.study.imports, config.path), study.user_attrs.get(IMPORTS)
+    then = json.loads(stored) if stored else {}
+    changed = [entry for entry, digest in now.items() if then.get(entry, digest) != digest]
+    if changed:
+        note(
+            f"{config.path}: study.imports: {', '.join(changed)} changed since the study was last continued; what was "
+            "trained before ran other code"
+        )
+    if then != now:
+        study.set_user_attr(IMPORTS, json.dumps(now))
