@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 
 from sfgsearch.config import Config, build_experiment, manual_candidates
-from sfgsearch.errors import ConfigError, NonFiniteLossError, TrainingInterrupted
+from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.records._store import Kind, Role
@@ -70,8 +71,10 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: If the study's pruner says so.
+            StudyError: If the study maximises, or has another number of objectives.
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
+        self._check_directions(trial)
         with holding(trial, self.config.execution.grace) as (session, held):
             return self.train(trial, session, held)
 
@@ -103,6 +106,21 @@ class Objective:
             if not is_outage(error):
                 self._explain(trial, explain_failure(error, self.experiment), retry_with="same")
             raise
+
+    def _check_directions(self, trial: BaseTrial) -> None:
+        """Refuse a study that would rank errors the wrong way round, or cannot take as many, before training."""
+        if not isinstance(trial, optuna.Trial):
+            return
+        wanted = 1 if self._is_single else len(self.tasks)
+        directions = trial.study.directions
+        if directions == [StudyDirection.MINIMIZE] * wanted:
+            return
+        found = "maximises" if len(directions) == wanted else f"has {len(directions)} objectives"
+        raise StudyError(
+            f"the study {trial.study.study_name!r} {found}; study.objective is {self.config.study.objective!r}, so it "
+            f'needs directions=["minimize"]{f" * {wanted}" if wanted > 1 else ""}: create it so, or with '
+            "sfgsearch.create_study"
+        )
 
     @staticmethod
     def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:
