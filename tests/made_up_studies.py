@@ -132,7 +132,7 @@ def finalist(tasks, kind, name, trial, seed, error, role="finalist"):
     )
 
 
-def make_study(errors, *, tasks=2, layers=4, trials=2, name="demo", relearned=0.0):
+def make_study(errors, *, tasks=2, layers=4, trials=2, name="demo", relearned=0.0, shortfall=None):
     """Make a study up.
 
     Args:
@@ -142,6 +142,7 @@ def make_study(errors, *, tasks=2, layers=4, trials=2, name="demo", relearned=0.
         trials: Trials of each kind.
         name: The study's name.
         relearned: By how much the network as it was learned is worse; none is where it is 0.
+        shortfall: What the study asks for and does not have.
     """
     generator = np.random.default_rng(0)
     study, described = optuna.create_study(study_name=name), tasks_of(tasks)
@@ -159,4 +160,4 @@ def make_study(errors, *, tasks=2, layers=4, trials=2, name="demo", relearned=0.
             records.append(finalist(*args, error))
             if relearned and kind == "learned":
                 records.append(finalist(*args, error + relearned, role="relearned"))
-    return MadeUp(study, compare(name, records, study.get_trials()), records, described)
+    return MadeUp(study, compare(name, records, study.get_trials(), shortfall), records, described)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import optuna
 from sfgsearch.cli._console import result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.config import Config
-from sfgsearch.reporting import comparison_tables, search_cost, tests_table, to_json
+from sfgsearch.reporting import Comparison, comparison_tables, search_cost, tests_table, to_json
 from sfgsearch.reporting._report import check_report_path, write_report
 from sfgsearch.search._study_review import read_comparison, read_report
 
@@ -28,7 +29,8 @@ from sfgsearch.search._study_review import read_comparison, read_report
 def compare(study_file: Path, storage: str | None, output: Path | None, as_json: bool) -> None:
     """Compare the retrained finalists: test metrics, size, and what the search cost.
 
-    With --output the same comparison is also written as a report, with figures and with the settings to do it again.
+    What failed for good is named with its reason, and so is what is not there yet. With --output the same comparison
+    is also written as a report, with figures and with the settings to do it again.
     """
     if output is not None:
         check_report_path(output)
@@ -43,18 +45,35 @@ def compare(study_file: Path, storage: str | None, output: Path | None, as_json:
             click.echo(f"wrote {files[0]}" + (f" and {len(files) - 1} pictures" if files[1:] else ""), err=True)
 
 
-def print_comparison(study: optuna.Study, config: Config) -> None:
-    """Print the comparison as a table with its verdicts, or say that there is none yet."""
+def print_comparison(study: optuna.Study, config: Config) -> Comparison:
+    """Print the comparison as a table with its verdicts, or say that there is none, and what is missing from it."""
     comparison = read_comparison(study, config)
     console = result_console()
-    if not comparison.rows:
-        trials = sum(spent.trials for spent in comparison.spent.values())
-        line = f"{comparison.study}: no finalist yet ({trials} trials over); continue with sfgsearch run {config.path}"
-        console.print(line, markup=False, soft_wrap=True)
-        return
-    for table in comparison_tables(comparison, console):
-        console.print(table)
-    if comparison.tests:
-        console.print(tests_table(comparison))
-    for line in (search_cost(comparison), *comparison.verdicts()):
+    if comparison.rows:
+        for table in comparison_tables(comparison, console):
+            console.print(table)
+        if comparison.tests:
+            console.print(tests_table(comparison))
+        lines = [search_cost(comparison), *comparison.verdicts()]
+    else:
+        lines = [_no_finalist(comparison)]
+    for line in (*lines, *_shortfall(comparison, config)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return comparison
+
+
+def _no_finalist(comparison: Comparison) -> str:
+    over = sum(spent.trials for spent in comparison.spent.values())
+    yet = " yet" if comparison.shortfall.is_unfinished else ""
+    return f"{comparison.study}: no finalist{yet} ({over} trials over)"
+
+
+def _shortfall(comparison: Comparison, config: Config) -> Iterator[str]:
+    """Yield lines about what is not there yet, and about what is missing for good."""
+    shortfall = comparison.shortfall
+    if shortfall.is_unfinished:
+        yield f"Not there yet: {shortfall.not_there_yet}; continue with sfgsearch run {config.path}"
+    if shortfall.missing:
+        yield "Missing for good, having failed once too often (run --retry-failed gives another chance):"
+    for one in shortfall.missing:
+        yield f"  {one}"

@@ -13,12 +13,12 @@ import optuna
 import torch
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import data_option, read_study, retry_option, storage_option, study_file
 from sfgsearch.cli._progress import LineListener, say_aside
-from sfgsearch.cli._run import check_any_succeeded, leave
+from sfgsearch.cli._run import end_with, leave, open_study
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective, create_study, sole_process, study_storage
+from sfgsearch.search import Objective, sole_process, study_storage
 from sfgsearch.storage import is_on_this_machine
 from sfgsearch.workers import (
     LocalWorkers,
@@ -46,6 +46,7 @@ from sfgsearch.workers import (
 @storage_option
 @click.option("--seed", type=int, metavar="S", help="The study's seed.")
 @data_option
+@retry_option
 @click.option(
     "--gpus-per-worker",
     type=float,
@@ -67,6 +68,7 @@ def launch(
     storage: str | None,
     seed: int | None,
     data: Path | None,
+    retry_failed: bool,
     gpus_per_worker: float | None,
     cpus_per_worker: float | None,
 ) -> None:
@@ -75,6 +77,9 @@ def launch(
     Without a database server in the study file or --storage, several workers share a PostgreSQL that keeps its data in
     the study's folder and stops with them. Workers that die are started again; what they were at goes on from its
     checkpoint. Ctrl-C lets all finish their epoch, a second one stops them at once.
+
+    Exit status: 0 if everything that the study asks for is there; 1 if something failed for good and is missing, which
+    is named with its reason; 2 for bad input, or if workers die again and again; 130 or 143 if interrupted.
     """
     if address is not None and engine != "ray":
         raise click.UsageError("--address is for --engine ray")
@@ -88,15 +93,12 @@ def launch(
         needs = (workers, gpus_per_worker, cpus_per_worker)
         make = _on_ray(config, order, *needs, cluster) if cluster else _here(config, order, *needs)
         with sole_process(config):
-            study = create_study(config, objective=objective, note=listener.note)
-            for note in objective.experiment.data.summary:
-                listener.note(f"{config.path}: {note}")
+            study = open_study(config, objective, listener.note, retry=retry_failed)
             del objective  # the workers load the data for themselves
             status = make(study, listener.note).run()
         if status:
             leave(status)
-        check_any_succeeded(study, config)
-        print_comparison(study, config)
+        end_with(print_comparison(study, config))
 
 
 _MakeCrew = Callable[[optuna.Study, Callable[[str], None]], LocalWorkers | RayWorkers]

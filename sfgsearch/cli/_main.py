@@ -37,6 +37,8 @@ for command in (run, worker, launch, status, compare, show, dashboard, export, b
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 2 for bad input after one line on standard error.
 
+    ``run`` and ``launch`` exit with 1 where something that the study asks for is missing for good.
+
     Args:
         arguments: What follows the program's name; those of the process if None.
     """

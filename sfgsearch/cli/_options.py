@@ -26,6 +26,9 @@ storage_option = click.option(
 data_option = click.option(
     "--data", metavar="PATH", type=click.Path(path_type=Path), help="Where the data are, instead of data.path."
 )
+retry_option = click.option(
+    "--retry-failed", is_flag=True, help="Give trials and finalists that failed for good another chance first."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 
 

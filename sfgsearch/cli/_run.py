@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import click
 import optuna
-from optuna.trial import TrialState
 from rich.console import Console
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import data_option, read_study, retry_option, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
-from sfgsearch.errors import StudyError
+from sfgsearch.reporting import Comparison
 from sfgsearch.search import Objective, create_study, sole_process, study_storage
-from sfgsearch.search._queue import FAILURE
+from sfgsearch.search._shortfall import retry_failed as retry_failed_again
 from sfgsearch.workers import AWAY, Worker
+
+MISSING = 1
+"""Exit status where something that the study asks for is missing for good."""
 
 
 @click.command()
@@ -27,33 +30,67 @@ from sfgsearch.workers import AWAY, Worker
 @storage_option
 @click.option("--seed", type=int, metavar="S", help="The study's seed.")
 @data_option
-def run(study_file: Path, trials: int | None, storage: str | None, seed: int | None, data: Path | None) -> None:
+@retry_option
+def run(
+    study_file: Path,
+    trials: int | None,
+    storage: str | None,
+    seed: int | None,
+    data: Path | None,
+    retry_failed: bool,
+) -> None:
     """Create or continue the study, train and record its trials, and compare the winners.
 
     Every kind gets its quota of trials. Then the best of each kind are retrained from scratch over several seeds and
     measured, once, on test data. Running it again continues; a finished study reports at once. Ctrl-C finishes the
     epoch first, a second one stops at once; nothing is lost either way.
+
+    Exit status: 0 if everything that the study asks for is there; 1 if something failed for good and is missing, which
+    is named with its reason; 2 for bad input; 75 if the database went away; 130 or 143 if interrupted.
     """
     config = read_study(study_file, trials=trials, seed=seed, storage=storage, data=data)
     progress = StudyProgress(Console(stderr=True))
     with study_storage(config) as url:
         config = config.with_overrides(storage=url)
-        study, status = work_alone(config, progress)
+        study, status = work_alone(config, progress, retry=retry_failed)
         if status:
             leave(status)
-        check_any_succeeded(study, config)
-        print_comparison(study, config)
+        end_with(print_comparison(study, config))
 
 
-def work_alone(config: Config, progress: StudyProgress) -> tuple[optuna.Study, int]:
-    """Be a worker of a study, with progress bars, and return the study and the worker's exit status."""
+def work_alone(config: Config, progress: StudyProgress, *, retry: bool = False) -> tuple[optuna.Study, int]:
+    """Be a worker of a study, with progress bars, and return the study and the worker's exit status.
+
+    Args:
+        config: The study file.
+        progress: Shows how far it is.
+        retry: Whether to give what failed for good another chance.
+    """
     objective = Objective(config, on_epoch=progress.trial_epoch)
     with sole_process(config):
-        study = create_study(config, objective=objective, note=progress.note)
-        for note in objective.experiment.data.summary:
-            progress.note(f"{config.path}: {note}")
+        study = open_study(config, objective, progress.note, retry=retry)
         with progress:
             return study, Worker(study, objective, listener=progress).run()
+
+
+def open_study(
+    config: Config, objective: Objective, note: Callable[[str], None], *, join: bool = False, retry: bool = False
+) -> optuna.Study:
+    """Create or continue a study, and note what a user should know of its data before it trains.
+
+    Args:
+        config: The study file.
+        objective: The study's objective.
+        note: Takes the sentences.
+        join: Whether to keep to the plan that the study was last told.
+        retry: Whether to give what failed for good another chance.
+    """
+    study = create_study(config, objective=objective, join=join, note=note)
+    for sentence in objective.experiment.data.summary:
+        note(f"{config.path}: {sentence}")
+    if retry:
+        note(retry_missing(study, config))
+    return study
 
 
 def leave(status: int) -> NoReturn:
@@ -63,9 +100,16 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def check_any_succeeded(study: optuna.Study, config: Config) -> None:
-    """Raise an error if trials failed and none came to an end."""
-    trials = study.get_trials(deepcopy=False)
-    reasons = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
-    if reasons and not any(trial.state is TrialState.COMPLETE for trial in trials):
-        raise StudyError(f"{config.path}: all {len(reasons)} trials failed; the last one: {reasons[-1]}")
+def retry_missing(study: optuna.Study, config: Config) -> str:
+    """Give what failed for good another chance, and return a line about it."""
+    number = retry_failed_again(study, config)
+    return f"trying again what failed for good: {number} training{'' if number == 1 else 's'}"
+
+
+def end_with(comparison: Comparison) -> None:
+    """End the process with status 1 where something that the study asks for is missing for good."""
+    missing = len(comparison.shortfall.missing)
+    if missing:
+        what = "1 training that the study asks for is" if missing == 1 else f"{missing} trainings of the study are"
+        click.echo(f"sfgsearch: {what} missing for good; the same command with --retry-failed tries again", err=True)
+        sys.exit(MISSING)

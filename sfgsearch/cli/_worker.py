@@ -10,8 +10,8 @@ import click
 
 from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
-from sfgsearch.cli._run import leave
-from sfgsearch.search import Objective, create_study, sole_process, study_storage
+from sfgsearch.cli._run import leave, open_study
+from sfgsearch.search import Objective, sole_process, study_storage
 from sfgsearch.workers import Worker
 
 
@@ -37,9 +37,7 @@ def worker(
         config = config.with_overrides(storage=url)
         objective = Objective(config)
         with sole_process(config):
-            study = create_study(config, objective=objective, join=True, note=listener.note)
-            for note in objective.experiment.data.summary:
-                listener.note(f"{config.path}: {note}")
+            study = open_study(config, objective, listener.note, join=True)
             status = Worker(study, objective, name=name, listener=listener).run()
     if status:
         leave(status)

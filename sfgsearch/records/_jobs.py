@@ -141,6 +141,11 @@ class Jobs:
         changing = self._chosen(key, JobRow.owner == owner).values(done)
         return connection.execute(changing).rowcount == 1
 
+    def forgive(self, key: str) -> bool:
+        """Forget the failures of a job that nobody has, as if it had never been taken; False if somebody has it."""
+        chance = {"failures": 0, "fruitless": 0, "reason": None, "finished": False}
+        return self._update(key, JobRow.owner.is_(None), beat=JobRow.beat + 1, **chance)
+
     def release_dead(self, owner: str | None = None) -> int:
         """Free the jobs of a worker that is known to be dead, or of all workers, and return how many there were.
 

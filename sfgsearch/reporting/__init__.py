@@ -2,6 +2,7 @@
 
 from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
 from sfgsearch.reporting._json import to_json
+from sfgsearch.reporting._missing import Missing, Shortfall
 from sfgsearch.reporting._paired import PairedBootstrap, PairedTest, paired_bootstrap
 from sfgsearch.reporting._show import describe_trial
 from sfgsearch.reporting._status import StudyStatus, study_status
@@ -11,9 +12,11 @@ from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, 
 __all__ = [
     "WIDEST",
     "Comparison",
+    "Missing",
     "PairedBootstrap",
     "PairedTest",
     "Row",
+    "Shortfall",
     "Spent",
     "StudyStatus",
     "compare",

@@ -12,6 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.records import ArchitectureRecord
+from sfgsearch.reporting._missing import Shortfall
 from sfgsearch.reporting._paired import BETTER, WORSE, PairedTest, paired_test
 from sfgsearch.reporting._statistics import Interval, interval
 from sfgsearch.tasks import FRACTION, task_from_dict
@@ -83,11 +84,13 @@ class Comparison:
         study: The study's name.
         rows: Finalists: learned, searched, manual; within a kind by relative error on the validation split.
         spent: What the trials of each kind cost.
+        shortfall: What the study asks for and does not have.
     """
 
     study: str
     rows: list[Row]
     spent: dict[str, Spent]
+    shortfall: Shortfall = field(default_factory=Shortfall)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that ``sfgsearch compare --json`` prints."""
@@ -109,6 +112,7 @@ class Comparison:
             ],
             "spent": {kind: {"trials": s.trials, "seconds": round(s.seconds, 1)} for kind, s in self.spent.items()},
             "tests": [test.to_dict() for test in self.tests],
+            **self.shortfall.to_dict(),
         }
 
     @cached_property
@@ -127,9 +131,23 @@ class Comparison:
         """Return a sentence for each pair of kinds: is the best of one better than the best of the other?
 
         The difference of relative errors is paired by seed; a difference counts only if its 95 % interval leaves
-        out zero.
+        out zero. A sentence says what failed for good and is missing from its comparison.
         """
-        return [_verdict(test) for test in self.tests if test.quantity == RELATIVE_ERROR]
+        pairs = [test for test in self.tests if test.quantity == RELATIVE_ERROR]
+        found = [_verdict(test, self.without(test.first[0], test.second[0])) for test in pairs]
+        return found + [f"No verdict on {kind}: {without}." for kind, without in self.undecided.items()]
+
+    def without(self, *kinds: str) -> str:
+        """Return in words what failed for good and is missing from a comparison of kinds; empty if nothing is."""
+        return self.shortfall.without(kinds, {row.trial for row in self.rows if row.inference == RETRAINED})
+
+    @cached_property
+    def undecided(self) -> dict[str, str]:
+        """The kinds that will have no finalist since their candidates failed for good, with which ones these are."""
+        if self.shortfall.is_unfinished:
+            return {}
+        lacking = {kind: self.without(kind) for kind in KINDS if kind not in self.best}
+        return {kind: without for kind, without in lacking.items() if without}
 
 
 def _tests(first: Row, second: Row) -> Iterator[PairedTest]:
@@ -146,32 +164,39 @@ def _plain(value: Interval) -> dict[str, Any]:
     return {"mean": value.mean, "ci95": [value.low, value.high]}
 
 
-def _verdict(test: PairedTest) -> str:
+def _verdict(test: PairedTest, without: str) -> str:
+    end = f", {without}." if without else "."
     (kind, name), (other_kind, other) = test.first, test.second
     pair = f"{name} against {other} ({other_kind})"
     if test.difference is None:
-        return f"{pair}: too few common seeds ({test.seeds}) to tell."
+        return f"{pair}: too few common seeds ({test.seeds}) to tell{end}"
     who, found = "SFG" if kind == "learned" else kind, test.difference
     outcome = {BETTER: f"{who} wins", WORSE: f"{who} loses"}.get(test.outcome, "no difference is resolved")
     return (
         f"{pair}: {outcome}; relative error {found.mean:+.4f} "
-        f"(95 % interval {found.low:+.4f} to {found.high:+.4f}, {test.seeds} seeds, lower is better)."
+        f"(95 % interval {found.low:+.4f} to {found.high:+.4f}, {test.seeds} seeds, lower is better){end}"
     )
 
 
-def compare(study: str, finalists: Sequence[ArchitectureRecord], trials: Sequence[FrozenTrial]) -> Comparison:
+def compare(
+    study: str,
+    finalists: Sequence[ArchitectureRecord],
+    trials: Sequence[FrozenTrial],
+    shortfall: Shortfall | None = None,
+) -> Comparison:
     """Compare the finalists of a study.
 
     Args:
         study: The study's name.
         finalists: Records of role ``"finalist"``, and of role ``"relearned"`` for what was learned.
         trials: All trials of the study, for what they cost.
+        shortfall: What the study asks for and does not have; nothing if None.
     """
     measured = [entry for record in finalists for entry in _measured(record)]
     measured.sort(key=lambda entry: entry.place)
     rows = [_row(list(entries)) for _, entries in groupby(measured, key=lambda entry: entry.place)]
     rows.sort(key=lambda row: (KINDS.index(row.kind), INFERENCES.index(row.inference), row.validation_error))
-    return Comparison(study, rows, {kind: _spent(kind, trials) for kind in KINDS})
+    return Comparison(study, rows, {kind: _spent(kind, trials) for kind in KINDS}, shortfall or Shortfall())
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,6 +18,7 @@ from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
 
 _FORM = MetricFormat({})
+_MOST_MISSING, _LONGEST_REASON = 5, 200
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$]|(?<!\w)_|_(?!\w)")
 
 
@@ -75,13 +77,15 @@ def _result(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
     best = comparison.best
     if not best:
         complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
-        return f"Nothing is decided: no finalist yet, {complete} of {len(trials)} trials are complete."
+        yet = " yet" if comparison.shortfall.is_unfinished or not comparison.shortfall.missing else ""
+        return f"Nothing is decided: no finalist{yet}, {complete} of {len(trials)} trials are complete."
     if len(best) == 1:
         (row,) = best.values()
-        return f"Nothing is decided: {row.name} ({row.kind}) has no finalist of another kind to be compared with."
+        alone = f"{row.name} ({row.kind}) has no finalist of another kind to be compared with"
+        return f"Nothing is decided: {alone}{_lacking(comparison)}."
     tests = [test for test in comparison.tests if test.quantity == RELATIVE_ERROR]
     if "learned" not in best:
-        return f"No learned finalist; {'; '.join(map(_against, tests))}."
+        return f"No learned finalist; {'; '.join(map(_against, tests))}{_lacking(comparison)}."
     mine = [test for test in tests if test.first[0] == "learned"]
     outcomes = {test.outcome for test in mine}
     if all(test.difference is None for test in mine):
@@ -90,7 +94,13 @@ def _result(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
         verdict = {BETTER: "SFG wins", WORSE: "SFG loses"}.get(outcomes.pop(), "No winner")
     else:
         verdict = "SFG does not win" if WORSE in outcomes else "SFG wins in part"
-    return f"{verdict}: {'; '.join(map(_against, mine))}."
+    return f"{verdict}: {'; '.join(map(_against, mine))}{_lacking(comparison)}."
+
+
+def _lacking(comparison: Comparison) -> str:
+    """Return what failed for good and is missing from the verdicts, as the end of a sentence."""
+    without = comparison.without(*KINDS)
+    return f"; {without}" if without else ""
 
 
 def _against(test: PairedTest) -> str:
@@ -171,6 +181,10 @@ def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str
     missing = [kind for kind in KINDS if best and kind not in best]
     if missing:
         yield f"no finalist is {' or '.join(missing)}"
+    for lost in comparison.shortfall.missing[:_MOST_MISSING]:
+        yield f"missing for good: {shorten(str(lost), _LONGEST_REASON)}"
+    if more := len(comparison.shortfall.missing[_MOST_MISSING:]):
+        yield f"missing for good: {more} more"
     if status is not None:
         yield from _unfinished(status)
 
@@ -192,9 +206,6 @@ def _as_learned(rows: Sequence[Row], best: Mapping[str, Row]) -> Iterator[str]:
 
 
 def _unfinished(status: StudyStatus) -> Iterator[str]:
-    given_up = sum(not failure.retried for failure in status.failures)
-    if given_up:
-        yield f"{given_up} training{'s' if given_up > 1 else ''} failed for good"
     left = sum(kind.unfinished for kind in status.kinds)
     if left:
         yield f"{left} trial{'s are' if left > 1 else ' is'} still to be trained"

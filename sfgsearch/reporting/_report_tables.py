@@ -35,7 +35,7 @@ class PlainTable:
 def report_tables(
     comparison: Comparison, status: StudyStatus, allocations: Sequence[tuple[str, Allocation]]
 ) -> Iterator[PlainTable]:
-    """Yield the tables of a report: finalists, tests between kinds, allocations by layer, trials, failures.
+    """Yield the tables of a report: finalists, tests, allocations by layer, trials, what is missing, failures.
 
     Args:
         comparison: The finalists; without any there is no table of them.
@@ -55,6 +55,8 @@ def report_tables(
     if allocations:
         yield _allocations(allocations)
     yield _trials(comparison, status)
+    if comparison.shortfall.missing:
+        yield _missing(comparison)
     if status.failures:
         yield PlainTable(
             "Failures",
@@ -65,6 +67,20 @@ def report_tables(
             ],
             words=4,
         )
+
+
+def _missing(comparison: Comparison) -> PlainTable:
+    rows: list[tuple[str, ...]] = [
+        (one.kind or "?", one.name, one.role, one.reason, str(one.trial), "-" if one.seed is None else str(one.seed))
+        for one in comparison.shortfall.missing
+    ]
+    return PlainTable(
+        "Missing for good",
+        ("kind", "name", "role", "reason", "trial", "seed"),
+        rows,
+        words=4,
+        note="What the study asks for and what failed once too often. sfgsearch run --retry-failed tries it again.",
+    )
 
 
 def _finalists(comparison: Comparison) -> PlainTable:

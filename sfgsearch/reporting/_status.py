@@ -138,6 +138,7 @@ def study_status(
     jobs: Mapping[str, Job],
     recorded: int,
     missing: Sequence[Retraining],
+    given_up: Container[str] = (),
     now: datetime | None = None,
 ) -> StudyStatus:
     """Describe how far a study is.
@@ -148,19 +149,19 @@ def study_status(
         jobs: Its jobs by key.
         recorded: How many finalists are recorded.
         missing: The finalists that are not, as trials stand now.
+        given_up: The jobs of trials and finalists that failed for good.
         now: The present time (UTC), by the clock if None.
     """
     now = now or datetime.now(UTC)
-    retries, epochs = config.execution.retries, config.training.epochs
-    retried = {trial.user_attrs.get("retry_of") for trial in trials}
-    kinds = _count_kinds(trials, config.budget, retried)
+    epochs = config.training.epochs
+    kinds = _count_kinds(trials, config.budget, given_up)
     running = [
-        _running_job(f"trial/{trial.number}", _name(trial), jobs, trial.datetime_start, now, epochs)
+        _running_job(_job(trial), _name(trial), jobs, trial.datetime_start, now, epochs)
         for trial in trials
         if trial.state is TrialState.RUNNING
     ]
     failures = [
-        Failure(f"trial/{trial.number}", _name(trial), trial.user_attrs["failure"], trial.number in retried)
+        Failure(_job(trial), _name(trial), trial.user_attrs["failure"], _job(trial) not in given_up)
         for trial in trials
         if trial.state is TrialState.FAIL and "failure" in trial.user_attrs
     ]
@@ -169,10 +170,10 @@ def study_status(
         job = jobs.get(finalist.job)
         name = f"{finalist.name}, seed {finalist.seed}"
         if job is not None and job.reason is not None:
-            failures.append(Failure(finalist.job, name, job.reason, job.failures <= retries))
+            failures.append(Failure(finalist.job, name, job.reason, finalist.job not in given_up))
         if job is not None and job.owner is not None:
             running.append(_running_job(finalist.job, name, jobs, None, now, epochs))
-        if job is None or job.failures <= retries:
+        if finalist.job not in given_up:
             open_.append(finalist)
     return StudyStatus(
         config.name,
@@ -185,12 +186,12 @@ def study_status(
 
 
 def _count_kinds(
-    trials: Sequence[FrozenTrial], budget: Mapping[str, int], retried: Container[int | None]
+    trials: Sequence[FrozenTrial], budget: Mapping[str, int], given_up: Container[str]
 ) -> tuple[KindStatus, ...]:
     counts: dict[str, dict[str, int]] = {kind: defaultdict(int) for kind in KINDS}
     for trial in trials:
         kind = _kind(trial)
-        gone = trial.state is TrialState.FAIL and ("failure" not in trial.user_attrs or trial.number in retried)
+        gone = trial.state is TrialState.FAIL and _job(trial) not in given_up
         if kind in counts and not gone:
             counts[kind][_STATES[trial.state]] += 1
     return tuple(KindStatus(kind, budget[kind], **counts[kind]) for kind in KINDS)
@@ -203,6 +204,10 @@ _STATES = {
     TrialState.WAITING: "waiting",
     TrialState.FAIL: "failed",
 }
+
+
+def _job(trial: FrozenTrial) -> str:
+    return f"trial/{trial.number}"
 
 
 def _kind(trial: FrozenTrial) -> str | None:

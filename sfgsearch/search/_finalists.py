@@ -15,7 +15,7 @@ from sfgsearch.config import ComparisonSection, Config
 from sfgsearch.errors import LeaseLostError, StudyError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
-from sfgsearch.records import ArchitectureRecord, Records
+from sfgsearch.records import ArchitectureRecord, Job, Records
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
 from sfgsearch.search._failures import explain_failure
@@ -107,6 +107,16 @@ def current_finalists(study: optuna.Study, config: Config) -> list[ArchitectureR
 def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
     """Return the retrainings that a comparison still lacks."""
     return read_finals(study, config).missing
+
+
+def is_given_up(job: Job | None, retries: int) -> bool:
+    """Tell whether the job of a retraining has failed once too often.
+
+    Args:
+        job: The job; None if nobody has taken it yet.
+        retries: How often what failed is tried again.
+    """
+    return job is not None and job.failures > retries
 
 
 def _candidates(

@@ -9,6 +9,7 @@ from dataclasses import fields
 from weakref import WeakSet
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 
 from sfgsearch.config import Config, build_experiment, manual_candidates
@@ -76,7 +77,8 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: If the study's pruner says so.
-            StudyError: If the study saw other data or another network before; what was enqueued is enqueued again.
+            StudyError: If the study maximises, has another number of objectives, or saw other data or another network
+                before; what was enqueued is enqueued again then.
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
         if isinstance(trial, optuna.Trial):
@@ -114,10 +116,11 @@ class Objective:
             raise
 
     def _check_study(self, trial: optuna.Trial) -> None:
-        """Check, once for a study, that it goes on with the data and the network that it was begun with."""
+        """Check, once for a study, its objectives, and that it goes on with the data and network it was begun with."""
         study = trial.study
         if study in self._checked:
             return
+        self._check_directions(study)
         try:
             check_identity(study, self.config, StudyIdentity.of(self.experiment))
         except StudyError:
@@ -126,6 +129,19 @@ class Objective:
                 study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
             raise
         self._checked.add(study)
+
+    def _check_directions(self, study: optuna.Study) -> None:
+        """Refuse a study that would rank errors the wrong way round, or cannot take as many."""
+        wanted = 1 if self._is_single else len(self.tasks)
+        directions = study.directions
+        if directions == [StudyDirection.MINIMIZE] * wanted:
+            return
+        found = "maximises" if len(directions) == wanted else f"has {len(directions)} objectives"
+        raise StudyError(
+            f"the study {study.study_name!r} {found}; study.objective is {self.config.study.objective!r}, so it "
+            f'needs directions=["minimize"]{f" * {wanted}" if wanted > 1 else ""}: create it so, or with '
+            "sfgsearch.create_study"
+        )
 
     @staticmethod
     def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:

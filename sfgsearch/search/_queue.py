@@ -6,9 +6,9 @@ Optuna hands each of them out once.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -25,34 +25,54 @@ RETRY_WITH = "retry_with"
 """User attribute of a failed trial: what may help, ``"same"`` or ``"other"`` parameters, or ``"nothing"``."""
 
 RETRY_OF, RETRIES = "retry_of", "retries"
-"""User attributes of a trial that tries a failed one again: that one's number, and how many times this makes."""
+"""User attributes of a trial that tries a failed one again: that one's number, and how many times this makes.
+
+A trial that the plan asks for has made 0 retries; one that a user enqueued says nothing of them.
+"""
 
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
 
+_ENQUEUED = "fixed_params"
+"""System attribute of a trial that was enqueued: the parameters that it has yet to take up."""
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters of a trial, those included that a waiting one has yet to take up."""
+    return {**trial.system_attrs.get(_ENQUEUED, {}), **trial.params}
+
 
 @dataclass(frozen=True)
 class _Entry:
-    """A trial to enqueue: parameters that are fixed, for manual ones the candidate's name, and what it tries again."""
+    """A trial to enqueue.
+
+    Args:
+        params: Parameters that are fixed.
+        manual_name: For manual ones the candidate's name.
+        retry_of: Number of the failed trial that it tries again.
+        retries: How many times this makes; None for what a user enqueued.
+    """
 
     params: dict[str, Any]
     manual_name: str | None = None
     retry_of: int | None = field(default=None, compare=False)
-    retries: int = field(default=0, compare=False)
+    retries: int | None = field(default=0, compare=False)
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> _Entry:
-        """Return the entry of an existing trial; a waiting one has its parameters yet to take up."""
-        return cls({**trial.system_attrs.get("fixed_params", {}), **trial.params}, trial.user_attrs.get(MANUAL_NAME))
+        """Return the entry of an existing trial."""
+        return cls(params_of(trial), trial.user_attrs.get(MANUAL_NAME))
 
     @property
-    def place(self) -> tuple[Any, str | None]:
+    def slot(self) -> tuple[Any, str | None]:
         """What the entry counts as: one of its kind, or this manual candidate."""
         return self.params.get(KIND), self.manual_name
 
 
-class _Ledger:
-    """Which trials of a study fill a place of its plan, and which failed ones will be tried again.
+class QuotaTracker:
+    """Tells which trials of a study fill a slot of its plan, which are tried again, and which are given up.
+
+    A trial that a user enqueued beside the plan, and what tries it again, is an extra: it fills no slot.
 
     Args:
         trials: All trials of the study.
@@ -62,26 +82,42 @@ class _Ledger:
     def __init__(self, trials: Sequence[FrozenTrial], retries: int = 0) -> None:
         self._retries = retries
         self._retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        self._extras: set[int] = set()
+        for trial in sorted(trials, key=lambda trial: trial.number):
+            is_own = RETRIES in trial.user_attrs and trial.user_attrs.get(RETRY_OF) not in self._extras
+            if _ENQUEUED in trial.system_attrs and not is_own:
+                self._extras.add(trial.number)
+
+    def is_extra(self, trial: FrozenTrial) -> bool:
+        """Tell whether a user asked for a trial beside the plan."""
+        return trial.number in self._extras
 
     def counts(self, trial: FrozenTrial) -> bool:
-        """Tell whether a trial fills its place: it finished, will run, is running, or failed once too often."""
-        if trial.state is not TrialState.FAIL:
-            return True
-        return FAILURE in trial.user_attrs and trial.number not in self._retried and not self.is_retried(trial)
+        """Tell whether a trial fills its slot: it finished, will run, is running, or is given up."""
+        return trial.state is not TrialState.FAIL or self.is_given_up(trial)
+
+    def is_given_up(self, trial: FrozenTrial) -> bool:
+        """Tell whether a trial failed once too often, or in a way that leaves no hope."""
+        return self._is_failed(trial) and not self.is_retried(trial)
 
     def is_retried(self, trial: FrozenTrial) -> bool:
         """Tell whether a trial that failed for a reason shall be tried again, and has not been yet."""
-        hopeless = trial.user_attrs.get(RETRY_WITH) == "nothing"
-        tried = trial.user_attrs.get(RETRIES, 0)
-        open_ = FAILURE in trial.user_attrs and trial.number not in self._retried
-        return trial.state is TrialState.FAIL and open_ and not hopeless and tried < self._retries
+        retry_with = trial.user_attrs.get(RETRY_WITH)
+        # A user asked for these parameters: others would not be what was asked for.
+        is_hopeless = retry_with == "nothing" or (retry_with == "other" and self.is_extra(trial))
+        return self._is_failed(trial) and not is_hopeless and trial.user_attrs.get(RETRIES, 0) < self._retries
+
+    def _is_failed(self, trial: FrozenTrial) -> bool:
+        is_failed = trial.state is TrialState.FAIL and FAILURE in trial.user_attrs
+        return is_failed and trial.number not in self._retried
 
     def retry(self, trial: FrozenTrial) -> _Entry:
-        """Return the entry that tries a failed trial again."""
+        """Return the entry that tries a failed trial again; one that is given up is as good as new."""
         failed = _Entry.of(trial)
-        fresh = trial.user_attrs.get(RETRY_WITH) == "other"
+        fresh = trial.user_attrs.get(RETRY_WITH) == "other" and not self.is_extra(trial)
         params = {KIND: failed.params.get(KIND)} if fresh else failed.params
-        return _Entry(params, failed.manual_name, trial.number, trial.user_attrs.get(RETRIES, 0) + 1)
+        retries = 0 if self.is_given_up(trial) else trial.user_attrs.get(RETRIES, 0) + 1
+        return _Entry(params, failed.manual_name, trial.number, retries)
 
 
 def _plan(config: Config) -> Iterator[_Entry]:
@@ -98,7 +134,7 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
 
     Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
     as often as ``execution.retries`` says: with the same parameters, or with new ones where these were the reason (a
-    loss that was not finite). Of several processes only one may do this at a time.
+    loss that was not finite). So are trials that a user enqueued. Of several processes only one may do this at a time.
 
     Args:
         study: The study.
@@ -108,33 +144,38 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
         How many trials were enqueued.
     """
     trials = study.get_trials(deepcopy=False)
-    ledger = _Ledger(trials, config.execution.retries)
-    present = Counter(_Entry.of(trial).place for trial in trials if ledger.counts(trial))
-    again = [ledger.retry(trial) for trial in trials if ledger.is_retried(trial)] + _interrupted(trials, ledger)
-    enqueued = 0
+    tracker = QuotaTracker(trials, config.execution.retries)
+    planned = [trial for trial in trials if not tracker.is_extra(trial)]
+    present = Counter(_Entry.of(trial).slot for trial in planned if tracker.counts(trial))
+    again = [tracker.retry(trial) for trial in planned if tracker.is_retried(trial)]
+    again += _interrupted(planned, tracker)
+    missing = []
     for entry in _plan(config):
-        if present[entry.place]:
-            present[entry.place] -= 1
+        if present[entry.slot]:
+            present[entry.slot] -= 1
             continue
-        old = next((old for old in again if old.place == entry.place), None)
+        old = next((old for old in again if old.slot == entry.slot), None)
         if old is not None:
             again.remove(old)
-        _enqueue(study, old or entry)
-        enqueued += 1
-    return enqueued
+        missing.append(old or entry)
+    extras = [trial for trial in trials if tracker.is_extra(trial)]
+    missing += [tracker.retry(trial) for trial in extras if tracker.is_retried(trial)]
+    missing += [replace(entry, retries=None) for entry in _interrupted(extras, tracker)]
+    for entry in missing:
+        _enqueue(study, entry)
+    return len(missing)
 
 
 def _enqueue(study: optuna.Study, entry: _Entry) -> None:
-    attributes: dict[str, Any] = {}
-    if entry.manual_name:
-        attributes[MANUAL_NAME] = entry.manual_name
-    if entry.retry_of is not None:
-        attributes |= {RETRY_OF: entry.retry_of, RETRIES: entry.retries}
-    study.enqueue_trial(entry.params, user_attrs=attributes or None)
+    attributes = {MANUAL_NAME: entry.manual_name, RETRY_OF: entry.retry_of, RETRIES: entry.retries}
+    given = {key: value for key, value in attributes.items() if value is not None}
+    study.enqueue_trial(entry.params, user_attrs=given or None)
 
 
 def drop_surplus(study: optuna.Study, config: Config) -> int:
     """Fail waiting trials that a study no longer asks for: a lower budget, or a manual candidate that is gone.
+
+    What a user enqueued stays.
 
     Args:
         study: The study.
@@ -143,24 +184,76 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
     Returns:
         How many waiting trials were dropped.
     """
-    wanted = Counter(entry.place for entry in _plan(config))
+    wanted = Counter(entry.slot for entry in _plan(config))
     trials = study.get_trials(deepcopy=False)
-    ledger = _Ledger(trials, config.execution.retries)
+    tracker = QuotaTracker(trials, config.execution.retries)
     dropped = 0
     for trial in sorted(trials, key=lambda trial: trial.state is TrialState.WAITING):
-        place = _Entry.of(trial).place
-        if not ledger.counts(trial):
+        if tracker.is_extra(trial) or not tracker.counts(trial):
             continue
-        wanted[place] -= 1
-        if wanted[place] < 0 and trial.state is TrialState.WAITING:
+        slot = _Entry.of(trial).slot
+        wanted[slot] -= 1
+        if wanted[slot] < 0 and trial.state is TrialState.WAITING:
             study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
             dropped += 1
     return dropped
 
 
-def _interrupted(trials: list[FrozenTrial], ledger: _Ledger) -> list[_Entry]:
+@dataclass(frozen=True)
+class Outstanding:
+    """The trials that a study asks for and does not have.
+
+    Args:
+        given_up: Those that failed for good.
+        unfinished: How many are still to be trained.
+    """
+
+    given_up: list[FrozenTrial]
+    unfinished: int
+
+
+def outstanding_trials(trials: Sequence[FrozenTrial], config: Config) -> Outstanding:
+    """Return what a study lacks of its plan, and of the trials that a user enqueued.
+
+    Args:
+        trials: All trials of the study.
+        config: Says the quotas.
+    """
+    tracker = QuotaTracker(trials, config.execution.retries)
+    done, failed = Counter[Any](), defaultdict[Any, list[FrozenTrial]](list)
+    given_up, unfinished = [], 0
+    for trial in trials:
+        if tracker.is_extra(trial):
+            given_up += [trial] * tracker.is_given_up(trial)
+            unfinished += not trial.state.is_finished() or tracker.is_retried(trial)
+        elif tracker.is_given_up(trial):
+            failed[_Entry.of(trial).slot].append(trial)
+        else:
+            done[_Entry.of(trial).slot] += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    for slot, wanted in Counter(entry.slot for entry in _plan(config)).items():
+        lacking = max(wanted - done[slot], 0)
+        lost = failed[slot][:lacking]
+        given_up += lost
+        unfinished += lacking - len(lost)
+    return Outstanding(sorted(given_up, key=lambda trial: trial.number), unfinished)
+
+
+def retry_given_up(study: optuna.Study, config: Config) -> int:
+    """Enqueue again the trials that a study asks for and that failed for good, and return how many there were.
+
+    Of several processes only one may do this at a time.
+    """
+    trials = study.get_trials(deepcopy=False)
+    tracker = QuotaTracker(trials, config.execution.retries)
+    given_up = outstanding_trials(trials, config).given_up
+    for trial in given_up:
+        _enqueue(study, tracker.retry(trial))
+    return len(given_up)
+
+
+def _interrupted(trials: Sequence[FrozenTrial], tracker: QuotaTracker) -> list[_Entry]:
     """Return the interrupted trials that no later trial took up."""
-    taken = [_Entry.of(trial) for trial in trials if ledger.counts(trial)]
+    taken = [_Entry.of(trial) for trial in trials if tracker.counts(trial)]
     gone = [trial for trial in trials if trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs]
     entries = [_Entry.of(trial) for trial in gone if trial.params]
     return [entry for entry in entries if entry not in taken]
@@ -169,8 +262,8 @@ def _interrupted(trials: list[FrozenTrial], ledger: _Ledger) -> list[_Entry]:
 def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:
     """Return the manual candidate that the fewest trials of a study have taken, the first of several."""
     trials = study.get_trials(deepcopy=False) if study else []
-    ledger = _Ledger(trials)
-    taken = Counter(trial.user_attrs.get(MANUAL_NAME) for trial in trials if ledger.counts(trial))
+    tracker = QuotaTracker(trials)
+    taken = Counter(trial.user_attrs.get(MANUAL_NAME) for trial in trials if tracker.counts(trial))
     return min(names, key=lambda name: taken[name])
 
 

@@ -10,8 +10,8 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, StudyStatus, compare, study_status
 from sfgsearch.reporting._note import NoteLine, study_note
 from sfgsearch.reporting._report import Report
-from sfgsearch.search._finalists import Finals, current_finalists, read_finals
-from sfgsearch.search._study import as_planned, records_of, seed_of
+from sfgsearch.search._shortfall import StudyProgress, read_progress
+from sfgsearch.search._study import as_planned, seed_of
 from sfgsearch.storage import reading_once
 
 
@@ -31,25 +31,25 @@ class StudyReview:
 
 
 def read_comparison(study: optuna.Study, config: Config) -> Comparison:
-    """Return the comparison of a study's finalists as far as they are recorded."""
-    return compare(study.study_name, current_finalists(study, config), study.get_trials(deepcopy=False))
+    """Return the comparison of a study's finalists as far as they are recorded, and what is missing from it."""
+    with reading_once(study._storage):
+        return _compare(study, read_progress(study, config))
+
+
+def _compare(study: optuna.Study, progress: StudyProgress) -> Comparison:
+    return compare(study.study_name, progress.finals.current, progress.trials, progress.shortfall())
 
 
 def read_status(study: optuna.Study, config: Config) -> StudyStatus:
     """Return how far a study is."""
     with reading_once(study._storage):
-        return _status(study, config, read_finals(study, config))
+        return _status(read_progress(study, config))
 
 
-def _status(study: optuna.Study, config: Config, finals: Finals) -> StudyStatus:
-    records = records_of(study)
-    return study_status(
-        as_planned(study, config),
-        study.get_trials(deepcopy=False),
-        records.jobs.all() if records and records.have_jobs else {},
-        len(finals.current),
-        finals.missing,
-    )
+def _status(progress: StudyProgress) -> StudyStatus:
+    finals = progress.finals
+    given_up = progress.given_up()
+    return study_status(progress.config, progress.trials, progress.jobs, len(finals.current), finals.missing, given_up)
 
 
 def review_study(study: optuna.Study, config: Config) -> StudyReview:
@@ -57,12 +57,11 @@ def review_study(study: optuna.Study, config: Config) -> StudyReview:
     from sfgsearch.visualization.data import best_allocations
 
     with reading_once(study._storage):
-        finals, trials = read_finals(study, config), study.get_trials(deepcopy=False)
-        comparison = compare(study.study_name, finals.current, trials)
-        status = _status(study, config, finals)
+        progress = read_progress(study, config)
+        comparison, status = _compare(study, progress), _status(progress)
         best = next((one for one in best_allocations(study, comparison) if one.kind == "learned"), None)
     allocation = (best.name, best.allocation) if best else None
-    return StudyReview(comparison, status, study_note(comparison, trials, allocation, status))
+    return StudyReview(comparison, status, study_note(comparison, progress.trials, allocation, status))
 
 
 def read_report(study: optuna.Study, config: Config) -> Report:

@@ -8,7 +8,7 @@ from sfgsearch.errors import LeaseLostError, NonFiniteLossError, TrainingInterru
 from sfgsearch.records import Job, Lease
 from sfgsearch.search import missing_finalists
 from sfgsearch.search._failures import explain_failure
-from sfgsearch.search._finalists import Finalist, retrain
+from sfgsearch.search._finalists import Finalist, is_given_up, retrain
 from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._post import Post
 
@@ -28,7 +28,7 @@ class FinalistJobs:
         post = self._post
         missing = {finalist.job: finalist for finalist in missing_finalists(post.study, post.config)}
         jobs, retries = post.jobs.all(missing), post.config.execution.retries
-        return {key: finalist for key, finalist in missing.items() if key not in jobs or jobs[key].failures <= retries}
+        return {key: finalist for key, finalist in missing.items() if not is_given_up(jobs.get(key), retries)}
 
     def do_next(self) -> bool:
         """Train the next finalist that nobody trains; False if there is none."""

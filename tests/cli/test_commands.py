@@ -272,12 +272,12 @@ def test_trials_option_holds_for_trials_that_wait_already(study_file, capsys):
 
 def test_a_run_whose_trials_all_fail_says_why(study_file, capsys):
     path = study_file(**{**SMALL, "training": {"lr": 1e30, "lr_schedule": "constant"}, "execution": {"retries": 0}})
-    status, _, err = call(capsys, "run", path)
-    assert status == 2
+    status, out, err = call(capsys, "run", path)
+    assert status == 1
     assert "Traceback" not in err
-    last = err.strip().splitlines()[-1]
-    assert "all 4 trials failed" in last
-    assert "not finite" in last
+    assert "4 trainings of the study are missing for good" in err.strip().splitlines()[-1]
+    assert "no finalist (4 trials over)" in out
+    assert out.count("not finite") == 4
 
 
 def test_a_folder_that_is_a_file_is_bad_input(study_file, capsys, tmp_path):

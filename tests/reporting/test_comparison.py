@@ -10,7 +10,7 @@ from scipy import stats
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
-from sfgsearch.reporting import compare, comparison_tables, to_json
+from sfgsearch.reporting import Missing, Shortfall, compare, comparison_tables, to_json
 from sfgsearch.reporting._statistics import interval
 
 
@@ -100,6 +100,38 @@ def test_the_object_is_the_contract():
 def test_verdicts_follow_the_paired_interval(learned, manual, outcome):
     (verdict,) = compare("demo", finalists(learned, manual), []).verdicts()
     assert outcome in verdict
+
+
+def lost(kind, name, trial, seed=None, role="trial"):
+    return Missing(kind, name, trial, seed, role, "no memory")
+
+
+@pytest.mark.parametrize(
+    ("missing", "end"),
+    [
+        ([], "lower is better)."),
+        ([lost("manual", "single_task", 7)], "lower is better), without single_task, which failed."),
+        ([lost("manual", "mine", 7, seed, "finalist") for seed in (1, 2)], "without mine, which failed."),
+        ([lost("manual", "equal", 2, 3, "finalist")], "without seed 3 of equal, which failed."),
+        (
+            [lost("manual", "equal", 2, seed, "finalist") for seed in (3, 4)] + [lost("learned", "learned-5", 5)],
+            "without seeds 3 and 4 of equal and learned-5, which failed.",
+        ),
+        ([lost("learned", "learned-1", 1, 3, "relearned"), lost("searched", "searched-9", 9)], "lower is better)."),
+    ],
+)
+def test_a_verdict_says_what_failed_and_is_missing_from_it(missing, end):
+    shortfall = Shortfall(tuple(missing))
+    verdict = compare("demo", finalists([0.10, 0.11, 0.12], [0.20, 0.22, 0.21]), [], shortfall).verdicts()[0]
+    assert verdict.startswith("learned-1 against equal (manual): SFG wins")
+    assert verdict.endswith(end)
+
+
+def test_a_kind_that_failed_whole_has_no_verdict_and_says_so_once_nothing_of_it_can_come():
+    missing, rows = (lost("learned", "learned-1", 1, 3, "finalist"),), finalists([], [0.1, 0.2])
+    found = compare("demo", rows, [], Shortfall(missing))
+    assert found.verdicts() == ["No verdict on learned: without learned-1, which failed."]
+    assert compare("demo", rows, [], Shortfall(missing, trials=1)).verdicts() == []
 
 
 def test_pairing_by_seed_resolves_what_means_do_not():

@@ -4,9 +4,9 @@ import pytest
 from made_up_studies import make_study
 
 from sfgsearch.allocation import Allocation, LayerAllocation
-from sfgsearch.reporting import StudyStatus
+from sfgsearch.reporting import Missing, Shortfall, StudyStatus
 from sfgsearch.reporting._note import escape_markdown, note_markdown, study_note
-from sfgsearch.reporting._status import Failure, KindStatus
+from sfgsearch.reporting._status import KindStatus
 from sfgsearch.visualization.data import best_allocations
 
 WIN = {"learned": [0.10, 0.11, 0.12], "searched": [0.20, 0.22, 0.21], "manual": [0.30, 0.32, 0.31]}
@@ -94,9 +94,12 @@ def test_a_single_kind_is_compared_with_nothing():
 
 def test_what_failed_and_what_is_missing_is_told():
     kinds = (KindStatus("learned", 3, complete=1, running=1), KindStatus("searched", 1), KindStatus("manual", 1))
-    failures = (Failure("trial/1", "x", "no memory", False), Failure("trial/2", "y", "no memory", True))
-    status = StudyStatus("demo", kinds, (3, 3), (), failures, None)
-    assert "1 training failed for good; 1 trial is still to be trained" in note(WIN, status=status)["Caveats"]
+    status = StudyStatus("demo", kinds, (3, 3), (), (), None)
+    lost = [Missing("manual", f"mine-{number}", number, None, "trial", "no\nmemory") for number in range(7)]
+    found = note(WIN, status=status, shortfall=Shortfall(tuple(lost), 1, 0))
+    assert "missing for good: mine-0 (manual), trial 0: no memory; missing for good: mine-1" in found["Caveats"]
+    assert "missing for good: 2 more; 1 trial is still to be trained" in found["Caveats"]
+    assert found["Result"].endswith("; without mine-0, mine-1, mine-2 and 4 more, which failed.")
     over = StudyStatus("demo", (), (3, 9), (), (), None)
     assert "6 of 9 retrainings of finalists are missing" in note(WIN, status=over)["Caveats"]
 

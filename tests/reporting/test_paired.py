@@ -118,7 +118,7 @@ def test_all_pairs_are_tested_in_all_main_metrics():
 
 def test_json_carries_the_tests_beside_what_it_had():
     data = json.loads(to_json(make_study(ERRORS).comparison.to_dict()))
-    assert {"study", "rows", "spent", "tests"} == set(data)
+    assert {"study", "rows", "spent", "tests", "missing", "unfinished"} == set(data)
     test = data["tests"][0]
     assert test["first"] == {"kind": "learned", "name": "learned-3"}
     assert test["difference"]["mean"] == pytest.approx(-0.1)

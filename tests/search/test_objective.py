@@ -11,7 +11,7 @@ from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
 
 from sfgsearch import Objective, create_study
-from sfgsearch.errors import ConfigError
+from sfgsearch.errors import ConfigError, StudyError
 from sfgsearch.records import allocation_of, repairs_of
 from sfgsearch.search import enqueue_missing, records_of
 
@@ -203,3 +203,22 @@ def test_a_fixed_trial_needs_no_study(study):
 def test_nothing_to_do_is_an_error(study):
     with pytest.raises(ConfigError, match="quota: asks for no trial"):
         Objective(study(manual={"methods": []}, quota={"learned": 0, "searched": 0}))
+
+
+@pytest.mark.parametrize(
+    ("objective", "directions", "message"),
+    [
+        ("mean", ["maximize"], r'maximises.*directions=\["minimize"\]:'),
+        ("mean", ["minimize"] * 2, r"has 2 objectives.*study.objective is 'mean'"),
+        ("per_task", ["minimize", "maximize"], r'maximises.*directions=\["minimize"\] \* 2'),
+        ("per_task", ["minimize"], "has 1 objectives.*'per_task'"),
+    ],
+)
+def test_a_study_of_other_directions_is_refused_before_anything_is_trained(study, objective, directions, message):
+    trained = []
+    config = study(study={"objective": objective})
+    plain = optuna.create_study(directions=directions)
+    with pytest.raises(StudyError, match=message):
+        plain.optimize(Objective(config, on_epoch=lambda *_: trained.append(_)), n_trials=1)
+    assert trained == []
+    assert "kind" not in plain.trials[0].params

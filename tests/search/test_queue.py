@@ -7,7 +7,14 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
-from sfgsearch.search._queue import FAILURE, RETRY_WITH, drop_surplus, requeue_running
+from sfgsearch.search._queue import (
+    FAILURE,
+    RETRY_WITH,
+    drop_surplus,
+    outstanding_trials,
+    requeue_running,
+    retry_given_up,
+)
 
 
 @pytest.fixture
@@ -156,3 +163,47 @@ def test_manual_trials_come_first_and_the_others_take_turns(plain, study):
     enqueue_missing(plain, study(manual={"methods": ["equal"]}, quota={"learned": 3, "searched": 1}))
     order = [trial.system_attrs["fixed_params"]["kind"] for trial in plain.get_trials()]
     assert order == ["manual", "learned", "searched", "learned", "learned"]
+
+
+def test_what_a_user_enqueues_beyond_the_quota_stays_and_fills_no_slot(plain, study):
+    config = study(manual={"methods": ["equal"]}, quota={"learned": 1, "searched": 0})
+    enqueue_missing(plain, config)
+    for params in ({"kind": "learned", "learned.lr": 0.05}, {"kind": "manual"}, {"learned.lr": 0.02}):
+        plain.enqueue_trial(params)
+    assert drop_surplus(plain, config) == 0
+    assert enqueue_missing(plain, config) == 0
+    more = study(manual={"methods": ["equal"]}, quota={"learned": 2, "searched": 0})
+    assert enqueue_missing(plain, more) == 1
+    assert outstanding_trials(plain.get_trials(), more).unfinished == 3 + 3
+    assert drop_surplus(plain, study(manual={"methods": []}, quota={"learned": 0, "searched": 1})) == 3
+    assert len(plain.get_trials(states=(TrialState.WAITING,))) == 3
+
+
+def test_what_a_user_enqueued_is_tried_again_with_its_own_parameters_and_given_up(plain, study):
+    config = study(manual={"methods": []}, quota={"learned": 0, "searched": 1}, execution={"retries": 1})
+    enqueue_missing(plain, config)
+    plain.tell(plain.ask(), 1.0)
+    plain.enqueue_trial({"kind": "learned", "learned.lr": 0.05})
+    for attempt in (1, 2):
+        assert plain.get_trials()[-1].system_attrs["fixed_params"] == {"kind": "learned", "learned.lr": 0.05}
+        number, _ = fail_next(plain, "same")
+        assert enqueue_missing(plain, config) == (1 if attempt == 1 else 0)
+        assert drop_surplus(plain, config) == 0
+    assert [trial.number for trial in outstanding_trials(plain.get_trials(), config).given_up] == [number]
+    assert retry_given_up(plain, config) == 1
+    assert plain.get_trials()[-1].system_attrs["fixed_params"] == {"kind": "learned", "learned.lr": 0.05}
+    fail_next(plain, "other")
+    assert enqueue_missing(plain, config) == 0, "other parameters are not what the user asked for"
+    assert outstanding_trials(plain.get_trials(), config).unfinished == 0
+
+
+def test_only_what_the_plan_lacks_is_given_up(plain, study):
+    config = study(manual={"methods": []}, quota={"learned": 2, "searched": 0}, execution={"retries": 0})
+    enqueue_missing(plain, config)
+    number, _ = fail_next(plain, "same")
+    given_up = outstanding_trials(plain.get_trials(), config)
+    assert ([trial.number for trial in given_up.given_up], given_up.unfinished) == ([number], 1)
+    plain.tell(plain.ask(), 1.0)
+    fewer = study(manual={"methods": []}, quota={"learned": 1, "searched": 0}, execution={"retries": 0})
+    assert outstanding_trials(plain.get_trials(), fewer).given_up == []
+    assert retry_given_up(plain, fewer) == 0

@@ -1,0 +1,85 @@
+"""What a study asks for and does not have, and another chance for what failed for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from sfgsearch.config import Config
+from sfgsearch.records import Job
+from sfgsearch.reporting import Missing, Shortfall
+from sfgsearch.search._finalists import Finals, is_given_up, read_finals
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, QuotaTracker, outstanding_trials, params_of, retry_given_up
+from sfgsearch.search._space import KIND
+from sfgsearch.search._study import as_planned, planning, records_of
+from sfgsearch.storage import redact
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """How far a study is, read at one time.
+
+    Args:
+        config: The study file, with the trials in all that the study was told.
+        trials: All trials.
+        jobs: All jobs by key.
+        finals: The retrainings of the comparison.
+    """
+
+    config: Config
+    trials: Sequence[FrozenTrial]
+    jobs: Mapping[str, Job]
+    finals: Finals
+
+    def given_up(self) -> set[str]:
+        """Return the keys of all jobs that failed for good, whether the study still asks for them or not."""
+        retries = self.config.execution.retries
+        tracker = QuotaTracker(self.trials, retries)
+        trials = {f"trial/{trial.number}" for trial in self.trials if tracker.is_given_up(trial)}
+        return trials | {key for key, job in self.jobs.items() if is_given_up(job, retries)}
+
+    def shortfall(self) -> Shortfall:
+        """Return what the study asks for and does not have.
+
+        It is the one place that decides so, for commands, verdicts, notes and reports.
+        """
+        trials, finalists, lost = outstanding_trials(self.trials, self.config), self.finals.missing, self.given_up()
+        given_up = [finalist for finalist in finalists if finalist.job in lost]
+        missing = [_missing_trial(trial) for trial in trials.given_up]
+        for one in given_up:
+            reason = self.jobs[one.job].reason or "?"
+            missing.append(Missing(one.kind, one.name, one.trial, one.seed, one.role, reason))
+        shown = tuple(replace(one, reason=redact(one.reason, self.config.storage)) for one in missing)
+        return Shortfall(shown, trials.unfinished, len(finalists) - len(given_up))
+
+
+def read_progress(study: optuna.Study, config: Config) -> StudyProgress:
+    """Read how far a study is."""
+    records = records_of(study)
+    jobs = records.jobs.all() if records and records.have_jobs else {}
+    return StudyProgress(as_planned(study, config), study.get_trials(deepcopy=False), jobs, read_finals(study, config))
+
+
+def _missing_trial(trial: FrozenTrial) -> Missing:
+    kind: str | None = params_of(trial).get(KIND)
+    name = trial.user_attrs.get("name") or trial.user_attrs.get(MANUAL_NAME) or f"{kind or 'trial'}-{trial.number}"
+    return Missing(kind, name, trial.number, None, "trial", str(trial.user_attrs[FAILURE]))
+
+
+def retry_failed(study: optuna.Study, config: Config) -> int:
+    """Give what failed for good another chance, trials and finalists, and return how much that is.
+
+    Trials are enqueued again, with their parameters unless these were the reason; finalists may fail as often as new
+    ones.
+    """
+    with planning(study):
+        retried = retry_given_up(study, as_planned(study, config))
+    progress, records = read_progress(study, config), records_of(study)
+    retries = config.execution.retries
+    for finalist in progress.finals.missing:
+        if records and is_given_up(progress.jobs.get(finalist.job), retries):
+            retried += records.jobs.forgive(finalist.job)
+    return retried
