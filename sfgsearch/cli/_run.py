@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import SEED, Whole, data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
@@ -23,9 +23,9 @@ from sfgsearch.workers import AWAY, Worker
 
 @click.command()
 @study_file
-@click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
+@click.option("--trials", type=Whole(1), metavar="N", help="Trials in all, split over the kinds as the file does.")
 @storage_option
-@click.option("--seed", type=int, metavar="S", help="The study's seed.")
+@click.option("--seed", type=SEED, metavar="S", help="The study's seed.")
 @data_option
 def run(study_file: Path, trials: int | None, storage: str | None, seed: int | None, data: Path | None) -> None:
     """Create or continue the study, train and record its trials, and compare the winners.
