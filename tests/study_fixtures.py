@@ -20,6 +20,12 @@ TINY: dict[str, Any] = {
     "review": {"pictures": False},
 }
 
+DIVERGING: dict[str, Any] = {
+    "study": {"imports": [str(Path(__file__).parent / "wild_digits.py")]},
+    "data": {"name": "wild_digits"},
+}
+"""Sections of a study whose losses are not finite from the first step on."""
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return nested sections with changes; a key that is changed to None goes away."""

@@ -13,6 +13,7 @@ from sfgsearch.nn import Backbone, LayerBuilder, StreamBlock, Streams, norm_fact
 
 _FILTERS = (16, 32, 64, 64, 64)
 _DILATIONS = (1, 2, 4)
+_MOST_BLOCKS = 100
 
 
 class HighResBlock(StreamBlock):
@@ -69,13 +70,13 @@ class HighResNet(Backbone):
         blocks: Residual blocks after each of the first three convolutions.
 
     Raises:
-        BackboneError: If the width is not positive or the number of blocks negative.
+        BackboneError: If the width is out of range, or the number of blocks not 0 to 100.
     """
 
     def __init__(self, layers: LayerBuilder, image_shape: tuple[int, ...], width: float, blocks: int) -> None:
         super().__init__()
-        if blocks < 0:
-            raise BackboneError(f"blocks must be 0 or more, got {blocks}")
+        if not 0 <= blocks <= _MOST_BLOCKS:
+            raise BackboneError(f"blocks must be 0 to {_MOST_BLOCKS}, got {blocks}")
         stages: list[nn.Module] = []
         layout = layers.image(image_shape[0])
         for index, filters in enumerate(widen(_FILTERS, width)):
@@ -108,6 +109,6 @@ def highresnet(
         blocks: Residual blocks after each of the first three convolutions.
 
     Raises:
-        BackboneError: If the width is not positive or the number of blocks negative.
+        BackboneError: If the width is out of range, or the number of blocks not 0 to 100.
     """
     return HighResNet(layers, image_shape, width, blocks)

@@ -10,6 +10,7 @@ from sfgsearch.errors import BackboneError
 from sfgsearch.nn import Backbone, EachStream, LayerBuilder, StreamLayout, Streams
 
 _STAGES = (16, 32, 64)
+_DEEPEST = 1202
 
 
 class ResNet(Backbone):
@@ -26,13 +27,13 @@ class ResNet(Backbone):
         width: Factor on the filters 16, 32, 64 of the stages.
 
     Raises:
-        BackboneError: If the depth is not 6n+2 or the width not positive.
+        BackboneError: If the depth is not 6n+2 or above 1202, or the width out of range.
     """
 
     def __init__(self, layers: LayerBuilder, image_shape: tuple[int, ...], depth: int, width: float) -> None:
         super().__init__()
-        if depth < 8 or depth % 6 != 2:
-            below = max(8, depth - (depth - 2) % 6)
+        if not 8 <= depth <= _DEEPEST or depth % 6 != 2:
+            below = min(max(8, depth - (depth - 2) % 6), _DEEPEST - 6)
             raise BackboneError(
                 f"a ResNet for small images has a depth of 6n+2 (8, 14, 20, 32, 44, 56, ..), got {depth}; "
                 f"choose {below} or {below + 6}"
@@ -104,6 +105,6 @@ def resnet(layers: LayerBuilder, image_shape: tuple[int, ...], *, depth: int = 2
         width: Factor on the filters 16, 32, 64 of the stages.
 
     Raises:
-        BackboneError: If the depth is not 6n+2 or the width not positive.
+        BackboneError: If the depth is not 6n+2 or above 1202, or the width out of range.
     """
     return ResNet(layers, image_shape, depth, width)

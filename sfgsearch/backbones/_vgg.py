@@ -14,6 +14,7 @@ from sfgsearch.nn import Backbone, EachStream, LayerBuilder, Streams
 POOL = "pool"
 _VGG11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512)
 _SMALL = (16, 32, POOL, 32, 64)
+_MOST_STEPS, _MOST_FILTERS = 200, 65_536
 
 
 class VGG(Backbone):
@@ -83,12 +84,16 @@ def vgg_small(
         plan: Filters of each convolution, with ``"pool"`` where space is halved.
 
     Raises:
-        BackboneError: If the plan is empty or holds anything else.
+        BackboneError: If the plan is empty, has more than 200 steps, or holds anything else.
     """
-    if not [step for step in plan if step != POOL] or any(step != POOL and not _positive(step) for step in plan):
-        raise BackboneError(f"plan must list filters (whole numbers > 0) and {POOL!r}, got {list(plan)}")
+    if len(plan) > _MOST_STEPS:
+        raise BackboneError(f"plan has {len(plan)} steps; at most {_MOST_STEPS} are allowed")
+    if not [step for step in plan if step != POOL] or any(step != POOL and not _is_width(step) for step in plan):
+        raise BackboneError(
+            f"plan must list filters (whole numbers from 1 to {_MOST_FILTERS}) and {POOL!r}, got {list(plan)}"
+        )
     return VGG(layers, image_shape, _widen(plan, width))
 
 
-def _positive(step: int | str) -> bool:
-    return isinstance(step, int) and not isinstance(step, bool) and step > 0
+def _is_width(step: int | str) -> bool:
+    return isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= _MOST_FILTERS

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from sfgsearch.errors import BackboneError
+
+_LEAST, _MOST = 1e-3, 100.0
 
 
 def widen(filters: Sequence[int], width: float) -> list[int]:
     """Return the filters of every layer times a factor, rounded, at least one.
 
     Raises:
-        BackboneError: If the factor is not positive and finite.
+        BackboneError: If the factor is not from 0.001 to 100.
     """
-    if not 0 < width < math.inf:
-        raise BackboneError(f"width must be positive and finite, got {width}")
+    if not _LEAST <= width <= _MOST:
+        raise BackboneError(f"width must be from {_LEAST:g} to {_MOST:g}, got {width}")
     return [max(1, round(count * width)) for count in filters]

@@ -15,7 +15,7 @@ from sfgsearch.bench import (
     open_site,
 )
 from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import json_option
+from sfgsearch.cli._options import Number, Whole, json_option
 from sfgsearch.reporting import to_json
 
 _MOST_WORKERS = 100
@@ -24,7 +24,7 @@ _MOST_WORKERS = 100
 def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
     """Read whole numbers that are separated by commas."""
     try:
-        numbers = tuple(int(part) for part in value.split(","))
+        numbers = tuple(int(part if part.isascii() else "") for part in value.split(","))
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1 or max(numbers) > _MOST_WORKERS:
@@ -33,7 +33,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> t
 
 
 _THROUGHPUT, _OVERHEAD = ThroughputOptions(), OverheadOptions()
-_seconds = click.FloatRange(0, min_open=True)
+_seconds = Number(0, 86_400, min_open=True)
 
 
 @click.command()
@@ -47,7 +47,7 @@ _seconds = click.FloatRange(0, min_open=True)
 )
 @click.option(
     "--trials-per-worker",
-    type=click.IntRange(1),
+    type=Whole(1, 100_000),
     metavar="N",
     default=_THROUGHPUT.trials_per_worker,
     help="throughput: trials that count.",
@@ -73,7 +73,7 @@ _seconds = click.FloatRange(0, min_open=True)
 )
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=Whole(1, 100_000),
     metavar="N",
     default=_OVERHEAD.pairs,
     help="overhead: how often it is trained, bare and as a trial.",

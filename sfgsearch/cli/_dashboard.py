@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import optuna
 
-from sfgsearch.cli._options import existing_study, read_study, storage_option, study_file
+from sfgsearch.cli._options import Whole, existing_study, read_study, storage_option, study_file
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.serving import DashboardServer, is_loopback
@@ -18,7 +18,7 @@ from sfgsearch.serving import DashboardServer, is_loopback
 @study_file
 @storage_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; a free one unless given.")
+@click.option("--port", type=Whole(0, 65535), default=0, help="The port; a free one unless given.")
 def dashboard(study_file: Path, storage: str | None, host: str, port: int) -> None:
     """Serve optuna-dashboard with the trials of a study, their pictures and the comparison, until Ctrl-C.
 
@@ -40,10 +40,10 @@ def serve(study: optuna.Study, config: Config, host: str, port: int) -> None:
     """Serve a study's page until a signal ends it; the first line on standard output is the address."""
     try:
         server = DashboardServer(study, config, host, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for what no name of a host can be
+        reason = getattr(error, "strerror", None) or error
         raise StudyError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); leave --port out for a "
-            "free port"
+            f"--host {host} --port {port}: cannot listen there ({reason}); leave --port out for a free port"
         ) from error
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import optuna
 
-from sfgsearch.cli._options import existing_study, read_study, storage_option, study_file
+from sfgsearch.cli._options import SEED, Whole, existing_study, read_study, storage_option, study_file
 from sfgsearch.cli._show import find_trial
 from sfgsearch.errors import StudyError
 from sfgsearch.export import Exported, export_network
@@ -22,7 +22,7 @@ from sfgsearch.search._artifacts import artifact_folder, stored_weights
 
 @click.command()
 @study_file
-@click.option("--trial", "number", type=int, metavar="N", required=True, help="The trial's number.")
+@click.option("--trial", "number", type=Whole(0), metavar="N", required=True, help="The trial's number.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -30,7 +30,7 @@ from sfgsearch.search._artifacts import artifact_folder, stored_weights
     required=True,
     help="The file to write: .pt2 (torch.export), .onnx, or .safetensors with .json beside it.",
 )
-@click.option("--seed", type=int, metavar="S", help="Export the finalist that retrained trial N with this seed.")
+@click.option("--seed", type=SEED, metavar="S", help="Export the finalist that retrained trial N with this seed.")
 @click.option(
     "--relearned",
     is_flag=True,

@@ -13,7 +13,16 @@ import optuna
 import torch
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import data_option, read_study, retry_option, storage_option, study_file
+from sfgsearch.cli._options import (
+    SEED,
+    Number,
+    Whole,
+    data_option,
+    read_study,
+    retry_option,
+    storage_option,
+    study_file,
+)
 from sfgsearch.cli._progress import LineListener, say_aside
 from sfgsearch.cli._run import end_with, leave, open_study
 from sfgsearch.config import Config
@@ -33,7 +42,7 @@ from sfgsearch.workers import (
 
 @click.command()
 @study_file
-@click.option("--workers", type=click.IntRange(1, 1000), metavar="N", required=True, help="How many.")
+@click.option("--workers", type=Whole(1, 1000), metavar="N", required=True, help="How many.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -42,20 +51,20 @@ from sfgsearch.workers import (
     help="Processes of this machine, or actors of a Ray cluster.",
 )
 @click.option("--address", metavar="HOST:PORT", help="Of a Ray cluster; auto is the one that runs here.")
-@click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
+@click.option("--trials", type=Whole(1), metavar="N", help="Trials in all, split over the kinds as the file does.")
 @storage_option
-@click.option("--seed", type=int, metavar="S", help="The study's seed.")
+@click.option("--seed", type=SEED, metavar="S", help="The study's seed.")
 @data_option
 @retry_option
 @click.option(
     "--gpus-per-worker",
-    type=float,
+    type=Number(0.0001),
     metavar="X",
     help="Part of a GPU that a worker needs, such as 0.25; all share the GPUs that there are unless given.",
 )
 @click.option(
     "--cpus-per-worker",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0.0001),
     metavar="X",
     help="CPU cores of a worker: an even share of this machine's, or 1 on Ray, unless given.",
 )

@@ -22,6 +22,7 @@ from sfgsearch.cli._worker import worker
 from sfgsearch.errors import SFGSearchError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+_LONGEST = 4000
 
 
 @click.group()
@@ -60,5 +61,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"sfgsearch: {' '.join(message.split())}", err=True)
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in _one_line(message))
+    click.echo(f"sfgsearch: {line}", err=True)
     sys.exit(BAD_INPUT)
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} .."

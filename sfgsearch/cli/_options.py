@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,28 @@ from sfgsearch.search import load_study, study_storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class Whole(click.IntRange):
+    """A whole number in ASCII digits, between bounds if there are any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or end the command."""
+        if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
+            self.fail(f"{value!r} is not a whole number.", param, ctx)
+        return int(super().convert(value, param, ctx))
+
+
+class Number(click.FloatRange):
+    """A finite number in ASCII characters, between bounds if there are any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or end the command."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number) or not str(value).isascii():
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
 storage_option = click.option(
     "--storage",
@@ -29,6 +53,7 @@ data_option = click.option(
 retry_option = click.option(
     "--retry-failed", is_flag=True, help="Give trials and finalists that failed for good another chance first."
 )
+SEED = Whole(0, 2**32 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 
 

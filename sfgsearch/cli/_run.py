@@ -12,7 +12,7 @@ import optuna
 from rich.console import Console
 
 from sfgsearch.cli._compare import print_comparison
-from sfgsearch.cli._options import data_option, read_study, retry_option, storage_option, study_file
+from sfgsearch.cli._options import SEED, Whole, data_option, read_study, retry_option, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
 from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison
@@ -26,9 +26,9 @@ MISSING = 1
 
 @click.command()
 @study_file
-@click.option("--trials", type=int, metavar="N", help="Trials in all, split over the kinds as the file does.")
+@click.option("--trials", type=Whole(1), metavar="N", help="Trials in all, split over the kinds as the file does.")
 @storage_option
-@click.option("--seed", type=int, metavar="S", help="The study's seed.")
+@click.option("--seed", type=SEED, metavar="S", help="The study's seed.")
 @data_option
 @retry_option
 def run(

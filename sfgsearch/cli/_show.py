@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import Whole, existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting import describe_trial, to_json, trial_tables
@@ -19,7 +19,7 @@ from sfgsearch.search._queue import FAILURE
 
 @click.command()
 @study_file
-@click.option("--trial", "number", type=int, metavar="N", required=True, help="The trial's number.")
+@click.option("--trial", "number", type=Whole(0), metavar="N", required=True, help="The trial's number.")
 @storage_option
 @json_option
 def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sfgsearch.cli._options import data_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import SEED, data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
 from sfgsearch.cli._run import leave, open_study
 from sfgsearch.search import Objective, sole_process, study_storage
@@ -18,7 +18,7 @@ from sfgsearch.workers import Worker
 @click.command()
 @study_file
 @storage_option
-@click.option("--seed", type=int, metavar="S", help="The study's seed, if it was begun with another than the file's.")
+@click.option("--seed", type=SEED, metavar="S", help="The study's seed, if it was begun with another than the file's.")
 @data_option
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N for this worker, instead of training.device.")
 @click.option("--name", metavar="NAME", help="What status calls this worker; host and process unless given.")

@@ -11,6 +11,7 @@ import torch
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.backbones import backbones
+from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
@@ -33,8 +34,9 @@ def _blame(config: Config, key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (SFGSearchError, ValueError, ArithmeticError) as error:
-        raise ConfigError(str(error), file=config.path, key=key) from error
+    except (SFGSearchError, ValueError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigError(reason, file=config.path, key=key) from error
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -57,6 +59,8 @@ def build_experiment(config: Config) -> Experiment:
     with _blame(config, "training.device"):
         resolve_device(settings.device)
     _check_width(config, spec)
+    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
+        check_memory(config, spec, len(data.train))
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         _try_out(spec)
     _check_simplices(config, num_layers, len(data.tasks))

@@ -37,7 +37,7 @@ def import_user_code(raw: dict[str, Any], file: Path) -> None:
                 _import_file((file.parent / entry).resolve())
             else:
                 importlib.import_module(entry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"cannot import {entry!r}: {reason}", file=file, key=KEY) from error
 
@@ -74,7 +74,7 @@ def _import_file(path: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None or spec.loader is None or (path.exists() and not path.is_file()):
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

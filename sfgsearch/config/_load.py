@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from sfgsearch.config._bounds import Name
 from sfgsearch.config._imports import import_user_code
 from sfgsearch.config._models import Config
+from sfgsearch.config._toml import read_toml, show_value
 from sfgsearch.errors import ConfigError
 
 
@@ -26,19 +28,42 @@ def load_config(path: str | Path) -> Config:
             value that is not allowed; the error names file, key, value and what is allowed.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the study file: {error.strerror}", file=path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not valid TOML: {error}", file=path) from error
+    raw = read_toml(path)
     import_user_code(raw, path)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise first_error(error, Config, raw, path) from None
     config._path = path
+    _check_names(config)
     return config
+
+
+def _check_names(config: Config) -> None:
+    """Check the study's name and folder where the file's own name stands for them."""
+    try:
+        TypeAdapter(Name).validate_python(config.name)
+    except ValidationError:
+        raise ConfigError(
+            f"the file's name {config.name!r} cannot be a study's, which has 1 to 200 printable characters and no "
+            "blanks at its ends; set study.name",
+            file=config.path,
+            key="study.name",
+        ) from None
+    try:
+        is_taken = config.folder.exists() and not config.folder.is_dir()
+        os.fsencode(config.folder)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{show_value(str(config.folder))}: {reason}", file=config.path, key="study.folder"
+        ) from error
+    if is_taken:
+        raise ConfigError(
+            f"{config.folder} is a file; set study.folder to a folder, which need not be there yet",
+            file=config.path,
+            key="study.folder",
+        )
 
 
 def first_error(
@@ -64,7 +89,7 @@ def first_error(
     else:  # the branches of a union fail side by side
         reasons = " or ".join(detail["msg"].removeprefix("Value error, ") for detail in same)
         is_secret = "storage" in location  # it may hold a password
-        message = reasons if is_secret else f"{reasons}, got {worst['input']!r}"
+        message = reasons if is_secret else f"{reasons}, got {show_value(worst['input'])}"
     more = f" (and {len(details) - len(same)} more)" if len(details) > len(same) else ""
     return ConfigError(message + more, file=file, key=".".join(map(str, [*filter(None, [prefix]), *location])))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from sqlalchemy import URL
 
+from sfgsearch.config import _bounds as bounds
 from sfgsearch.config._budget import split_trials
 from sfgsearch.config._settings import (
+    SMALLEST,
     Fixed,
     FlagSetting,
-    NonNegativeSetting,
-    PositiveSetting,
-    ProbabilitySetting,
+    NumberSetting,
     VectorSetting,
     WordSetting,
+    numbers,
     words,
 )
 from sfgsearch.data import data_sets
@@ -26,12 +28,6 @@ from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn._norms import NormName
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
 
 class _Section(BaseModel):
@@ -52,10 +48,10 @@ class _OpenSection(BaseModel):
 class StudySection(_Section):
     """Name, seed, place and objective of a study, and code of the user's own that it needs."""
 
-    name: Name | None = None
-    seed: Seed = 0
-    storage: str | None = None
-    folder: Name | None = None
+    name: bounds.Name | None = None
+    seed: bounds.Seed = 0
+    storage: bounds.DatabaseURL | None = None
+    folder: bounds.Name | None = None
     objective: Literal["mean", "per_task"] = "mean"
     imports: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
@@ -76,17 +72,17 @@ class BackboneSection(_OpenSection):
 class TaskSection(_Section):
     """What a study changes about a task of its data."""
 
-    weight: Positive | None = None
-    hidden: Count | None = None
+    weight: bounds.Weight | None = None
+    hidden: bounds.Count | None = None
     loss: str | None = None
-    class_weights: Literal["balanced"] | Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+    class_weights: Literal["balanced"] | Annotated[tuple[bounds.Weight, ...], Field(strict=False)] | None = None
 
 
 class AugmentationSection(_Section):
     """Random changes to training images; see :class:`sfgsearch.data.Augmentation`."""
 
     flips: Annotated[tuple[FlipAxis, ...], Field(strict=False)] = ()
-    crop: Count = 0
+    crop: bounds.Count = 0
     padding: Padding = "reflect"
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
 
@@ -94,23 +90,23 @@ class AugmentationSection(_Section):
 class TrainingSection(_Section):
     """The training that all kinds share; see :class:`sfgsearch.training.TrainingSettings`."""
 
-    epochs: AtLeastOne = 20
+    epochs: bounds.AtLeastOne = 20
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
-    lr: Positive = 1e-3
+    lr: bounds.LearningRate = 1e-3
     lr_schedule: Literal["cosine", "constant"] = "cosine"
-    length_scale: Annotated[float, Field(ge=0)] = 1.0
-    calibration_batches: AtLeastOne = 10
+    length_scale: bounds.LengthScale = 1.0
+    calibration_batches: bounds.AtLeastOne = 10
     task_weighting: Literal["fixed", "uncertainty"] = "fixed"
-    monte_carlo_samples: Count = 10
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    threads: AtLeastOne | None = None
+    monte_carlo_samples: bounds.Samples = 10
+    device: bounds.Device = "auto"
+    threads: bounds.Threads | None = None
 
 
 class QuotaSection(_Section):
     """Trials per kind; manual methods are listed in their own section."""
 
-    learned: Count = 10
-    searched: Count = 10
+    learned: bounds.Trials = 10
+    searched: bounds.Trials = 10
 
 
 class ManualSection(_Section):
@@ -123,7 +119,7 @@ class ManualSection(_Section):
         "constant_probabilities",
     )
     options: dict[str, dict[str, Any]] = {}
-    allocations: dict[Name, dict[str, list[int | float]]] = {}
+    allocations: dict[bounds.Name, dict[str, list[int | float]]] = {}
 
     @field_validator("methods")
     @classmethod
@@ -149,14 +145,17 @@ class ManualSection(_Section):
         return (*self.methods, *self.allocations)
 
 
+_temperature, _probability = numbers(1e-4, 1e4), numbers(SMALLEST, 1 - SMALLEST)
+
+
 class TemperatureSection(_Section):
     """The temperature schedule of learned trials."""
 
     schedule: Annotated[WordSetting, words(ScheduleFamily)] = Fixed("exponential")
-    start: PositiveSetting = Fixed(2.0)
-    end: PositiveSetting = Fixed(0.3)
-    rate: PositiveSetting | None = None
-    floor: PositiveSetting = Fixed(0.01)
+    start: Annotated[NumberSetting, _temperature] = Fixed(2.0)
+    end: Annotated[NumberSetting, _temperature] = Fixed(0.3)
+    rate: Annotated[NumberSetting, numbers(1e-12, 1000.0)] | None = None
+    floor: Annotated[NumberSetting, _temperature] = Fixed(0.01)
 
 
 class PriorSection(_Section):
@@ -164,8 +163,8 @@ class PriorSection(_Section):
 
     family: Annotated[WordSetting, words(PriorFamily)] = Fixed("uniform")
     probs: VectorSetting | None = None
-    first: ProbabilitySetting = Fixed(0.8)
-    last: ProbabilitySetting = Fixed(0.2)
+    first: Annotated[NumberSetting, _probability] = Fixed(0.8)
+    last: Annotated[NumberSetting, _probability] = Fixed(0.2)
     task_ratio: VectorSetting | None = None
 
 
@@ -174,14 +173,14 @@ class InitialSection(_Section):
 
     family: Annotated[WordSetting, words(InitialFamily)] = Fixed("prior")
     probs: VectorSetting | None = None
-    concentration: PositiveSetting = Fixed(1.0)
+    concentration: Annotated[NumberSetting, numbers(1e-3, 1e6)] = Fixed(1.0)
 
 
 class LearnedSection(_Section):
     """What Optuna tunes about Stochastic Filter Groups."""
 
-    lr: PositiveSetting = Fixed(0.02)
-    kl_weight: NonNegativeSetting = Fixed(1.0)
+    lr: Annotated[NumberSetting, numbers(1e-12, 100.0)] = Fixed(0.02)
+    kl_weight: Annotated[NumberSetting, numbers(0.0, 1e6)] = Fixed(1.0)
     hard: FlagSetting = Fixed(False)
     temperature: TemperatureSection = TemperatureSection()
     prior: PriorSection = PriorSection()
@@ -191,22 +190,22 @@ class LearnedSection(_Section):
 class SearchedSection(_Section):
     """How searched trials draw the group proportions of a layer: from a Dirichlet, uniform on the simplex for 1."""
 
-    concentration: Positive | list[Positive] = 1.0
+    concentration: bounds.Concentration | list[bounds.Concentration] = 1.0
 
 
 class SamplerSection(_Section):
     """Optuna's sampler."""
 
     name: Literal["tpe", "random"] = "tpe"
-    startup_trials: Count = 10
+    startup_trials: bounds.Count = 10
 
 
 class PrunerSection(_Section):
     """Optuna's pruner, which compares trials of one kind only; manual trials are never pruned."""
 
     name: Literal["median", "successive_halving", "none"] = "median"
-    startup_trials: Count = 5
-    warmup_epochs: Count = 5
+    startup_trials: bounds.Count = 5
+    warmup_epochs: bounds.Count = 5
 
 
 class ExecutionSection(_Section):
@@ -214,14 +213,15 @@ class ExecutionSection(_Section):
 
     Args:
         retries: How often a trial or finalist that failed is tried again.
-        grace: Seconds without a sign of life after which another worker takes over what a worker was training.
+        grace: Seconds without a sign of life after which another worker takes over what a worker was training, at
+            most a day.
         checkpoint_every: Seconds of training between checkpoints, which are written at the ends of epochs, and within
-            epochs that last longer than twice that; 0 is at the end of every epoch.
+            epochs that last longer than twice that; 0 is at the end of every epoch, and a day the most.
     """
 
-    retries: Count = 2
-    grace: Annotated[float, Field(ge=1)] = 60.0
-    checkpoint_every: Annotated[float, Field(ge=0)] = 30.0
+    retries: bounds.Retries = 2
+    grace: Annotated[float, Field(ge=1, le=bounds.DAY)] = 60.0
+    checkpoint_every: Annotated[float, Field(ge=0, le=bounds.DAY)] = 30.0
 
 
 class ComparisonSection(_Section):
@@ -231,10 +231,10 @@ class ComparisonSection(_Section):
     derived network and of Monte-Carlo prediction.
     """
 
-    seeds: AtLeastOne = 5
-    learned: Count = 1
-    searched: Count = 1
-    manual: Count | Literal["all"] = "all"
+    seeds: bounds.Seeds = 5
+    learned: bounds.Count = 1
+    searched: bounds.Count = 1
+    manual: bounds.Count | Literal["all"] = "all"
     as_learned: bool = True
 
 
@@ -291,7 +291,7 @@ class Config(_Section):
         """The options of the data set; a relative ``path`` counts from the study file's folder."""
         options = self.data.options
         if isinstance(options.get("path"), str):
-            options["path"] = str(self.path.parent / Path(options["path"]).expanduser())
+            options["path"] = str(self.path.parent / os.path.expanduser(options["path"]))
         return options
 
     def with_overrides(
@@ -313,16 +313,18 @@ class Config(_Section):
             device: Where networks are trained, as ``training.device``.
 
         Raises:
-            ValueError: If trials is below 1, the seed out of range, the device none, or the data set takes no path.
+            ValueError: If trials, the seed, the storage or the device is none, or the data set takes no path.
         """
-        if (trials is not None and trials < 1) or (seed is not None and not 0 <= seed < 2**32):
-            raise ValueError(f"trials must be at least 1 and the seed 0 to 2^32 - 1, got {trials} and {seed}")
+        bounds.check("--trials", bounds.Total, trials)
+        bounds.check("--seed", bounds.Seed, seed)
+        bounds.check("--storage or SFGSEARCH_STORAGE", bounds.DatabaseURL, storage, is_secret=True)
+        bounds.check("--device", bounds.Device, device)
         changes = {key: value for key, value in (("seed", seed), ("storage", storage)) if value is not None}
         changed = self.model_copy(update={"study": self.study.model_copy(update=changes)})
         if trials is not None:
             changed._trials = trials
         if device is not None:
-            changed = changed._with_device(device)
+            changed = changed.model_copy(update={"training": self.training.model_copy(update={"device": device})})
         return changed if data is None else changed._with_data(Path(data))
 
     @property
@@ -336,18 +338,11 @@ class Config(_Section):
         changed._trials = trials
         return changed
 
-    def _with_device(self, device: str) -> Config:
-        try:
-            training = TrainingSection.model_validate({**self.training.model_dump(), "device": device})
-        except ValidationError as error:
-            raise ValueError(f"--device {device!r} is no device; use auto, cpu, cuda or cuda:N") from error
-        return self.model_copy(update={"training": training})
-
     def _with_data(self, path: Path) -> Config:
         name = self.data.name
         if name in data_sets and not takes_path(data_sets[name]):
             raise ValueError(f"the data set {name!r} takes no path; leave out --data")
-        options = {**self.data.options, "path": str(path.expanduser().absolute())}
+        options = {**self.data.options, "path": os.path.abspath(os.path.expanduser(path))}
         return self.model_copy(update={"data": DataSection(name=name, **options)})
 
     @property

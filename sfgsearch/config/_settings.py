@@ -10,6 +10,11 @@ from pydantic import PlainSerializer, PlainValidator
 
 T = TypeVar("T")
 
+SMALLEST = 1e-6
+"""The smallest probability, and part of a whole, that single precision tells from none."""
+
+_MOST_CHOICES = 1000
+
 
 @dataclass(frozen=True)
 class Fixed(Generic[T]):
@@ -43,9 +48,9 @@ class Range:
 Setting = Fixed[T] | Choices[T] | Range
 
 
-def _number(above: float, below: float) -> Callable[[Any], float]:
+def _number(low: float, high: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < below:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError
         return float(value)
 
@@ -68,7 +73,7 @@ def _word(allowed: Sequence[str]) -> Callable[[Any], str]:
 
 
 def _vector(value: Any) -> tuple[float, ...]:
-    check = _number(0.0, float("inf"))
+    check = _number(SMALLEST, 1.0 / SMALLEST)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise ValueError
     return tuple(check(item) for item in value)
@@ -86,10 +91,16 @@ def _parse(value: Any, check: Callable[[Any], T], item: str, ranged: bool) -> Se
         if isinstance(value, Mapping) and ranged:
             return _range(value, check)
         if isinstance(value, Sequence) and not isinstance(value, str) and value:
-            return Choices(tuple(check(item) for item in value))
+            return _choices(tuple(check(item) for item in value))
     except ValueError as error:
         raise ValueError(f"{allowed}{f' ({error})' if str(error) else ''}") from None
     raise ValueError(allowed)
+
+
+def _choices(values: tuple[T, ...]) -> Choices[T]:
+    if len(values) > _MOST_CHOICES or len(set(values)) < len(values):
+        raise ValueError(f"choices are at most {_MOST_CHOICES}, each different")
+    return Choices(values)
 
 
 def _range(value: Mapping[str, Any], check: Callable[[Any], Any]) -> Range:
@@ -124,15 +135,18 @@ def _as_written(setting: Fixed[Any] | Choices[Any] | Range) -> Any:
 
 
 _as_data = PlainSerializer(_as_written)
+NumberSetting = Annotated[Setting[float], _as_data]
 WordSetting = Annotated[Setting[str], _as_data]
-PositiveSetting = Annotated[Setting[float], _as_data, _checked(_number(0.0, float("inf")), "a number > 0")]
-NonNegativeSetting = Annotated[Setting[float], _as_data, _checked(_number(-1e-300, float("inf")), "a number >= 0")]
-ProbabilitySetting = Annotated[
-    Setting[float], _as_data, _checked(_number(0.0, 1.0), "a number between 0 and 1, both excluded")
-]
 FlagSetting = Annotated[Setting[bool], _as_data, _checked(_flag, "true or false", ranged=False)]
 VectorSetting = Annotated[
     Setting[tuple[float, ...]],
     _as_data,
-    _checked(_vector, "a list of positive numbers (one per task, then shared)", ranged=False),
+    _checked(
+        _vector, f"a list of numbers from {SMALLEST:g} to {1 / SMALLEST:g} (one per task, then shared)", ranged=False
+    ),
 ]
+
+
+def numbers(low: float, high: float) -> PlainValidator:
+    """Return the validator of a setting that is a number between two bounds, both included."""
+    return _checked(_number(low, high), f"a number from {low:g} to {high:g}")

@@ -10,6 +10,7 @@ from torch import nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
+from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import (
@@ -214,8 +215,7 @@ def learning_to_branch(
     tasks = len(spec.tasks)
     if branches is not None and not 1 <= branches <= tasks:
         raise ValueError(f"branches must be 1 to {tasks}, the number of tasks, got {branches}")
-    if not lr > 0:
-        raise ValueError(f"lr must be positive, got {lr}")
-    temperature = TemperatureSchedule(schedule, start, end)
-    temperature(0, 1)  # refuses temperatures that are out of range
-    return LearningToBranch(branches, lr, warmup, settle, temperature)
+    check_between("lr", lr, *LEARNING_RATES)
+    check_between("start", start, *TEMPERATURES)
+    check_between("end", end, *TEMPERATURES)
+    return LearningToBranch(branches, lr, warmup, settle, TemperatureSchedule(schedule, start, end))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.methods._between import LEARNING_RATES, check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
@@ -85,11 +86,9 @@ def cross_stitch(spec: NetworkSpec, *, per: Granularity = "channel", own: float 
         lr: Learning rate of the coefficients; the paper's is 10 to 1000 times that of the network.
 
     Raises:
-        ValueError: If ``own`` is outside [0, 1] or ``lr`` is not positive.
+        ValueError: If ``own`` is outside [0, 1], or ``lr`` not from 1e-12 to 100.
     """
     del spec
-    if not 0 <= own <= 1:
-        raise ValueError(f"own must be from 0 to 1, got {own}")
-    if not lr > 0:
-        raise ValueError(f"lr must be positive, got {lr}")
+    check_between("own", own, 0, 1)
+    check_between("lr", lr, *LEARNING_RATES)
     return CrossStitchNetworks(per, own, lr)

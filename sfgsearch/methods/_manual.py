@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.methods._between import check_between
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._method import Method
 from sfgsearch.methods._registry import manual_methods as manual_methods
 from sfgsearch.nn import NetworkSpec
+
+_MOST_SAMPLES = 1000
 
 
 @manual_methods.register("single_task")
@@ -37,9 +40,8 @@ def constant_probabilities(spec: NetworkSpec, *, samples: int = 8) -> Method:
         samples: Assignments that prediction averages over.
 
     Raises:
-        ValueError: If there are no samples.
+        ValueError: If there are no samples, or more than 1000, which are as many networks.
     """
     del spec
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+    check_between("samples", samples, 1, _MOST_SAMPLES)
     return ConstantProbabilities(samples)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import random_masks, roam
+from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
@@ -139,14 +140,12 @@ def maximum_roaming(spec: NetworkSpec, *, sharing: float = 0.5, finish: float = 
     Args:
         spec: The network.
         sharing: The sharing ratio: 0 splits filters among tasks, 1 shares them all.
-        finish: The part of training that filters roam in, above 0 and at most 1.
+        finish: The part of training that filters roam in, 0.001 to 1.
 
     Raises:
         ValueError: If an option is out of its range.
     """
     del spec
-    if not 0 <= sharing <= 1:
-        raise ValueError(f"sharing must be from 0 to 1, got {sharing}")
-    if not 0 < finish <= 1:
-        raise ValueError(f"finish must be above 0 and at most 1, got {finish}")
+    check_between("sharing", sharing, 0, 1)
+    check_between("finish", finish, 0.001, 1)
     return MaximumRoaming(sharing, finish)

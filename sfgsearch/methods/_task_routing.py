@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from sfgsearch.functional import random_masks
+from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
@@ -58,6 +59,5 @@ def task_routing(spec: NetworkSpec, *, sharing: float = 0.5) -> Method:
         ValueError: If the sharing ratio is outside [0, 1].
     """
     del spec
-    if not 0 <= sharing <= 1:
-        raise ValueError(f"sharing must be from 0 to 1, got {sharing}")
+    check_between("sharing", sharing, 0, 1)
     return TaskRouting(sharing)

@@ -18,7 +18,20 @@ EMBEDDED = "sfgsearch-embedded"
 
 _MASK = "***"
 _SECRET_KEY = re.compile(r"pass(?!file)|pwd|secret|token|key(?!_file)|credential|odbc_connect", re.IGNORECASE)
-_USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")
+_USER_INFO = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
+_SCHEME = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_+]*)://")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[^\[\]:%\s]*)(:(?P<port>[0-9]{0,5}))?")
+_LAST_PORT = 65535
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_URL = "not a database URL; write something like sqlite:///study.db or postgresql+psycopg://user@host/database"
+_NO_SQLITE = (
+    "a SQLite URL has three slashes before a relative path (sqlite:///study.db), four before an absolute one, and "
+    "neither host nor password"
+)
+_REMEDY = (
+    "percent-encode user and password (@ is %40, / %2F, : %3A, # %23, ? %3F, % %25, [ %5B, a space %20), or leave the "
+    "password out and give it in PGPASSWORD or ~/.pgpass"
+)
 _BACKENDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """SQLAlchemy's name, and that of our extra, by scheme; Optuna writes SQL of MySQL's for the name ``mysql`` alone."""
 
@@ -27,23 +40,57 @@ _DRIVERS = {"postgresql": ("psycopg", "psycopg2"), "mysql": ("pymysql", "MySQLdb
 
 
 def parse_url(url: str) -> URL:
-    """Parse a database URL.
+    """Parse a database URL that can be read in one way only.
+
+    A password that is not percent-encoded would be taken apart: a part of it for the host, which drivers repeat in
+    their messages, for the port or for the name of the database.
 
     Raises:
-        StudyError: If it is none; the message does not repeat it, for it may hold a password.
+        StudyError: If it is no database URL, or holds something that must be percent-encoded; the message repeats
+            nothing of it beyond its scheme, for anything may be a part of a password.
     """
+    scheme = _SCHEME.match(url)
+    if scheme is None or _CONTROL.search(url):
+        raise StudyError(_NO_URL)
+    rest = url[scheme.end() :]
+    if scheme["name"].partition("+")[0] == "sqlite":
+        if rest and not rest.startswith(("/", "?")):
+            raise StudyError(_NO_SQLITE)
+    elif problem := _ambiguity(rest):
+        raise StudyError(f"the URL ({scheme['name']}://...) {problem}; {_REMEDY}")
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        raise StudyError(
-            "study.storage is not a database URL; write something like sqlite:///study.db or "
-            "postgresql+psycopg://user@host/database"
-        ) from None
+        raise StudyError(_NO_URL) from None
+
+
+def _ambiguity(rest: str) -> str | None:
+    """Return why what follows the scheme of a URL can be read in several ways; None if it cannot."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user_info, at, place = authority.rpartition("@")
+    if rest.count("@") > 1:
+        return 'holds several "@"'
+    if "@" in rest and not at:
+        return 'has "/", "?" or "#" before its "@"'
+    if re.search(r"[\[\]]", user_info):
+        return "has a bracket in its user or password"
+    if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
+        return 'has a "%" that begins no escape such as %40'
+    found = _HOST_AND_PORT.fullmatch(place)
+    if found is None or not 0 <= int(found["port"] or 0) <= _LAST_PORT:
+        return "has a host that is none, or a port that is no number up to 65535"
+    if any("=" not in part for part in rest.partition("?")[2].split("&") if part):
+        return "has something in its query that is no key=value"
+    return None
 
 
 def display_url(url: str) -> str:
-    """Return a database URL without its password and without the query, which may hold one too."""
-    return make_url(url).set(query={}).render_as_string(hide_password=True)
+    """Return a database URL without its password and without the query, which may hold one too.
+
+    Raises:
+        StudyError: As :func:`parse_url`.
+    """
+    return parse_url(url).set(query={}).render_as_string(hide_password=True)
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -77,8 +124,9 @@ def with_driver(url: str) -> str:
     and mysqlclient.
 
     Raises:
-        StudyError: If no driver is installed; the message names the extra to install.
+        StudyError: As :func:`parse_url`, or if no driver is installed; the message names the extra to install.
     """
+    parse_url(url)
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _BACKENDS:
         return url

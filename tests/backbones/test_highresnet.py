@@ -151,10 +151,10 @@ def test_a_step_on_a_volume_fits_into_memory():
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan")])
 def test_bad_widths_are_refused(width):
-    with pytest.raises(BackboneError, match="width must be positive"):
+    with pytest.raises(BackboneError, match=r"width must be from 0\.001 to 100"):
         survey(width=width)
 
 
 def test_a_negative_number_of_blocks_is_refused():
-    with pytest.raises(BackboneError, match="blocks must be 0 or more, got -1"):
+    with pytest.raises(BackboneError, match="blocks must be 0 to 100, got -1"):
         survey(blocks=-1)

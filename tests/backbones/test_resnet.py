@@ -177,5 +177,5 @@ def test_other_depths_are_refused(depth, advice):
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan"), float("inf")])
 def test_bad_widths_are_refused(width):
-    with pytest.raises(BackboneError, match="width must be positive"):
+    with pytest.raises(BackboneError, match=r"width must be from 0\.001 to 100"):
         survey(width=width)

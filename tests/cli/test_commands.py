@@ -9,6 +9,7 @@ import time
 import pytest
 from filelock import FileLock
 from PIL import Image
+from study_fixtures import DIVERGING
 
 from sfgsearch import create_study, load_config
 from sfgsearch.cli import main
@@ -173,7 +174,7 @@ def test_storage_and_seed_options(study_file, capsys, tmp_path):
             ["run"],
             ["manual.allocations.mine", "'conv2'", "would read nothing"],
         ),
-        ({}, ["run", "--trials", "0"], ["tiny.toml", "trials must be at least 1"]),
+        ({}, ["run", "--trials", "0"], ["--trials", "x>=1"]),
         ({}, ["run", "--trials", "many"], ["--trials", "many"]),
         ({}, ["run", "--epochs", "3"], ["--epochs"]),
         ({}, ["run", "--storage", "nowhere"], ["not a database URL"]),
@@ -271,7 +272,7 @@ def test_trials_option_holds_for_trials_that_wait_already(study_file, capsys):
 
 
 def test_a_run_whose_trials_all_fail_says_why(study_file, capsys):
-    path = study_file(**{**SMALL, "training": {"lr": 1e30, "lr_schedule": "constant"}, "execution": {"retries": 0}})
+    path = study_file(**{**SMALL, **DIVERGING, "execution": {"retries": 0}})
     status, out, err = call(capsys, "run", path)
     assert status == 1
     assert "Traceback" not in err

@@ -51,7 +51,7 @@ def test_manual_allocations_are_counts_or_proportions(study):
             "manual.allocations.a",
             "layer 'conv2' has 2 shared filters, but no layer below it shares any",
         ),
-        ({"manual": {"options": {"constant_probabilities": {"samples": 0}}}}, "manual.options", "at least 1"),
+        ({"manual": {"options": {"constant_probabilities": {"samples": 0}}}}, "manual.options", "1 to 1000"),
         ({"manual": {"options": {"equal": {"samples": 3}}}}, "manual.options.equal.samples", "unknown key"),
         ({"manual": {"options": {"mean": {}}}}, "manual.options", "no manual method is called 'mean'"),
         ({"learned": {"prior": {"family": "fixed", "probs": [0.5, 0.5]}}}, "learned.prior.probs", "3 numbers"),

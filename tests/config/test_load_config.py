@@ -52,15 +52,19 @@ def test_shipped_studies_load(study):
         ("[training]\nepochs = 0", "training.epochs", "greater than or equal to 1"),
         ("[training]\nepochs = 2.5", "training.epochs", "integer"),
         ("[training]\ndevice = 'gpu'", "training.device", "cuda"),
-        ("[learned]\nlr = 'fast'", "learned.lr", "a number > 0, a list of choices, or a range {low, high, log}"),
-        ("[learned]\nlr = -1.0", "learned.lr", "a number > 0"),
-        ("[learned]\nlr = [0.1, -1.0]", "learned.lr", "a number > 0"),
+        (
+            "[learned]\nlr = 'fast'",
+            "learned.lr",
+            "from 1e-12 to 100, a list of choices, or a range {low, high, log}",
+        ),
+        ("[learned]\nlr = -1.0", "learned.lr", "a number from 1e-12 to 100"),
+        ("[learned]\nlr = [0.1, -1.0]", "learned.lr", "a number from 1e-12 to 100"),
         ("[learned]\nlr = {low = 1.0, high = 0.1}", "learned.lr", "low must be below high"),
         ("[learned]\nlr = {low = 0.1}", "learned.lr", "keys low, high"),
         ("[learned]\nkl_weight = {low = 0.0, high = 1.0, log = true}", "learned.kl_weight", "needs low > 0"),
         ("[learned]\nhard = 'yes'", "learned.hard", "true or false"),
         ("[learned.temperature]\nschedule = 'stepwise'", "learned.temperature.schedule", "'cosine'"),
-        ("[learned.prior]\nfirst = 1.5", "learned.prior.first", "between 0 and 1"),
+        ("[learned.prior]\nfirst = 1.5", "learned.prior.first", "from 1e-06 to 0.999999"),
         ("[manual]\nmethods = ['soft_sharing']", "manual.methods", "hard_sharing"),
         ("[manual.allocations.mine]\nconv1 = 'all'", "manual.allocations.mine.conv1", "list"),
         ("[manual.allocations.equal]\n'*' = [1, 1, 1]", "manual.allocations", "another name"),
@@ -68,8 +72,8 @@ def test_shipped_studies_load(study):
         ("[tasks.first]\nwieght = 2.0", "tasks.first.wieght", "did you mean 'weight'"),
         ("[training]\nlr = inf", "training.lr", "finite"),
         ("[study]\nseed = 4294967296", "study.seed", "less than"),
-        ("[quota]\nlearned = 1180591620717411303424", "quota.learned", "less than or equal"),
-        ("[tasks.first]\nweight = 0.0", "tasks.first.weight", "greater than 0"),
+        ("[quota]\nlearned = 1180591620717411303424", "quota.learned", "beyond 64 bits"),
+        ("[tasks.first]\nweight = 0.0", "tasks.first.weight", "greater than or equal to 0.000001"),
         ("[comparison]\nmanual = 'some'", "comparison.manual", "'all'"),
     ],
 )
@@ -112,7 +116,7 @@ def test_overrides_change_seed_storage_and_budget_only(write):
     assert sum(changed.budget.values()) == 6
     assert changed.quota == config.quota
     assert config.budget["learned"] == 10
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match=r"--trials: .* greater than or equal to 1"):
         config.with_overrides(trials=0)
 
 

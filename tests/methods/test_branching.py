@@ -218,13 +218,13 @@ def test_a_head_learns_to_read_the_node_that_serves_it(tiny):
     [
         ({"branches": 0}, "branches must be 1 to 2"),
         ({"branches": 3}, "branches must be 1 to 2"),
-        ({"lr": 0.0}, "lr must be positive"),
+        ({"lr": 0.0}, "lr must be from 1e-12 to 100"),
         ({"warmup": 1.0}, "warmup"),
         ({"warmup": -0.1}, "warmup"),
         ({"settle": -0.1}, "settle"),
         ({"warmup": 0.6, "settle": 0.4}, "warmup"),
-        ({"start": 0.0}, "temperature"),
-        ({"end": -1.0}, "temperature"),
+        ({"start": 0.0}, "start must be from"),
+        ({"end": -1.0}, "end must be from"),
     ],
 )
 def test_options_out_of_range_are_refused(tiny, options, words):

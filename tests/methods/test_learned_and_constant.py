@@ -163,7 +163,7 @@ def test_constant_probabilities_expect_equal_parts(tiny):
 
 @pytest.mark.parametrize("samples", [0, -1])
 def test_an_ensemble_needs_samples(tiny, samples):
-    with pytest.raises(ValueError, match="samples must be at least 1"):
+    with pytest.raises(ValueError, match="samples must be from 1 to 1000"):
         manual_methods["constant_probabilities"](tiny.spec(2), samples=samples)
 
 

@@ -9,6 +9,7 @@ import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
+from study_fixtures import DIVERGING
 
 from sfgsearch import Objective, create_study
 from sfgsearch.errors import ConfigError, StudyError
@@ -127,7 +128,7 @@ def test_another_seed_gives_other_numbers(study, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_with_its_reason(run):
-    created = run(n_trials=2, training={"lr": 1e30, "lr_schedule": "constant"}, manual={"methods": ["hard_sharing"]})
+    created = run(n_trials=2, **DIVERGING, manual={"methods": ["hard_sharing"]})
     assert [trial.state for trial in created.trials[:2]] == [TrialState.FAIL] * 2
     assert "not finite in epoch" in created.trials[0].user_attrs["failure"]
     assert records_of(created).all() == []

@@ -13,7 +13,6 @@ from sfgsearch.storage import display_url, redact, sqlite_file, with_driver
         ("mariadb://me@host/db", "mysql+pymysql://me@host/db"),
         ("postgresql+psycopg2://host/db", "postgresql+psycopg2://host/db"),
         ("sqlite:///study.db", "sqlite:///study.db"),
-        ("nonsense", "nonsense"),
     ],
 )
 def test_a_url_without_a_driver_gets_the_installed_one(bare, full):

@@ -1,0 +1,101 @@
+"""Whether a network can be trained in the memory that there is, found out before any of it is allocated."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.allocation import Allocation
+from sfgsearch.config._models import Config
+from sfgsearch.errors import ConfigError
+from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.training import resolve_device
+
+_NUMBER = 4
+_COPIES = 4
+"""Of every weight: itself, its gradient, and the two moments of Adam."""
+
+_FULL_WIDTH_PER_TASK = ("single_task", "cross_stitch", "learning_to_branch")
+_CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
+    """Check that the plain network, its optimiser and a batch of activations fit into memory.
+
+    What is counted is the least that training holds at once; that it fits does not promise that all else does.
+
+    Args:
+        config: The study file.
+        spec: The network.
+        images: Those of the training split.
+
+    Raises:
+        ConfigError: If it does not fit; it names the key to lower.
+    """
+    weights, heads, activations = _count(spec)
+    if any(name in config.manual.methods for name in _FULL_WIDTH_PER_TASK):
+        weights *= len(spec.tasks)
+    batch = min(config.training.batch_size, images)
+    there = _device_memory(config.training.device)
+    backbone, hidden = _COPIES * _NUMBER * weights, _COPIES * _NUMBER * heads
+    network = f"backbone.{', '.join(config.backbone.options) or 'name'}"
+    for key, needed, what, remedy in (
+        (network, backbone, "weights, gradients and moments of Adam", "make the network smaller"),
+        ("tasks", backbone + hidden, "these and those of hidden layers", "lower tasks.<task>.hidden"),
+        (network, 2 * _NUMBER * activations, "activations of two images", "make network or images smaller"),
+        (
+            "training.batch_size",
+            backbone + hidden + batch * _NUMBER * activations,
+            f"network and activations of {batch} images",
+            "lower it",
+        ),
+    ):
+        if needed > there:
+            raise ConfigError(
+                f"needs at least {needed / 2**30:,.1f} GiB for {what}, and there are {there / 2**30:,.1f}; {remedy}",
+                file=config.path,
+                key=key,
+            )
+
+
+def _count(spec: NetworkSpec) -> tuple[int, int, int]:
+    """Return how many weights the backbone and the heads have, and how many activations an image leaves behind."""
+    allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
+    layers = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
+    kept: list[int] = []
+
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
+        if isinstance(output, Tensor):
+            kept.append(output.numel())
+
+    with torch.device("meta"), torch.no_grad():
+        network = spec.build(layers)
+        for module in network.modules():
+            if not list(module.children()):
+                module.register_forward_hook(keep)
+        try:
+            network(torch.zeros(2, *spec.image_shape))
+        except (NotImplementedError, RuntimeError):
+            kept.clear()  # it looks at values, which there are none of; trying it out is left to who comes next
+    sizes = [sum(part.numel() for part in module.parameters()) for module in (network, network.ordered_heads)]
+    return sizes[0] - sizes[1], sizes[1], sum(kept) // 2
+
+
+def _device_memory(name: str) -> int:
+    """Return the bytes of the device that trains, as far as this process may use them."""
+    device = resolve_device(name)
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(soft)
+    for file in map(Path, _CONTROL_GROUPS):
+        text = file.read_text().strip() if file.exists() else ""
+        if text.isdecimal():  # else it says "max"
+            limits.append(int(text))
+    return min(limits)
