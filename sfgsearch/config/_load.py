@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from sfgsearch.config._bounds import Name
 from sfgsearch.config._imports import import_user_code
@@ -80,8 +81,8 @@ def first_error(
     """
     details = error.errors(include_url=False)
     worst = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
-    location = _location(worst["loc"], raw)
-    same = [detail for detail in details if _location(detail["loc"], raw) == location]
+    location = _location(worst, raw)
+    same = [detail for detail in details if _location(detail, raw) == location]
     if worst["type"] == "extra_forbidden":
         message = _unknown(str(worst["loc"][-1]), _allowed_keys(model, worst["loc"][:-1]))
     elif worst["type"] == "missing":
@@ -94,15 +95,16 @@ def first_error(
     return ConfigError(message + more, file=file, key=".".join(map(str, [*filter(None, [prefix]), *location])))
 
 
-def _location(location: tuple[int | str, ...], raw: Any) -> list[int | str]:
+def _location(detail: ErrorDetails, raw: Any) -> list[int | str]:
     """Return the part of an error's location that is in the file, and a missing key that follows it.
 
     After it come the names by which pydantic marks the branches of a union.
     """
     found: list[int | str] = []
-    for part in location:
+    for part in detail["loc"]:
         if isinstance(raw, Mapping):
-            found.append(part)
+            if part in raw or detail["type"] == "missing":
+                found.append(part)
             if part not in raw:
                 break
             raw = raw[part]

@@ -1,7 +1,7 @@
 """Random flips, crops and rotations of training batches.
 
 Space is (height, width) or (depth, height, width); every function works on images (B, C, *space) and on dense targets
-(B, *space) that go through it as (B, 1, *space).
+(B, *space) that go through it as (B, 1, *space). Targets that are missing move along, and never mix with others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from sfgsearch.data._interpolation import interpolate_present
 from sfgsearch.data._rotation import rotate
 from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
 
 FlipAxis = Literal["horizontal", "vertical", "depth"]
 Padding = Literal["reflect", "zero"]
@@ -35,8 +37,8 @@ class Augmentation:
             ``"vertical"`` or ``"depth"``.
         crop: Pixels by which images are padded on every side before a random crop of the original size: each image
             is shifted by up to so many pixels along each axis.
-        padding: What is beyond the border, for crops and rotations: the image in a mirror, or zero, which in
-            classes is the first one.
+        padding: What is beyond the border, for crops and rotations: ``"reflect"``, image and dense targets in a
+            mirror, or ``"zero"``, black in images and missing in dense targets, for nobody knows what lies there.
         rotation: Largest angle in degrees; each image is turned by a uniform one up to it, in the axial plane
             (height and width).
     """
@@ -48,6 +50,11 @@ class Augmentation:
 
     def __bool__(self) -> bool:
         return bool(self.flips or self.crop or self.rotation)
+
+    @property
+    def hides_targets(self) -> bool:
+        """Whether dense targets may come out with missing pixels where they had none."""
+        return self.padding == "zero" and bool(self.crop or self.rotation)
 
     def check(self, image_shape: tuple[int, ...]) -> None:
         """Check that images (C, *space) can go through it.
@@ -69,27 +76,31 @@ class Augmentation:
     def __call__(
         self, images: Tensor, targets: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a batch after random changes, images and dense targets alike.
+        """Return a batch after random changes, images and dense targets alike; missing targets stay missing.
+
+        A pixel of a dense quantity that is interpolated is missing if any pixel that it comes from is.
 
         Args:
             images: Float of shape (B, C, *space).
-            targets: By task; those of shape (B, *space) are dense.
+            targets: By task; those of shape (B, *space) are dense, and classes among them come out as int64 where
+                their type has no value for a missing one.
             generator: Draws the changes, on the CPU, whatever device the batch is on.
         """
         number, space, device = len(images), images.shape[2:], images.device
         maps = [images]
         dense = [name for name, target in targets.items() if target.shape[1:] == space]
-        maps += [targets[name][:, None] for name in dense]
+        maps += [_with_room_for_missing(targets[name])[:, None] for name in dense]
         for axis in self.flips:
             chosen = (torch.rand(number, generator=generator) < 0.5).to(device)
             maps = [flip(values, axis, chosen) for values in maps]
         if self.rotation:
             degrees = ((2 * torch.rand(number, generator=generator) - 1) * self.rotation).to(device)
-            maps = [turn(values, degrees, self.padding) for values in maps]
+            maps = [turn(maps[0], degrees, self.padding), *(turn_target(it, degrees, self.padding) for it in maps[1:])]
         if self.crop:
             reach = 2 * self.crop + 1
             offsets = (torch.randint(reach, (number, len(space)), generator=generator) - self.crop).to(device)
-            maps = [shift(values, offsets, self.padding) for values in maps]
+            beyond = [0.0, *(torch.nan if target.is_floating_point() else MISSING for target in maps[1:])]
+            maps = [shift(it, offsets, self.padding, fill) for it, fill in zip(maps, beyond, strict=True)]
         changed = {name: values[:, 0] for name, values in zip(dense, maps[1:], strict=True)}
         return maps[0], {**targets, **changed}
 
@@ -105,40 +116,61 @@ def flip(values: Tensor, axis: FlipAxis, chosen: Tensor) -> Tensor:
     return torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), values.flip(_DIMENSIONS[axis]), values)
 
 
-def shift(values: Tensor, offsets: Tensor, padding: Padding) -> Tensor:
-    """Crop every image of a batch at a place of its own, padding what lies beyond the border.
+def shift(values: Tensor, offsets: Tensor, padding: Padding, beyond: float = 0.0) -> Tensor:
+    """Crop every image of a batch at a position of its own, padding what lies beyond the border.
 
     Args:
         values: Shape (B, C, *space), of any type.
         offsets: Whole numbers of shape (B, dimensions): where along each axis the crop begins, from -size + 1 to
             size - 1.
-        padding: The image in a mirror (the border itself is not repeated) or zero.
+        padding: The image in a mirror (the border itself is not repeated) or one value.
+        beyond: That value.
 
     Returns:
         The crops, as large as the images: at p they show what was at p + offset.
     """
     for dimension, offset in enumerate(offsets.T, start=2):
         size = values.shape[dimension]
-        place = torch.arange(size, device=values.device) + offset[:, None]
-        inside = (place >= 0) & (place < size)
-        mirrored = (size - 1) - (place.abs() - (size - 1)).abs()
+        position = torch.arange(size, device=values.device) + offset[:, None]
+        inside = (position >= 0) & (position < size)
+        mirrored = (size - 1) - (position.abs() - (size - 1)).abs()
         shape = [len(values), *[1] * (values.ndim - 1)]
         shape[dimension] = size
         values = values.gather(dimension, mirrored.view(shape).expand_as(values))
         if padding == "zero":
-            values = values * inside.view(shape)
+            values = values.masked_fill(~inside.view(shape), beyond)
     return values
 
 
-def turn(values: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
+def turn(images: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
     """Rotate every image of a batch in the axial plane by an angle of its own.
 
     Args:
-        values: Shape (B, C, *space); float is interpolated, whole numbers are those of the nearest pixel.
+        images: Float of shape (B, C, *space).
         degrees: Angles of shape (B,), counterclockwise.
         padding: What is beyond the border.
     """
-    slices = values.flatten(1, -3)
-    if values.is_floating_point():
-        return rotate(slices, degrees, "bilinear", padding).view_as(values)
-    return rotate(slices.float(), degrees, "nearest", padding).round().to(values.dtype).view_as(values)
+    return rotate(images.flatten(1, -3), degrees, "bilinear", padding).view_as(images)
+
+
+def turn_target(target: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
+    """Rotate dense targets like images: quantities are interpolated, classes are those of the nearest pixel.
+
+    With padding ``"zero"`` they are missing beyond the border. Quantities are averages over present pixels alone, and
+    missing wherever a missing pixel has a weight in one.
+
+    Args:
+        target: Shape (B, 1, *space), signed.
+        degrees: Angles of shape (B,), counterclockwise.
+        padding: What is beyond the border.
+    """
+    if not target.is_floating_point():
+        above_zero = (target - MISSING).float()  # so that zero, beyond the border, stands for missing
+        turned = rotate(above_zero.flatten(1, -3), degrees, "nearest", padding).round() + MISSING
+        return turned.to(target.dtype).view_as(target)
+    return interpolate_present(target, lambda values: turn(values, degrees, padding))
+
+
+def _with_room_for_missing(target: Tensor) -> Tensor:
+    """Return a target of a type that has a value for a missing one."""
+    return target if target.dtype.is_signed else target.long()

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfgsearch.data._identity import SplitIdentity
+from sfgsearch.data._organs import Organs
 from sfgsearch.data._patches import RandomPatches, WholeImages
 from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import MultiTaskData
-from sfgsearch.data._volumes import FILES, Subject, read_subjects
+from sfgsearch.data._volumes import FILES, Reading, Subject, read_subjects
 from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
-from sfgsearch.tasks import DenseRegression, Segmentation
+from sfgsearch.tasks import MISSING, DenseRegression, Segmentation
 
-_HELD_OUT_SHARE, _FEWEST = 0.2, 3
+_HELD_OUT_SHARE, _FEWEST, _DRAWS = 0.2, 3, 1000
 _HOUNSFIELD = 1000.0
 
 
@@ -33,21 +34,26 @@ def mr_ct(
     patch: int | tuple[int, ...] = 64,
     patches_per_volume: int = 8,
     overlap: float = 0.25,
-    classes: tuple[str, ...] = (),
+    classes: tuple[str, ...] | dict[str, str] = (),
+    ignore: tuple[int, ...] = (),
+    invalid: tuple[float, ...] = (),
+    spacing: tuple[float, float, float] | None = None,
     ct_range: tuple[float, float] = (-1000.0, 2000.0),
     ct_loss: Literal["squared", "l1"] = "squared",
     organ_loss: Literal["cross_entropy", "dice", "both"] = "both",
 ) -> MultiTaskData:
     """From MRI: what would a CT show, and which organ lies where?
 
-    Reads one folder per subject with ``mr.nii.gz``, ``ct.nii.gz`` (Hounsfield units) and ``labels.nii.gz`` (0 is the
-    background), all three on one grid; ``.nii`` will do. Volumes are turned to (depth, height, width): bottom to
-    top, front to back, left to right. Each MRI gets the mean 0 and standard deviation 1 over its foreground, the
-    voxels above its own mean. Subjects that cannot be used (a file missing, broken or not finite, grids that differ)
-    are skipped, and a note of the data set lists them with reasons; another names organs that are not in training.
+    Reads one folder per subject with ``mr.nii.gz``, ``ct.nii.gz`` (Hounsfield units) and ``labels.nii.gz``, all on one
+    grid to a tenth of a voxel; ``.nii`` will do. Volumes are turned to (depth, height, width): bottom to top, front to
+    back, left to right. Each MRI gets the mean 0 and standard deviation 1 over its foreground, the voxels above its
+    own mean. A subject may lack its CT or its labels: then that task has no targets there. Subjects that cannot be
+    used (a file broken, no MRI, neither of the others, grids that differ) are skipped. Notes of the data set list these
+    with reasons, count what is lacking, and name organs that are not in training.
 
     Args:
-        seed: Fixes the split by subject: 60 % training, 20 % validation, 20 % test, at least one each.
+        seed: Fixes the split by subject: 60 % training, 20 % validation, 20 % test, at least one each, and in each
+            one with a CT and one with labels.
         path: The folder of subjects; in a study file relative to it.
         mode: ``"slices"`` trains on one random crop per axial slice and epoch and evaluates whole slices;
             ``"patches"`` trains on random patches of volumes and evaluates whole volumes. Both slide a window over
@@ -55,7 +61,14 @@ def mr_ct(
         patch: Voxels a side of a crop or patch, or one number for each side: (height, width) or (depth, height, width).
         patches_per_volume: Patches of every volume in an epoch, at positions drawn anew; for ``"patches"`` only.
         overlap: Share of a window that the next one covers too.
-        classes: Names of the labels from 0; as many as the greatest label asks for, without names, if empty.
+        classes: Names of the labels from 0 on, or a table from labels to names, such as ``{ 0 = "background",
+            41 = "prostate" }``, for labels with gaps; the lowest is the background. If empty, labels are classes
+            without names, which must be all the numbers up to the greatest, at most 64.
+        ignore: Labels that stand for a missing one, such as 255; NaN does by itself.
+        invalid: Values of the CT that stand for a missing one, such as -2000 outside of the scanner's field of view;
+            NaN does by itself.
+        spacing: Sides of a voxel in mm, from left to right, back to front and bottom to top, to which all volumes are
+            resampled, labels by the nearest voxel. Without it all subjects must have the voxel size of the first one.
         ct_range: Lowest and highest Hounsfield units; the CT is clipped to them, for training and for metrics.
         ct_loss: Loss of the task ``ct``.
         organ_loss: Loss of the task ``organs``.
@@ -64,7 +77,8 @@ def mr_ct(
         Patches of shape (1, *patch), and the tasks ``ct`` (targets in 1,000 HU) and ``organs``.
 
     Raises:
-        DataError: If the folder is wrong or has fewer than three usable subjects, or an option is out of range.
+        DataError: If the folder is wrong or has fewer than three usable subjects, their voxel sizes differ, a label
+            has no class, or an option is out of range.
     """
     size = _patch_size(patch, 2 if mode == "slices" else 3)
     if patches_per_volume < 1 or not ct_range[0] < ct_range[1]:
@@ -73,24 +87,27 @@ def mr_ct(
             f"got {patches_per_volume} and {list(ct_range)}"
         )
     window = SlidingWindow(size, overlap)
-    subjects, notes = read_subjects(path)
+    subjects, notes = read_subjects(path, Reading(ignore, invalid, spacing))
     if len(subjects) < _FEWEST:
         because = f"; {notes[0]}" if notes else ""
         raise DataError(f"{path} has {len(subjects)} usable subjects, too few for three splits{because}")
-    num_classes = _count_classes(subjects, classes)
+    _check_range(subjects, ct_range)
     train, validation, test = _share_out(subjects, seed)
-    notes += _note_untrained(train, classes or tuple(map(str, range(num_classes))))
-    images, targets = _prepare(train, mode, ct_range)
-    sources = [_source(part, mode, ct_range) for part in (train, validation, test)]
+    organs = Organs.of(classes, _labels(subjects), ignore)
+    untrained = organs.untrained(_labels(train))
+    if untrained:
+        notes += (f"no training subject has the label of {', '.join(map(repr, untrained))}",)
+    images, targets = _prepare(train, organs, mode, ct_range)
+    sources = [_source(part, organs, mode, ct_range) for part in (train, validation, test)]
     tasks = (
         DenseRegression("ct", scale=_HOUNSFIELD, unit="HU", span=ct_range[1] - ct_range[0], loss=ct_loss),
-        Segmentation("organs", num_classes=num_classes, classes=classes, loss=organ_loss),
+        Segmentation("organs", num_classes=len(organs.labels), classes=organs.names, loss=organ_loss),
     )
     return MultiTaskData(
         tasks,
         RandomPatches(images, targets, size, 1 if mode == "slices" else patches_per_volume, seed, sources[0]),
-        WholeImages(*_prepare(validation, mode, ct_range), sources[1]),
-        WholeImages(*_prepare(test, mode, ct_range), sources[2]),
+        WholeImages(*_prepare(validation, organs, mode, ct_range), sources[1]),
+        WholeImages(*_prepare(test, organs, mode, ct_range), sources[2]),
         notes=notes,
         window=window,
     )
@@ -103,55 +120,74 @@ def _patch_size(patch: int | tuple[int, ...], dimensions: int) -> tuple[int, ...
     return size
 
 
-def _count_classes(subjects: Sequence[Subject], classes: tuple[str, ...]) -> int:
-    highest = max(int(subject.labels.max()) for subject in subjects)
-    if highest == 0:
-        raise DataError("all labels are 0, the background; there is nothing to segment")
-    if classes and highest >= len(classes):
-        culprit = next(subject.name for subject in subjects if subject.labels.max() == highest)
-        raise DataError(
-            f"classes names {len(classes)} labels from 0 on, but subject {culprit!r} has the label {highest}"
-        )
-    return len(classes) or highest + 1
+def _check_range(subjects: Sequence[Subject], ct_range: tuple[float, float]) -> None:
+    """Check that something of every CT is left by clipping."""
+    low, high = ct_range
+    for subject in subjects:
+        if subject.ct is None:
+            continue
+        least, greatest = np.nanmin(subject.ct), np.nanmax(subject.ct)
+        if least >= high or greatest <= low:
+            raise DataError(
+                f"subject {subject.name!r} has a CT from {least:g} to {greatest:g} HU, all outside of ct_range = "
+                f"{list(ct_range)}; correct one of them"
+            )
 
 
-def _note_untrained(train: Sequence[Subject], classes: Sequence[str]) -> tuple[str, ...]:
-    """Return a note on organs that no training subject has, if any; no network can find them."""
-    voxels = sum(np.bincount(subject.labels.ravel(), minlength=len(classes)) for subject in train)
-    absent = [repr(name) for name, number in zip(classes[1:], np.asarray(voxels)[1:], strict=True) if not number]
-    return (f"no training subject has the label of {', '.join(absent)}",) if absent else ()
+def _labels(subjects: Sequence[Subject]) -> dict[str, NDArray[np.int32]]:
+    return {subject.name: subject.labels for subject in subjects if subject.labels is not None}
 
 
 def _share_out(subjects: Sequence[Subject], seed: int) -> tuple[list[Subject], list[Subject], list[Subject]]:
-    """Return the subjects of training, validation and test."""
+    """Return the subjects of training, validation and test, drawn until each has some with a CT and with labels.
+
+    Raises:
+        DataError: If there are too few of either.
+    """
     held_out = max(1, round(_HELD_OUT_SHARE * len(subjects)))
-    order = np.random.default_rng(seed).permutation(len(subjects))
-    parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
-    train, validation, test = ([subjects[index] for index in part] for part in parts)
-    return train, validation, test
+    random = np.random.default_rng(seed)
+    for _ in range(_DRAWS):
+        order = random.permutation(len(subjects))
+        parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
+        train, validation, test = ([subjects[index] for index in part] for part in parts)
+        if all(
+            any(getattr(subject, file) is not None for subject in part)
+            for part in (train, validation, test)
+            for file in FILES
+        ):
+            return train, validation, test
+    numbers = (f"{sum(getattr(one, file) is not None for one in subjects)} have {file}" for file in FILES[1:])
+    raise DataError(
+        f"of {len(subjects)} subjects {' and '.join(numbers)}; training, validation and test need some of both"
+    )
 
 
 def _prepare(
-    subjects: Sequence[Subject], mode: str, ct_range: tuple[float, float]
+    subjects: Sequence[Subject], organs: Organs, mode: str, ct_range: tuple[float, float]
 ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
     """Return the images (1, *space) and the targets of subjects, by slice or by volume."""
     images: list[Tensor] = []
     targets: dict[str, list[Tensor]] = {"ct": [], "organs": []}
     for subject in subjects:
         mr = _to_depth_height_width(_normalise(subject.mr))
-        ct = _to_depth_height_width(subject.ct.clip(*ct_range) / np.float32(_HOUNSFIELD))
-        labels = _to_depth_height_width(subject.labels)
+        ct, labels = torch.tensor(torch.nan).expand(mr.shape), torch.tensor(MISSING, dtype=torch.int16).expand(mr.shape)
+        if subject.ct is not None:
+            ct = _to_depth_height_width(subject.ct.clip(*ct_range) / np.float32(_HOUNSFIELD))
+        if subject.labels is not None:
+            labels = _to_depth_height_width(organs.indices(subject.labels))
         images += [image[None] for image in (mr.unbind() if mode == "slices" else [mr])]
         targets["ct"] += ct.unbind() if mode == "slices" else [ct]
         targets["organs"] += labels.unbind() if mode == "slices" else [labels]
     return images, targets
 
 
-def _source(subjects: Sequence[Subject], mode: str, ct_range: tuple[float, float]) -> SplitIdentity:
+def _source(subjects: Sequence[Subject], organs: Organs, mode: str, ct_range: tuple[float, float]) -> SplitIdentity:
     """Return the identity of volumes as their files have them; what is computed from them may differ by processor."""
     mr, ct, labels = (np.array([subject.digests[file] for subject in subjects]) for file in FILES)
+    spacing = np.array([subject.spacing for subject in subjects])
     number = len(subjects) if mode == "patches" else sum(subject.mr.shape[2] for subject in subjects)
-    return SplitIdentity.of(number, [mr], {"ct": [ct, np.array(ct_range)], "organs": [labels]})
+    targets = {"ct": [ct, spacing, np.array(ct_range)], "organs": [labels, spacing, np.array(organs.labels)]}
+    return SplitIdentity.of(number, [mr, spacing], targets)
 
 
 def _to_depth_height_width(volume: NDArray[Any]) -> Tensor:

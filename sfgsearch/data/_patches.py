@@ -9,14 +9,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from sfgsearch.data._identity import SplitIdentity
-from sfgsearch.data._splits import Batch, Split, Targets
+from sfgsearch.data._splits import Batch, Split, Targets, batch_target
 from sfgsearch.errors import DataError
 
 Images = Sequence[Tensor]
 """Float tensors of shape (C, *space), of sizes that may differ."""
 
 DenseTargets = Mapping[str, Images]
-"""By task, a tensor of shape (*space) for every image: float, or uint8 for classes, which come out as int64."""
+"""By task, a tensor of shape (*space) for every image, which may be missing in part or as a whole.
+
+Quantities are float, NaN where missing. Classes are integers of any type, which come out as int64, and
+:data:`sfgsearch.tasks.MISSING` where missing: int16 takes little memory and has such a value, uint8 has none.
+"""
 
 _CHANNELS_AND_PLANE = 3
 
@@ -155,8 +159,7 @@ def _check(images: Images, targets: DenseTargets) -> None:
 
 
 def _stack(values: list[Tensor]) -> Tensor:
-    stacked = torch.stack(values)
-    return stacked.long() if stacked.dtype == torch.uint8 else stacked
+    return batch_target(torch.stack(values))
 
 
 def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:

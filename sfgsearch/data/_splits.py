@@ -74,7 +74,7 @@ class InMemory(Split):
         images: Float of shape (N, C, *space), or uint8, which takes a quarter of the memory and comes out as float
             in [0, 1].
         targets: For every task, a tensor whose first dimension is N. Where a target is missing, quantities are NaN
-            and classes :data:`sfgsearch.tasks.MISSING`.
+            and classes :data:`sfgsearch.tasks.MISSING`. Classes are integers of any type and come out as int64.
         source: Identity of what images and targets were computed from, where other processors would round the result
             otherwise; it stands for both.
 
@@ -92,12 +92,12 @@ class InMemory(Split):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Batch:
-        return _as_float(self.images[index]), {name: target[index] for name, target in self.targets.items()}
+        return _as_float(self.images[index]), {name: batch_target(it[index]) for name, it in self.targets.items()}
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return the images and targets of many indices at once."""
         chosen = torch.tensor(indices)
-        return _as_float(self.images[chosen]), {name: target[chosen] for name, target in self.targets.items()}
+        return _as_float(self.images[chosen]), {name: batch_target(it[chosen]) for name, it in self.targets.items()}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -112,6 +112,11 @@ class InMemory(Split):
         """Return the digests of images and targets, or of their source."""
         targets = {name: [self.targets[name]] for name in tasks}
         return self._source or SplitIdentity.of(len(self), [self.images], targets)
+
+
+def batch_target(target: Tensor) -> Tensor:
+    """Return quantities as they are and classes, integers of any type, as losses take them: int64."""
+    return target if target.is_floating_point() else target.long()
 
 
 def _as_float(images: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfgsearch.data._digests import array_digest
+from sfgsearch.data._nifti import SUFFIXES, UnusableError, read_volume
+from sfgsearch.data._resample import Spacing, resample, voxel_size
 from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
 
 FILES = ("mr", "ct", "labels")
-MOST_CLASSES = 256
 
-_SUFFIXES = (".nii.gz", ".nii")
-_LONGEST_REASON = 100
+_FURTHEST = 0.1  # of a voxel, by which grids may differ
+_SPACING_TOLERANCE = 0.01
+_MOST_LABELS = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
@@ -29,33 +31,57 @@ class Subject:
     Args:
         name: Name of the subject's folder.
         mr: MRI in arbitrary units, float32.
-        ct: CT in Hounsfield units, float32.
-        labels: Organ of every voxel, uint8; 0 is the background.
-        digests: Of these three as their files have them, by file.
+        ct: CT in Hounsfield units, float32, NaN where missing; None if the subject has none.
+        labels: Label of every voxel, int32, :data:`sfgsearch.tasks.MISSING` where missing; None if there are none.
+        spacing: Sides of a voxel in millimetres.
+        digests: Of these three volumes before they were resampled, by file; empty without one.
     """
 
     name: str
     mr: NDArray[np.float32]
-    ct: NDArray[np.float32]
-    labels: NDArray[np.uint8]
+    ct: NDArray[np.float32] | None
+    labels: NDArray[np.int32] | None
+    spacing: Spacing
     digests: Mapping[str, str]
 
 
-class _UnusableError(Exception):
-    """Why a subject is skipped."""
+@dataclass(frozen=True)
+class Reading:
+    """How the volumes of subjects are read.
+
+    Args:
+        ignore: Labels that stand for a missing one.
+        invalid: Values of the CT that stand for a missing one; NaN is missing by itself.
+        spacing: Sides of a voxel in millimetres that volumes are resampled to; None leaves them as they are.
+
+    Raises:
+        DataError: If a value is out of range.
+    """
+
+    ignore: tuple[int, ...] = ()
+    invalid: tuple[float, ...] = ()
+    spacing: Spacing | None = None
+
+    def __post_init__(self) -> None:
+        if self.spacing is not None and not all(0 < side < float("inf") for side in self.spacing):
+            raise DataError(f"spacing must be three numbers of millimetres above 0, got {list(self.spacing)}")
 
 
-def read_subjects(folder: Path) -> tuple[list[Subject], tuple[str, ...]]:
+def read_subjects(folder: Path, reading: Reading | None = None) -> tuple[list[Subject], tuple[str, ...]]:
     """Read all subjects of a folder: one folder each, with ``mr``, ``ct`` and ``labels`` as ``.nii.gz`` or ``.nii``.
+
+    A subject may lack its CT or its labels, but not both.
 
     Args:
         folder: The folder.
+        reading: What is missing in the volumes, and their spacing.
 
     Returns:
-        The subjects in the order of their names, and a note on those that could not be used, if any.
+        The subjects in the order of their names, and notes on those that could not be used or lack a file, if any.
 
     Raises:
-        DataError: If the folder is not there or has no folders in it, or nibabel is not installed.
+        DataError: If the folder is not there or has no folders in it, the spacings of subjects differ, or nibabel is
+            not installed.
     """
     if not folder.is_dir():
         raise DataError(
@@ -63,85 +89,110 @@ def read_subjects(folder: Path) -> tuple[list[Subject], tuple[str, ...]]:
         )
     places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
     if not places:
-        raise DataError(f"path: {folder} has no folders in it; it needs one per subject, with {_wanted()}")
+        wanted = ", ".join(f"{file}{SUFFIXES[0]}" for file in FILES)
+        raise DataError(f"path: {folder} has no folders in it; it needs one per subject, with {wanted}")
     subjects: list[Subject] = []
     reasons: dict[str, str] = {}
     for place in places:
         try:
-            subjects.append(_read_subject(place))
-        except _UnusableError as error:
+            subjects.append(_read_subject(place, reading or Reading()))
+        except UnusableError as error:
             reasons[place.name] = str(error)
-    return subjects, (_describe(len(places), reasons),) if reasons else ()
+    _check_spacings(subjects)
+    return subjects, (*_describe_skipped(len(places), reasons), *_describe_lacking(subjects))
 
 
-def _describe(number: int, reasons: Mapping[str, str]) -> str:
+def _describe_skipped(number: int, reasons: Mapping[str, str]) -> tuple[str, ...]:
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    return f"skipped {len(reasons)} of {number} subjects ({listed})"
+    return (f"skipped {len(reasons)} of {number} subjects ({listed})",) if reasons else ()
 
 
-def _wanted() -> str:
-    return ", ".join(f"{file}{_SUFFIXES[0]}" for file in FILES)
+def _describe_lacking(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """Return a note on the subjects that lack a file, if any."""
+    lacking = {file: sum(getattr(subject, file) is None for subject in subjects) for file in FILES[1:]}
+    counts = [f"{number} without {file}" for file, number in lacking.items() if number]
+    return (f"of {len(subjects)} subjects {' and '.join(counts)}, which that task leaves out",) if counts else ()
 
 
-def _read_subject(place: Path) -> Subject:
-    volumes, affines = zip(*(_read(place, file) for file in FILES), strict=True)
-    shapes = {file: volume.shape for file, volume in zip(FILES, volumes, strict=True)}
-    if len(set(shapes.values())) > 1:
-        raise _UnusableError("shapes differ: " + ", ".join(f"{file} {shape}" for file, shape in shapes.items()))
-    for file, affine in zip(FILES[1:], affines[1:], strict=True):
-        if _furthest(affines[0], affine, volumes[0].shape) > _voxel(affines[0]):
-            raise _UnusableError(f"{file} and mr lie at different places in space; resample them to one grid")
-    mr, ct, labels = volumes
+def _check_spacings(subjects: Sequence[Subject]) -> None:
+    """Check that voxels of all subjects have the size of the first one's."""
+    for subject in subjects[1:]:
+        first = subjects[0]
+        if not _is_close(subject.spacing, first.spacing):
+            raise DataError(
+                f"subject {subject.name!r} has voxels of {_times(subject.spacing)} mm, {first.name!r} of "
+                f"{_times(first.spacing)} mm; resample them to one size, or set "
+                f"spacing = [{', '.join(f'{side:.4g}' for side in first.spacing)}]"
+            )
+
+
+def _is_close(one: Spacing, other: Spacing) -> bool:
+    return np.allclose(one, other, rtol=_SPACING_TOLERANCE, atol=0)
+
+
+def _times(spacing: Spacing) -> str:
+    return " x ".join(f"{side:.4g}" for side in spacing)
+
+
+def _read_subject(place: Path, reading: Reading) -> Subject:
+    paths = {file: _find(place, file) for file in FILES}
+    if paths["mr"] is None or not (paths["ct"] or paths["labels"]):
+        lacking = " and no ".join(f"{file}{SUFFIXES[0]}" for file in FILES if paths[file] is None)
+        raise UnusableError(f"no {lacking}")
+    mr, affine = read_volume(paths["mr"])
+    if not np.isfinite(mr).all():
+        raise UnusableError(f"{paths['mr'].name} has values that are not finite")
     if mr.min() == mr.max():
-        raise _UnusableError("mr has the same value everywhere")
-    if not np.array_equal(labels, labels.round()) or labels.min() < 0 or labels.max() >= MOST_CLASSES:
-        raise _UnusableError(f"labels are not whole numbers from 0 to {MOST_CLASSES - 1}")
-    digests = {file: array_digest(volume) for file, volume in zip(FILES, volumes, strict=True)}
-    return Subject(place.name, mr, ct, labels.astype(np.uint8), digests)
+        raise UnusableError("mr has the same value everywhere")
+    ct, labels = (_read_on_grid(paths[file], file, mr.shape, affine) for file in FILES[1:])
+    quantity = None if ct is None else _as_quantity(ct, reading.invalid)
+    classes = None if labels is None else _as_labels(labels, reading.ignore, place.name)
+    if quantity is None and classes is None:
+        raise UnusableError("all of ct and labels is missing")
+    volumes = zip(FILES, (mr, quantity, classes), strict=True)
+    digests = {file: "" if volume is None else array_digest(volume) for file, volume in volumes}
+    size = voxel_size(affine)
+    if reading.spacing is None or _is_close(size, reading.spacing):
+        return Subject(place.name, mr, quantity, classes, size, digests)
+    mr = resample(mr, affine, reading.spacing)
+    quantity, classes = (one if one is None else resample(one, affine, reading.spacing) for one in (quantity, classes))
+    return Subject(place.name, mr, quantity, classes, reading.spacing, digests)
 
 
-def _read(place: Path, file: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return a volume in RAS order and its affine.
+def _find(place: Path, file: str) -> Path | None:
+    """Return the one regular file of a volume, None if there is none.
 
     Raises:
-        _UnusableError: If it is missing, unreadable, no volume, or has values that are not finite.
+        UnusableError: If there are two, or it is something else, or it lies outside the folder of subjects.
     """
-    nibabel = _nibabel()
-    path = next((path for suffix in _SUFFIXES if (path := place / f"{file}{suffix}").is_file()), None)
+    found = [path for suffix in SUFFIXES if (path := place / f"{file}{suffix}").exists() or path.is_symlink()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UnusableError(f"both {found[0].name} and {found[1].name}; remove one")
+    (path,) = found
+    if not path.is_file():
+        raise UnusableError(f"{path.name} is no regular file")
+    if not path.resolve().is_relative_to(place.parent.resolve()):
+        raise UnusableError(f"{path.name} is a link that leaves the folder of subjects; copy the file there")
+    return path
+
+
+def _read_on_grid(
+    path: Path | None, file: str, shape: tuple[int, ...], affine: NDArray[np.float64]
+) -> NDArray[Any] | None:
+    """Return the values of a volume that must lie where the MRI lies; None without a file."""
     if path is None:
-        raise _UnusableError(f"no {file}{_SUFFIXES[0]}")
-    unreadable = (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        zlib.error,
-        nibabel.filebasedimages.ImageFileError,
-        nibabel.orientations.OrientationError,
-        nibabel.spatialimages.HeaderDataError,
-    )
-    try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        volume: NDArray[np.float32] = np.ascontiguousarray(image.get_fdata(dtype=np.float32))
-    except unreadable as error:
-        reason = " ".join(str(error).replace(str(place), "").split())[:_LONGEST_REASON]
-        raise _UnusableError(f"{path.name} cannot be read ({reason or type(error).__name__})") from error
-    if volume.ndim == 4 and volume.shape[3] == 1:  # a time axis of one moment, as some converters write it
-        volume = volume[..., 0]
-    if volume.ndim != 3 or 0 in volume.shape:
-        raise _UnusableError(f"{path.name} has shape {volume.shape}, not three dimensions")
-    if not np.isfinite(volume).all():
-        raise _UnusableError(f"{path.name} has values that are not finite")
-    return volume, image.affine
-
-
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise DataError("volumes are read with nibabel: pip install 'sfgsearch[volumes]'") from error
-    return nibabel
+        return None
+    volume, own = read_volume(path, np.float64 if file == "labels" else np.float32)
+    if volume.shape != shape:
+        raise UnusableError(f"shapes differ: mr {shape}, {file} {volume.shape}")
+    distance = _furthest(affine, own, shape)
+    if not distance <= _FURTHEST * min(voxel_size(affine)):
+        raise UnusableError(
+            f"{file} and mr lie at different places in space, up to {distance:.3g} mm apart; resample them to one grid"
+        )
+    return volume
 
 
 def _furthest(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
@@ -150,6 +201,33 @@ def _furthest(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple
     return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
 
 
-def _voxel(affine: NDArray[np.float64]) -> float:
-    """Return the shortest side of a voxel in millimetres."""
-    return float(np.linalg.norm(affine[:3, :3], axis=0).min())
+def _as_quantity(ct: NDArray[np.float32], invalid: tuple[float, ...]) -> NDArray[np.float32] | None:
+    """Return a CT with NaN where it is missing; None if it is missing everywhere."""
+    if np.isinf(ct).any():
+        raise UnusableError("ct has values that are infinite")
+    ct[np.isin(ct, np.array(invalid, dtype=ct.dtype))] = np.nan
+    present = ct[~np.isnan(ct)]
+    if present.size and present.min() == present.max():
+        raise UnusableError("ct has the same value everywhere")
+    return ct if present.size else None
+
+
+def _as_labels(labels: NDArray[np.float64], ignore: tuple[int, ...], name: str) -> NDArray[np.int32] | None:
+    """Return labels as whole numbers, MISSING where they are missing; None if they are missing everywhere.
+
+    Raises:
+        UnusableError: If one is no whole number.
+        DataError: If one is below zero and not to be ignored.
+    """
+    missing = np.isnan(labels) | np.isin(labels, np.array(ignore, dtype=labels.dtype))
+    labels[missing] = MISSING
+    present = labels[~missing]
+    if not np.array_equal(present, present.round()) or np.abs(present).max(initial=0) > _MOST_LABELS:
+        raise UnusableError(f"labels are not whole numbers from 0 to {_MOST_LABELS}")
+    lowest = present.min(initial=0)
+    if lowest < 0:
+        raise DataError(
+            f"subject {name!r} has the label {lowest:.0f}, below 0; set ignore = [{lowest:.0f}] if it stands for a "
+            "missing one, or correct it"
+        )
+    return labels.astype(np.int32) if present.size else None

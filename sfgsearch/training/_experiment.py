@@ -188,7 +188,8 @@ class Experiment:
         randomness = Randomness.from_seed(seed, self.device)
         system = method.build(self.spec, randomness, self.device)
         augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
-        trainer = Trainer(system, self.data, self.settings, randomness, self.device, augment)
+        hides_targets = self.augmentation.hides_targets
+        trainer = Trainer(system, self.data, self.settings, randomness, self.device, augment, hides_targets)
         known_by = fingerprint(method, seed, self.spec, self.data, self.settings, self.augmentation, self.device)
         return system, Course(trainer, known_by, stopwatch)
 

@@ -37,6 +37,7 @@ class Trainer:
         randomness: What the system was built from; its ``order`` shuffles the training split.
         device: Where the network is.
         augment: Changes every batch at random, on the device.
+        hides_targets: Whether ``augment`` makes targets missing.
 
     Attributes:
         epoch: Epochs done.
@@ -51,12 +52,14 @@ class Trainer:
         randomness: Randomness,
         device: torch.device,
         augment: Augment | None = None,
+        hides_targets: bool = False,
     ) -> None:
         self._system, self._data, self._settings = system, data, settings
         self._randomness, self._device, self._augment = randomness, device, augment
         self.epoch = self.step = self._epoch_steps = 0
         self._names = [task.name for task in data.tasks]
-        self._has_missing = [labels.missing > 0 for labels in count_labels(data.train, data.tasks).values()]
+        labels = count_labels(data.train, data.tasks).values()
+        self._has_missing = [hides_targets or count.missing > 0 for count in labels]
         self._sums = torch.zeros(1 + 2 * len(data.tasks), device=device)  # objective, losses, batches with targets
         self._order = randomness.order.get_state()  # as of the start of the epoch
         self._steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))

@@ -146,7 +146,7 @@ def write_subjects(folder, number=5):
         write_subject(folder / f"p{index}", index, (24 + index % 2, 20, 6))
     for name in ("x-missing", "x-truncated", "x-mismatch"):
         write_subject(folder / name, 0, (24, 20, 6))
-    (folder / "x-missing" / "ct.nii.gz").unlink()
+    (folder / "x-missing" / "mr.nii.gz").unlink()
     truncated = folder / "x-truncated" / "mr.nii.gz"
     truncated.write_bytes(truncated.read_bytes()[:-400])
     labels = nibabel.Nifti1Image(np.zeros((24, 20, 5), dtype=np.uint8), np.eye(4))
@@ -177,7 +177,7 @@ def test_volumes(tmp_path, capsys, data, comparison):
     dice = {f"organs/dice_{organ}" for organ in organs}
     err = check_run(capsys, study, {"ct/mae", "ct/psnr", "organs/dice", "organs/accuracy"} | dice)
     assert "skipped 3 of 8 subjects" in err
-    assert "x-missing: no ct.nii.gz" in err
+    assert "x-missing: no mr.nii.gz" in err
     assert "x-truncated: mr.nii.gz cannot be read" in err
     assert "x-mismatch: shapes differ" in err
 

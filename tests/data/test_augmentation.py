@@ -6,8 +6,9 @@ import torch
 from scipy import ndimage
 
 from sfgsearch.data import Augmentation
-from sfgsearch.data._augmentation import flip, shift, turn
+from sfgsearch.data._augmentation import flip, shift, turn, turn_target
 from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
 
 ALL = Augmentation(flips=("horizontal", "vertical"), crop=2, padding="zero", rotation=30.0)
 SPACES = [(6, 9), (4, 6, 9)]
@@ -68,7 +69,10 @@ def test_image_and_mask_move_together(space, augmentation):
     images, targets = batch_with_mask(space)
     changed, moved = augmentation(images, targets, seeded())
     assert not torch.equal(changed, images)
-    torch.testing.assert_close(changed[:, 0], moved["organs"].float())
+    labels = moved["organs"].float()
+    hidden = labels == MISSING
+    assert bool(hidden.any()) == augmentation.hides_targets
+    torch.testing.assert_close(changed[:, 0], labels.masked_fill(hidden, 0))
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
@@ -80,14 +84,107 @@ def test_image_and_mask_turn_together(space, padding):
     assert not torch.equal(moved["organs"], mask)
     agree = ((changed[:, 0] > 3.5) == (moved["organs"] == 7)).double().mean()
     assert agree > 0.98, "they differ at the border only, by the interpolation"
+    assert bool((moved["organs"] == MISSING).any()) == (padding == "zero")
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int64])
 def test_labels_stay_whole_numbers_of_their_type(kind):
     images, targets = batch_with_mask((12, 12))
     _, moved = ALL(images, {"organs": targets["organs"].to(kind)}, seeded())
-    assert moved["organs"].dtype == kind
-    assert set(moved["organs"].unique().tolist()) <= set(range(6))
+    assert moved["organs"].dtype == (torch.int64 if kind == torch.uint8 else kind), "bytes cannot hold a missing class"
+    assert set(moved["organs"].unique().tolist()) == {MISSING, *range(1, 6)}
+
+
+def with_holes(space, number=8):
+    """Return a quantity and classes, both with missing pixels at random."""
+    hidden = torch.rand(number, *space, generator=seeded(2)) < 0.2
+    quantity = make(number, space)[:, 0].masked_fill(hidden, torch.nan)
+    classes = torch.randint(0, 5, (number, *space), generator=seeded(3)).masked_fill(hidden, MISSING)
+    return quantity, classes
+
+
+def bilinear(image, degrees, outside):
+    """Rotate a plane in float64, pixel by pixel, and return it with the weight of missing pixels in each.
+
+    A pixel beyond the border is one of ``outside`` if that is given, and else that of the mirror.
+    """
+    height, width = image.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    y, x = rows - (height - 1) / 2, columns - (width - 1) / 2
+    angle = np.deg2rad(degrees)
+    source_y = np.sin(angle) * x + np.cos(angle) * y + (height - 1) / 2
+    source_x = np.cos(angle) * x - np.sin(angle) * y + (width - 1) / 2
+    mode = {"mode": "grid-constant", "cval": 0.0} if outside == "zero" else {"mode": "reflect"}
+    sample = {"coordinates": [source_y, source_x], "order": 1, **mode}
+    present = ~np.isnan(image)
+    weight = ndimage.map_coordinates(present.astype(np.float64), **sample)
+    return ndimage.map_coordinates(np.where(present, image, 0.0), **sample), 1 - weight
+
+
+@pytest.mark.parametrize("space", [(9, 9), (7, 12), (3, 8, 8)])
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_a_turned_quantity_is_missing_where_a_missing_pixel_has_a_weight(space, padding):
+    quantity, _ = with_holes(space, 6)
+    degrees = torch.tensor([-75.0, -20.0, 0.0, 10.0, 90.0, 133.0])
+    turned = turn_target(quantity[:, None], degrees, padding)[:, 0]
+    number_missing = 0
+    for before, angle, after in zip(quantity, degrees.tolist(), turned, strict=True):
+        planes = zip(before.view(-1, *space[-2:]).numpy(), after.view(-1, *space[-2:]).numpy(), strict=True)
+        for plane, result in planes:
+            expected, missing = bilinear(plane.astype(np.float64), angle, padding)
+            clear = (missing < 1e-5) | (missing > 1e-2)  # neither rounding nor a part of the mean
+            np.testing.assert_array_equal(np.isnan(result)[clear], missing[clear] > 1e-2)
+            np.testing.assert_allclose(result[missing < 1e-5], expected[missing < 1e-5], atol=1e-4)
+            number_missing += int((missing[clear] > 1e-2).sum())
+    assert number_missing > 0
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_shifts_hide_what_was_beyond_the_border_or_missing(space, padding):
+    quantity, classes = with_holes(space, 20)
+    offsets = torch.randint(7, (20, len(space)), generator=seeded()) - 3
+    for target, beyond in ((quantity, np.nan), (classes, MISSING)):
+        crops = shift(target[:, None], offsets, padding, beyond)[:, 0]
+        mode = {"mode": "reflect"} if padding == "reflect" else {"constant_values": beyond}
+        for plane, offset, crop in zip(target, offsets.tolist(), crops, strict=True):
+            padded = np.pad(plane.numpy(), 3, **mode)
+            window = tuple(slice(3 + first, 3 + first + size) for first, size in zip(offset, space, strict=True))
+            np.testing.assert_array_equal(crop, padded[window])
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+@pytest.mark.parametrize("space", [(24, 20), (4, 24, 20)])
+def test_nothing_leaks_between_present_and_missing_pixels(space, padding):
+    """All that is present is one value far from zero, and so it is after every change."""
+    hidden = torch.rand(16, *space, generator=seeded(4)) < 0.1
+    targets = {
+        "dose": torch.full(hidden.shape, 1000.0).masked_fill(hidden, torch.nan),
+        "organs": torch.full(hidden.shape, 3).masked_fill(hidden, MISSING),
+        "absent": torch.full(hidden.shape, torch.nan),
+        "whole": torch.full(hidden.shape, -7.0),
+        "age": torch.tensor([torch.nan, 1.0] * 8),
+    }
+    everything = Augmentation(flips=("horizontal", "vertical"), crop=3, padding=padding, rotation=180.0)
+    images, moved = everything(make(16, space), targets, seeded())
+    assert images.isfinite().all()
+    present = moved["dose"][~moved["dose"].isnan()]
+    torch.testing.assert_close(present, torch.full_like(present, 1000.0), rtol=1e-5, atol=0)
+    assert 0.2 < len(present) / hidden.numel() < 0.8
+    assert set(moved["organs"].unique().tolist()) == {MISSING, 3}
+    assert moved["absent"].isnan().all()
+    assert bool(moved["whole"].isnan().any()) == (padding == "zero")
+    assert torch.equal(moved["age"].isnan(), targets["age"].isnan())
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_no_angle_changes_no_hole(padding):
+    """Rounding in the coordinates of a large image hides nothing."""
+    quantity, classes = with_holes((500, 300), 2)
+    for target in (quantity, classes):
+        torch.testing.assert_close(
+            turn_target(target[:, None], torch.zeros(2), padding)[:, 0], target, equal_nan=True, rtol=1e-3, atol=1e-3
+        )
 
 
 def test_targets_of_whole_images_stay():

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from sfgsearch.data import RandomPatches, WholeImages, batches
+from sfgsearch.data import InMemory, RandomPatches, WholeImages, batches
 from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
 
 CPU = torch.device("cpu")
 
@@ -78,6 +79,34 @@ def test_targets_cover_all_voxels_wherever_patches_lie():
     for split in (RandomPatches(images, targets, (2, 2)), WholeImages(images, targets)):
         assert split.target("value").tolist() == list(range(26))
         assert split.target("parity").tolist() == [value % 2 for value in range(26)]
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.int32, torch.int64])
+def test_holes_come_out_as_they_are(kind):
+    """Classes of any type; images that are padded repeat a hole at their border, and no hole is counted twice."""
+    images, _ = numbered((2, 5), (6, 5))
+    value = [image[0].where(image[0] % 3 > 0, torch.nan) for image in images]
+    classes = [(image[0] % 3).to(kind).masked_fill(image[0] % 3 == 0, MISSING) for image in images]
+    absent = [torch.full(image.shape[1:], torch.nan) for image in images]
+    targets = {"value": value, "class": classes, "absent": absent}
+    for split in (RandomPatches(images, targets, (3, 4), 8), WholeImages(images, targets)):
+        for patches, found in batches(split, 4, CPU):
+            hidden = patches[:, 0] % 3 == 0
+            torch.testing.assert_close(
+                found["value"], patches[:, 0].masked_fill(hidden, torch.nan), equal_nan=True, rtol=0, atol=0
+            )
+            assert found["class"].dtype == torch.int64
+            assert torch.equal(found["class"], (patches[:, 0] % 3).long().masked_fill(hidden, MISSING))
+            assert found["absent"].isnan().all()
+        assert int(split.target("value").isnan().sum()) == 14
+        assert int((split.target("class") == MISSING).sum()) == 14
+
+
+def test_splits_in_memory_have_classes_of_any_type():
+    for kind in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        split = InMemory(torch.zeros(2, 1, 3, 3), {"class": torch.tensor([1, 0], dtype=kind)})
+        ((_, targets),) = batches(split, 4, CPU)
+        assert targets["class"].dtype == split[0][1]["class"].dtype == torch.int64
 
 
 def test_whole_images_of_different_sizes_come_one_at_a_time():

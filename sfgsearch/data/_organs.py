@@ -1,0 +1,121 @@
+"""From the labels of volumes to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
+
+_MOST_CLASSES = 64  # that nobody has named
+_COUNTABLE = 1 << 16
+_LISTED = 12
+
+Classes = tuple[str, ...] | Mapping[str, str]
+"""Names of the labels from 0 on, or names by label; the lowest label is the background."""
+
+Labels = Mapping[str, NDArray[np.int32]]
+"""By subject, the label of every voxel, MISSING where it is missing."""
+
+
+@dataclass(frozen=True)
+class Organs:
+    """The classes of labels, the background first.
+
+    Args:
+        labels: The label of every class, in ascending order.
+        names: Their names; none if empty.
+    """
+
+    labels: tuple[int, ...]
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, classes: Classes, labels: Labels, ignore: tuple[int, ...] = ()) -> Organs:
+        """Return what labels mean.
+
+        Args:
+            classes: What the user says of it; nothing if empty.
+            labels: What there is, without labels to ignore.
+            ignore: Those.
+
+        Raises:
+            DataError: If a label has no class, it is not plain which numbers are classes, or there is no organ.
+        """
+        seen = {subject: _distinct(values) for subject, values in labels.items()}
+        everywhere = sorted(set().union(*seen.values()))
+        organs = _named(classes, ignore) if classes else _unnamed(everywhere)
+        for subject, values in seen.items():
+            if unknown := sorted(values.difference(organs.labels)):
+                raise DataError(
+                    f"{_describe(classes, organs)}, but subject {subject!r} has the label {unknown[0]}; name it too, "
+                    f"or set ignore = [{unknown[0]}] if it stands for a missing one"
+                )
+        if not set(everywhere) - {organs.labels[0]}:
+            raise DataError(f"all labels are {organs.labels[0]}, the background; there is nothing to segment")
+        return organs
+
+    def indices(self, labels: NDArray[np.int32]) -> NDArray[np.int16]:
+        """Return the class of every voxel, MISSING where the label is."""
+        classes = np.searchsorted(self.labels, labels).astype(np.int16)
+        classes[labels == MISSING] = MISSING
+        return classes
+
+    def untrained(self, labels: Labels) -> tuple[str, ...]:
+        """Return the organs that no volume has."""
+        seen = set().union(*map(_distinct, labels.values()))
+        names = self.names or tuple(map(str, self.labels))
+        return tuple(name for label, name in zip(self.labels[1:], names[1:], strict=True) if label not in seen)
+
+
+def _named(classes: Classes, ignore: tuple[int, ...]) -> Organs:
+    if not isinstance(classes, Mapping):
+        return Organs(tuple(range(len(classes))), tuple(classes))
+    wrong = [label for label in classes if not (label.isascii() and label.isdecimal() and len(label) < len(str(2**31)))]
+    if wrong:
+        raise DataError(f"classes must give names to labels, whole numbers from 0, got {wrong[0]!r}")
+    by_label = {int(label): name for label, name in classes.items()}
+    if len(by_label) < len(classes):
+        raise DataError(f"classes names a label twice: {', '.join(classes)}")
+    if both := by_label.keys() & set(ignore):
+        raise DataError(f"the label {min(both)} is in classes and in ignore; leave out one")
+    labels = tuple(sorted(by_label))
+    return Organs(labels, tuple(by_label[label] for label in labels))
+
+
+def _describe(classes: Classes, organs: Organs) -> str:
+    if isinstance(classes, Mapping):
+        return f"classes names the labels {_list(organs.labels)}"
+    return f"classes names {len(organs.labels)} labels from 0 on"
+
+
+def _unnamed(labels: Sequence[int]) -> Organs:
+    """Return classes without names, if labels can only be those from 0 to the greatest."""
+    # The background may be nowhere, as where it is what is ignored.
+    gap = next((first + 1 for first, second in pairwise([0, *labels]) if second > first + 1), None)
+    if gap is None and labels[-1] < _MOST_CLASSES:
+        return Organs(tuple(range(labels[-1] + 1)))
+    problem = f"there is no {gap}" if gap is not None else f"that makes more than {_MOST_CLASSES} classes"
+    raise DataError(
+        f"labels are {_list(labels)}, and {problem}; name those that are classes, as in "
+        f'classes = {{ {labels[0]} = "background", {labels[-1]} = "prostate" }}, and set ignore = [{labels[-1]}] if '
+        "that stands for a missing one"
+    )
+
+
+def _list(labels: Sequence[int]) -> str:
+    shown = ", ".join(map(str, labels[:_LISTED]))
+    return shown if len(labels) <= _LISTED else f"{shown}, ..., {labels[-1]}"
+
+
+def _distinct(labels: NDArray[np.int32]) -> set[int]:
+    """Return the labels in a volume, without MISSING."""
+    present = labels[labels != MISSING]
+    if present.max(initial=0) < _COUNTABLE:  # much faster than to sort millions of voxels
+        return set(np.flatnonzero(np.bincount(present)).tolist())
+    return set(np.unique(present).tolist())
