@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +21,8 @@ from pathlib import Path
 import tomlkit
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.search import records_of
+from sfgsearch.search import records_of, study_storage
+from sfgsearch.storage import EmbeddedPostgres
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
 JOURNAL = "journal.jsonl"
@@ -102,20 +104,22 @@ def quiet(_name):
 
 
 class Fire:
-    """Kills a random worker every so often, and restarts the database once.
+    """Kills a random worker every so often, and restarts the database now and then.
 
     Args:
         workers: Whose processes to kill.
         journal: The file that says that training has begun.
         kills: How many in all.
         every: Seconds between kills.
-        restart: Restarts the database, after half of the kills.
+        restart: Restarts the database.
         seed: Of the choice.
+        restarts: How often, spread evenly: once after half of the kills.
     """
 
-    def __init__(self, workers, journal, kills, every, restart, seed):
+    def __init__(self, workers, journal, kills, every, restart, seed, restarts=1):
         self._journal = journal
         self._workers, self._wanted, self._every, self._restart = workers, kills, every, restart
+        self._restarts = restarts
         self._random = random.Random(seed)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._burn)
@@ -138,7 +142,9 @@ class Fire:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._random.choice(alive), signal.SIGKILL)
                     self.killed += 1
-            if self.killed == self._wanted // 2 and not self.restarts:
+            if self.restarts < self._restarts and self.killed * (self._restarts + 1) >= self._wanted * (
+                self.restarts + 1
+            ):
                 self.restarts += 1
                 self._restart()
 
@@ -160,6 +166,104 @@ def under_fire(path, url, *, workers, kills, every, restart, seed=0):
         "restarts": fire.restarts,
         "deaths noticed": sum("died" in note for note in notes),
     }
+
+
+class Launch:
+    """``sfgsearch launch`` as a process; killed at the end of a block if it has not ended.
+
+    Args:
+        path: The study file.
+        workers: How many.
+    """
+
+    def __init__(self, path, workers):
+        self.log = path.with_suffix(".log")
+        command = [sys.executable, "-m", "sfgsearch", "launch", str(path), "--workers", str(workers)]
+        environment = {key: value for key, value in os.environ.items() if key != "SFGSEARCH_STORAGE"}
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def fork_server(self):
+        """The process that workers are forked from, None if there is none."""
+        return next((child for child in _children(self._process.pid) if "forkserver" in _command(child)), None)
+
+    @property
+    def processes(self):
+        """The process ids of the workers that live."""
+        return [child for child in _children(self.fork_server) if os.getpgid(child) == child]
+
+    def wait(self, seconds):
+        """Return the exit status when it has ended."""
+        return self._process.wait(seconds)
+
+
+def _children(pid):
+    """Return the children of a process that work."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [int(child) for child in children.read_text().split()] if children.exists() else []
+    return [child for child in found if _command(child)]
+
+
+def _command(pid):
+    """Return the command of a process; nothing of one that only waits to be asked how it ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+def write_launch_study(folder, trials, epochs=EPOCHS):
+    """Write a study without a database, whose pauses a command finds in its data."""
+    path = write_study(folder, trials, epochs)
+    study = tomlkit.parse(path.read_text()).unwrap()
+    study["study"] = {"imports": [str(Path(__file__).with_name("slow_digits.py"))]}
+    study["data"] = {"name": "slow_digits", "pause": str(pause_file(path))}
+    path.write_text(tomlkit.dumps(study))
+    return path
+
+
+def under_launch(path, *, workers, kills, every, server_kills, seed=0, seconds=900):
+    """Let ``sfgsearch launch`` train a study while workers and its embedded PostgreSQL are killed."""
+    config = load_config(path)
+    server = EmbeddedPostgres(config.folder)
+
+    def kill_server():
+        while not server.running():
+            time.sleep(0.05)
+        os.kill(int((config.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    started = time.monotonic()
+    with (
+        Launch(path, workers) as launch,
+        Fire(launch, config.folder / "checkpoints", kills, every, kill_server, seed, server_kills) as fire,
+    ):
+        status = launch.wait(seconds)
+    said = launch.log.read_text()
+    return {
+        "status": status,
+        "seconds": round(time.monotonic() - started, 1),
+        "kills": fire.killed,
+        "server kills": fire.restarts,
+        "server started again": said.count("it has been started again"),
+        "deaths noticed": said.count("another one takes its place"),
+    }
+
+
+def found_by_launch(path, place):
+    """Return what a study that was launched came to: its findings, and how many trials equal their twins."""
+    with study_storage(load_config(path)) as url:
+        config = load_config(path).with_overrides(storage=url)
+        study = create_study(config)
+        found, came_to = findings(study, config), outcomes(study)
+    peaceful, _ = twin(path, place)
+    return found, sum(came_to[number] == outcome for number, outcome in outcomes(peaceful).items())
 
 
 def twin(path, folder):

@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported with their reason
     try:
         commands.main(args=arguments, prog_name="sfgsearch", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # of which click thinks that it was typed at a prompt
+            _fail(f"EOFError: {error.__cause__}")
         click.echo("sfgsearch: interrupted; the same command continues", err=True)
         sys.exit(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -11,9 +14,12 @@ from sfgsearch.storage import _file_locks
 from sfgsearch.storage._binaries import require_embedded
 from sfgsearch.storage._server import PostgresServer
 
+_logger = logging.getLogger(__name__)
 _FOLDER = "postgres"
 _ATTEMPTS = 3
 _LONGEST_START = 180.0
+_LOOK_SECONDS = 0.5
+_PAUSE_SECONDS = 5.0
 
 
 class EmbeddedPostgres:
@@ -21,7 +27,9 @@ class EmbeddedPostgres:
 
     As a context manager it starts the server, or joins a running one, and gives its URL. Users are processes that are
     inside such a block; those that were killed do not count, and what they left is used or put right by the next one.
-    The server listens on a socket that only its owner can reach, never on the network.
+    If the server is killed, one of its users starts it again on the same data and under the same URL, where those find
+    it that wait for it; see :func:`be_patient`. It listens on a socket that only its owner can reach, never on the
+    network.
 
     Args:
         folder: The study's folder; the server's files are in its sub-folder ``postgres``.
@@ -30,6 +38,7 @@ class EmbeddedPostgres:
     def __init__(self, folder: Path | str) -> None:
         self._server = PostgresServer(Path(folder).expanduser().resolve() / _FOLDER)
         self._using: list[int] = []
+        self._watch: _Watch | None = None
 
     @property
     def log(self) -> Path:
@@ -65,20 +74,26 @@ class EmbeddedPostgres:
             if user is None:
                 raise StudyError(f"{self._users} is locked by a process that is no user of the PostgreSQL beside it")
             try:
+                if not self._server.exists():
+                    self._server.initialise()
                 self._ensure_running()
                 url = self._server.url()
             except BaseException:
                 self._leave(user)
                 raise
             self._using.append(user)
-            return url
         finally:
             os.close(turn)
+        self._watch = self._watch or _Watch(self._start_again)
+        return url
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the server if no other process uses it."""
+        if self._watch and len(self._using) == 1:
+            self._watch.stop()
+            self._watch = None
         turn = self._take_turn()
         try:
             self._leave(self._using.pop())
@@ -100,8 +115,6 @@ class EmbeddedPostgres:
         return turn
 
     def _ensure_running(self) -> None:
-        if not self._server.exists():
-            self._server.initialise()
         for attempt in range(_ATTEMPTS):
             try:
                 if self._server.lives():
@@ -113,6 +126,22 @@ class EmbeddedPostgres:
                 if attempt == _ATTEMPTS - 1 or self._server.lives():
                     raise
 
+    def _start_again(self) -> None:
+        """Start the server if it was killed, unless another user does.
+
+        Raises:
+            StudyError: If that fails.
+        """
+        if self._server.is_up():
+            return
+        turn = self._take_turn()
+        try:
+            if not self._server.is_up():
+                self._ensure_running()
+                _logger.warning("the PostgreSQL in %s went down; it has been started again", self._server.folder)
+        finally:
+            os.close(turn)
+
     def _leave(self, user: int) -> None:
         """Give up the shared lock of all users; the last one can make it exclusive."""
         try:
@@ -120,3 +149,33 @@ class EmbeddedPostgres:
                 self._server.stop()
         finally:
             os.close(user)
+
+
+class _Watch:
+    """Calls a function twice a second, in a thread, and says what it cannot do.
+
+    Args:
+        look: The function.
+    """
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="look after PostgreSQL", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, after the call that is being made."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        said = ""
+        while not self._over.wait(_PAUSE_SECONDS if said else _LOOK_SECONDS):
+            try:
+                self._look()
+                said = ""
+            except (StudyError, OSError) as error:  # such as a full disk, which may have room again later
+                if str(error) != said:
+                    _logger.warning("%s; trying again every %g s", error, _PAUSE_SECONDS)
+                said = str(error)

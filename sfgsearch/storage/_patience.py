@@ -37,7 +37,8 @@ def be_patient(engine: Engine, seconds: float, on_wait: Callable[[float], None] 
         event.remove(engine, "do_connect", earlier)
     if seconds <= 0:
         return
-    waiting = _Waiting(engine.url.host or engine.url.database or "database", seconds)
+    host = engine.url.host or engine.url.query.get("host") or engine.url.database or "database"
+    waiting = _Waiting(str(host), seconds)
 
     def connect(dialect: Dialect, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> Any:
         start, pause = time.monotonic(), _FIRST_PAUSE

@@ -28,6 +28,9 @@ _logger = logging.getLogger(__name__)
 USER = "postgres"
 _SOCKETS = "sfgsearch-"
 _LONGEST_SOCKET_FOLDER = 80  # a socket's path may have 103 bytes on macOS, 107 on Linux
+_ORPHANS_SECONDS = 5.0
+"""What a killed server leaves behind ends by itself sooner, unless it hangs."""
+
 _SETTINGS = {
     "listen_addresses": "",  # a socket in a folder of its own, never the network
     "port": "5432",
@@ -50,16 +53,6 @@ class _Postmaster:
     @property
     def socket(self) -> Path:
         return self.sockets / f".s.PGSQL.{self.port}"
-
-    @property
-    def lives(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-        return True
 
 
 class PostgresServer:
@@ -87,10 +80,15 @@ class PostgresServer:
         """Tell whether the server, or anything that it left behind, still works on the data."""
         return _file_locks.is_taken(self._lock)
 
+    def is_up(self) -> bool:
+        """Tell whether the server works on the data, and not only what a killed one left behind."""
+        postmaster = self._postmaster() if self.lives() else None
+        return postmaster is not None and self._works(postmaster)
+
     def is_ready(self) -> bool:
         """Tell whether the server takes connections from this machine."""
         postmaster = self._postmaster() if self.lives() else None
-        return postmaster is not None and postmaster.status == "ready" and postmaster.socket.exists()
+        return postmaster is not None and self._takes_connections(postmaster)
 
     def url(self, database: str = USER) -> str:
         """Return the URL of a database of the running server."""
@@ -134,8 +132,9 @@ class PostgresServer:
         try:
             os.ftruncate(lock, 0)
             os.pwrite(lock, socket.gethostname().encode(), 0)
+            earlier = self._postmaster()
             self._forget_postmaster()
-            sockets = self._launch(lock)
+            sockets = self._launch(lock, earlier.sockets if earlier else None)
         finally:
             os.close(lock)  # the server has inherited it
         try:
@@ -148,11 +147,13 @@ class PostgresServer:
     def wait_until_ready(self, timeout: float = 120.0) -> None:
         """Wait until a server that somebody started takes connections.
 
+        Processes that a killed server left behind, and that do not end by themselves, are killed.
+
         Raises:
             StudyError: If it dies, takes longer, or runs where this machine or container cannot reach it.
         """
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        begin = time.monotonic()
+        while (waited := time.monotonic() - begin) < timeout:
             if not self.lives():
                 raise StudyError(f"the PostgreSQL in {self.folder} does not start: {self._last_words()}")
             host = self._lock.read_text()
@@ -162,8 +163,10 @@ class PostgresServer:
                     "several machines pass a database URL"
                 )
             postmaster = self._postmaster()
-            if postmaster and postmaster.status == "ready" and postmaster.lives and postmaster.socket.exists():
+            if postmaster and self._takes_connections(postmaster):
                 return
+            if postmaster and waited > _ORPHANS_SECONDS and not self._works(postmaster):
+                self._kill_orphans()
             time.sleep(0.02)
         raise StudyError(f"the PostgreSQL in {self.folder} is not ready after {timeout:g} s: {self._last_words()}")
 
@@ -181,8 +184,10 @@ class PostgresServer:
             _remove_sockets(postmaster.sockets)
             return
         for sent, patience in ((how, timeout), (signal.SIGQUIT, 10.0)):
-            with suppress(ProcessLookupError):  # only its children are left, which end by themselves
+            if self._works(postmaster):
                 os.kill(postmaster.pid, sent)
+            else:
+                self._kill_orphans()
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
                 if not self.lives():
@@ -191,12 +196,25 @@ class PostgresServer:
                 time.sleep(0.02)
         _logger.warning("the PostgreSQL in %s does not stop", self.folder)
 
-    def _launch(self, lock: int) -> Path:
+    def _works(self, postmaster: _Postmaster) -> bool:
+        return _works_in(postmaster.pid, self.data, if_unknown=True)
+
+    def _takes_connections(self, postmaster: _Postmaster) -> bool:
+        return postmaster.status == "ready" and postmaster.socket.exists() and self._works(postmaster)
+
+    def _kill_orphans(self) -> None:
+        """Kill the processes that a killed server left behind; its next start makes good what they were at."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            if _works_in(int(entry.name), self.data):
+                with suppress(ProcessLookupError):
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+    def _launch(self, lock: int, earlier: Path | None) -> Path:
         account = Account.for_data(self.data)
         if account.is_other:
             let_pass(self.data)
         version = (self.data / "PG_VERSION").read_text().strip()
-        sockets = _socket_folder(self.data, account)
+        sockets = _socket_folder(self.data, account, earlier)
         settings = self.settings | {"unix_socket_directories": str(sockets)}
         arguments = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         # The shell leaves the server in the background: no child of this process, which might end before it.
@@ -244,35 +262,51 @@ class PostgresServer:
         return next((line for line in reversed(lines) if "FATAL" in line or "PANIC" in line), (lines or ["no log"])[-1])
 
 
-def _works_in(pid: int, folder: Path) -> bool:
-    """Tell whether a process lives whose working folder is this one, as that of a server is its data."""
+def _works_in(pid: int, folder: Path, *, if_unknown: bool = False) -> bool:
+    """Tell whether a process works in this folder, as that of a server does in its data.
+
+    Args:
+        pid: The process; one that waits for a parent that never asks how it ended does not work any more.
+        folder: The folder.
+        if_unknown: The answer for a process that may not be asked.
+    """
     try:
         os.kill(pid, 0)
         if not Path("/proc/self").exists():
             return True
         return Path(os.readlink(f"/proc/{pid}/cwd")) == folder.resolve()
-    except (ProcessLookupError, FileNotFoundError, PermissionError):  # another user's process cannot read the data
+    except (ProcessLookupError, FileNotFoundError):
         return False
+    except PermissionError:  # another user's process cannot read the data
+        return if_unknown
 
 
-def _socket_folder(data: Path, account: Account) -> Path:
+def _socket_folder(data: Path, account: Account, earlier: Path | None) -> Path:
     """Create the folder of a server's socket, which only its account can enter.
 
     It is in the temporary folder, for a socket's path must be short, and the same at every start, so that those who
     wait for a server that was killed find the next one.
+
+    Args:
+        data: The server's data.
+        account: The server's account.
+        earlier: The folder of a server on the same data that was killed.
     """
     digest = hashlib.sha256(f"{account.uid} {data.resolve()}".encode()).hexdigest()[:12]
     places = [Path("/tmp"), Path(tempfile.gettempdir())]
     place = next((place for place in places if os.access(place, os.W_OK)), places[-1])
-    folder = place / f"{_SOCKETS}{digest}"
+    name = f"{_SOCKETS}{digest}"
+    folder = earlier if earlier and earlier.name.startswith(name) and earlier.parent.exists() else place / name
     try:
         folder.mkdir(mode=0o700)
         account.give(folder)
     except FileExistsError:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid or status.st_mode & 0o077:
-            folder = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=place))  # somebody else took the name
+            folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place))  # somebody else took the name
             account.give(folder)
+    for left in folder.glob(".s.PGSQL.*"):  # its process id may be another process's by now
+        left.unlink()
     if len(os.fsencode(folder)) > _LONGEST_SOCKET_FOLDER:
         raise StudyError(
             f"the path of the temporary folder {place} is too long for a socket; set TMPDIR to a shorter one"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 import click
 import optuna
@@ -29,20 +30,37 @@ ObjectiveFactory = Callable[..., Objective]
 """Makes the objective from the configuration, in the worker's process; a function of a module."""
 
 _PATIENCE = 15.0
+_FORK_SERVER_GONE = 255
+"""Exit status that a process seems to have when the one that it was forked from, and would say it, was killed."""
 
 
 @dataclass
 class _Running:
+    """A worker.
+
+    Args:
+        order: What it was told.
+        owner: Its key.
+        process: Its process; None if it could not be started.
+        reason: Why not.
+    """
+
     order: WorkerOrder
     owner: str
-    process: ForkServerProcess
+    process: ForkServerProcess | None
+    reason: str = ""
+
+    @property
+    def lives(self) -> bool:
+        return self.process is not None and self.process.is_alive()
 
 
 class LocalWorkers(Crew):
     """Workers as processes of this machine.
 
-    The processes are forked from one that has imported everything, so that a new worker is there at once. They are a
-    process group each: this one passes on the signals that it gets, so that one Ctrl-C is one.
+    The processes are forked from one that has imported everything, so that a new worker is there at once. When that one
+    is killed they leave, from a checkpoint, and another one takes its place. They are a process group each: this one
+    passes on the signals that it gets, so that one Ctrl-C is one.
 
     Args:
         study: The study, which exists.
@@ -74,22 +92,30 @@ class LocalWorkers(Crew):
     @property
     def processes(self) -> list[int]:
         """The process ids of the workers that live."""
-        return [running.process.pid for running in self._running if running.process.pid and running.process.is_alive()]
+        started = [running.process for running in self._running if running.process]
+        return [process.pid for process in started if process.pid and process.is_alive()]
 
     def _start(self, order: WorkerOrder, owner: str) -> None:
         arguments = (order, owner, self._listener, self._objective)
         process = self._context.Process(target=_begin, args=arguments, name=order.name)
-        process.start()
-        self._running.append(_Running(order, owner, process))
+        try:
+            process.start()
+        except (EOFError, OSError) as error:
+            gone = isinstance(error, EOFError | ConnectionError)
+            reason = "the fork server was killed" if gone else str(error)
+            self._running.append(_Running(order, owner, None, f"it could not be forked: {reason}"))
+        else:
+            self._running.append(_Running(order, owner, process))
 
     def _any_left(self) -> bool:
         return bool(self._running)
 
     def _ended(self) -> list[Ended]:
-        wait([running.process.sentinel for running in self._running], timeout=LOOK)
-        ended = [running for running in self._running if not running.process.is_alive()]
+        started = [running.process.sentinel for running in self._running if running.process]
+        wait(started, timeout=LOOK if len(started) == len(self._running) else 0.0)
+        ended = [running for running in self._running if not running.lives]
         self._running = [running for running in self._running if running not in ended]
-        return [Ended(running.order, running.owner, *_outcome(running.process)) for running in ended]
+        return [Ended(running.order, running.owner, *_outcome(running)) for running in ended]
 
     def _ask_to_leave(self, number: int) -> None:
         for pid in self.processes:
@@ -98,22 +124,50 @@ class LocalWorkers(Crew):
     def _end(self) -> None:
         """Ask workers that are left to leave, and kill those that do not."""
         deadline = time.monotonic() + _PATIENCE
-        for running in self._running:
-            running.process.terminate()
-        for running in self._running:
-            running.process.join(max(deadline - time.monotonic(), 0.1))
-            if running.process.is_alive():
-                running.process.kill()
-                running.process.join()
+        left = [running.process for running in self._running if running.process]
+        for process in left:
+            process.terminate()
+        for process in left:
+            process.join(max(deadline - time.monotonic(), 0.1))
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
-def _outcome(process: ForkServerProcess) -> tuple[int | None, str]:
-    """Return the exit status of a process that ended, None if that is how it died, and how it died."""
-    status = process.exitcode or 0
+def _outcome(running: _Running) -> tuple[int | None, str]:
+    """Return the exit status of a worker that ended, None if that is how it died, and how it died."""
+    process = running.process
+    if process is None:
+        return None, running.reason
+    status, pid = process.exitcode or 0, process.pid
     process.close()
+    if status == _FORK_SERVER_GONE and pid is not None:
+        _end_orphan(pid)
+        return None, "the fork server was killed"
     if status < 0:
         return None, signal.Signals(-status).name
     return status, "" if status == BAD_INPUT else f"exit status {status}"
+
+
+def _end_orphan(pid: int) -> None:
+    """Wait until a worker has left whose fork server was killed, and kill it if it does not."""
+    deadline = time.monotonic() + _PATIENCE
+    while _works(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.05)
+
+
+def _works(pid: int) -> bool:
+    """Tell whether a process that is no child of this one works, and does not only wait to be asked how it ended."""
+    try:
+        os.kill(pid, 0)
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
+    except ProcessLookupError:
+        return False
 
 
 def _begin(order: WorkerOrder, owner: str, listener: ListenerFactory, objective: ObjectiveFactory) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,13 +83,13 @@ def work(
 
 
 def leave_with_parent(stop: StopRequest) -> None:
-    """Ask to leave, from a checkpoint, when the process that started this one dies."""
-    parent = os.getppid()
+    """Ask to leave, as SIGTERM does, when the process dies that started this one, or that it was forked from."""
+    fork_server, parent = os.getppid(), multiprocessing.parent_process()
 
     def look() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == fork_server and (parent is None or parent.is_alive()):
             if stop.wait(_LOOK):
                 return
-        stop.terminate()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=look, name="look after the parent", daemon=True).start()

