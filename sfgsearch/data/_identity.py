@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from sfgsearch.data._digests import Array, digest_and_pool, text_digest
+from sfgsearch.data._labels import LabelCount
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.tasks import task_to_dict
 
@@ -59,17 +60,19 @@ class DataIdentity:
     Args:
         splits: The identities of training, validation and test split by name.
         tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them: classes, scales and losses.
+        labels: How many targets are present, by split, then by task.
     """
 
     splits: Mapping[str, SplitIdentity]
     tasks: Sequence[Mapping[str, Any]]
+    labels: Mapping[str, Mapping[str, LabelCount]]
 
     @classmethod
     def of(cls, data: MultiTaskData) -> Self:
         """Take the identity of a data set, at about a second per gigabyte of images in memory."""
         names = [task.name for task in data.tasks]
         splits = {split: getattr(data, split).identity(names) for split in SPLIT_NAMES}
-        return cls(splits, json.loads(json.dumps([task_to_dict(task) for task in data.tasks])))
+        return cls(splits, json.loads(json.dumps([task_to_dict(task) for task in data.tasks])), data.labels)
 
     @cached_property
     def digest(self) -> str:
@@ -78,12 +81,20 @@ class DataIdentity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"splits": {name: asdict(split) for name, split in self.splits.items()}, "tasks": list(self.tasks)}
+        return {
+            "splits": {name: asdict(split) for name, split in self.splits.items()},
+            "tasks": list(self.tasks),
+            "labels": {split: dict(counts) for split, counts in self.labels.items()},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_dict` returned."""
-        return cls({name: SplitIdentity(**split) for name, split in data["splits"].items()}, data["tasks"])
+        splits = {name: SplitIdentity(**split) for name, split in data["splits"].items()}
+        labels = {
+            split: {task: LabelCount(*count) for task, count in by.items()} for split, by in data["labels"].items()
+        }
+        return cls(splits, data["tasks"], labels)
 
 
 def describe_change(before: DataIdentity, now: DataIdentity) -> str | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.errors import DataError
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from sfgsearch.data._splits import MultiTaskData, Split
 
 
-@dataclass(frozen=True)
-class LabelCount:
+class LabelCount(NamedTuple):
     """How many targets of a task are present in a split: one per image, or one per pixel for dense tasks.
 
     Args:

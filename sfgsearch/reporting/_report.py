@@ -17,6 +17,7 @@ import optuna
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config
+from sfgsearch.data import DataIdentity
 from sfgsearch.errors import ReportError
 from sfgsearch.reporting._comparison import Comparison
 from sfgsearch.reporting._note import NoteLine, escape_markdown
@@ -53,6 +54,7 @@ class Report:
         status: How far it is.
         note: What was found.
         allocations: Name and allocation of the best of each kind.
+        data: Which data it saw, where that is known.
     """
 
     study: optuna.Study
@@ -61,11 +63,12 @@ class Report:
     status: StudyStatus
     note: Sequence[NoteLine]
     allocations: Sequence[tuple[str, Allocation]]
+    data: DataIdentity | None = None
 
     @property
     def words(self) -> dict[str, Any]:
         """All but the figures, as templates take it; nothing is escaped yet."""
-        tables = list(report_tables(self.comparison, self.status, self.allocations))
+        tables = list(report_tables(self.comparison, self.status, self.allocations, self.data))
         return {
             "title": self.comparison.study,
             "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.data import DataIdentity
+from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, quantity_name, thousands
+from sfgsearch.reporting._formats import (
+    TEST_TITLES,
+    MetricFormat,
+    cells_of_test,
+    class_names,
+    quantity_name,
+    thousands,
+)
 from sfgsearch.reporting._paired import CAVEAT
 from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
@@ -33,14 +42,18 @@ class PlainTable:
 
 
 def report_tables(
-    comparison: Comparison, status: StudyStatus, allocations: Sequence[tuple[str, Allocation]]
+    comparison: Comparison,
+    status: StudyStatus,
+    allocations: Sequence[tuple[str, Allocation]],
+    data: DataIdentity | None = None,
 ) -> Iterator[PlainTable]:
-    """Yield the tables of a report: finalists, tests, allocations by layer, trials, what is missing, failures.
+    """Yield the tables of a report: finalists, tests, allocations by layer, data, trials, missing ones, failures.
 
     Args:
         comparison: The finalists; without any there is no table of them.
         status: How far the study is.
         allocations: Name and allocation of the best of each kind.
+        data: Which data the study saw, where that is known.
     """
     if comparison.rows:
         yield _finalists(comparison)
@@ -54,6 +67,8 @@ def report_tables(
         )
     if allocations:
         yield _allocations(allocations)
+    if data is not None:
+        yield _data(data)
     yield _trials(comparison, status)
     if comparison.shortfall.missing:
         yield _missing(comparison)
@@ -122,6 +137,27 @@ def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> PlainTable:
         ("layer", *(name for name, _ in allocations)),
         rows,
         note=f"Filters of {' / '.join(groups)}.",
+    )
+
+
+def _data(data: DataIdentity) -> PlainTable:
+    rows = [
+        (
+            str(task["name"]),
+            str(task["type"]),
+            class_names(task) or str(task.get("unit", "")),
+            *(f"{count.present:,} of {count.total:,}" for count in (data.labels[s][task["name"]] for s in SPLIT_NAMES)),
+        )
+        for task in data.tasks
+    ]
+    images = ", ".join(f"{data.splits[split].number:,} for {split}" for split in SPLIT_NAMES)
+    return PlainTable(
+        "Labels",
+        ("task", "type", "classes or unit", *SPLIT_NAMES),
+        rows,
+        words=3,
+        note=f"Images: {images}. Labels that are present, of dense tasks by pixel; losses and metrics leave out the "
+        f"others. Digest of images, targets and classes: {data.digest}.",
     )
 
 

@@ -77,6 +77,12 @@ class StudyIdentity:
         return cls(DataIdentity.from_dict(read["data"]), NetworkSignature(**read["network"]))
 
 
+def data_of(study: optuna.Study) -> DataIdentity | None:
+    """Return which data a study saw; None if it has not begun."""
+    stored = study.user_attrs.get(IDENTITY)
+    return None if stored is None else StudyIdentity.from_json(stored).data
+
+
 def check_identity(study: optuna.Study, config: Config, identity: StudyIdentity) -> None:
     """Remember the data and the network of a new study; refuse to continue one with others.
 

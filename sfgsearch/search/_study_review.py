@@ -10,6 +10,7 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, StudyStatus, compare, study_status
 from sfgsearch.reporting._note import NoteLine, study_note
 from sfgsearch.reporting._report import Report
+from sfgsearch.search._identity import data_of
 from sfgsearch.search._shortfall import StudyProgress, read_progress
 from sfgsearch.search._study import as_planned, seed_of
 from sfgsearch.storage import reading_once
@@ -71,4 +72,4 @@ def read_report(study: optuna.Study, config: Config) -> Report:
     told = as_planned(study, config.with_overrides(seed=seed_of(study, config)))
     found = review_study(study, config)
     allocations = [(best.name, best.allocation) for best in best_allocations(study, found.comparison)]
-    return Report(study, told, found.comparison, found.status, found.note, allocations)
+    return Report(study, told, found.comparison, found.status, found.note, allocations, data_of(study))

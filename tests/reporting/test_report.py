@@ -5,16 +5,19 @@ import tomllib
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from made_up_studies import make_study
 from PIL import Image
 
 from sfgsearch import load_config
+from sfgsearch.data import InMemory, MultiTaskData
 from sfgsearch.errors import ReportError
 from sfgsearch.reporting import StudyStatus
 from sfgsearch.reporting._note import study_note
 from sfgsearch.reporting._report import Report, check_report_path, write_report
 from sfgsearch.reporting._settings import canonical_settings, command
 from sfgsearch.reporting._status import Failure, KindStatus
+from sfgsearch.tasks import Classification, Regression
 from sfgsearch.visualization.data import best_allocations
 
 EVIL = '<script>alert("x")</script> & *stars* | $y$'
@@ -45,6 +48,14 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
+def labelled():
+    """Return the identity of data with names of classes, and with labels that are missing."""
+    targets = {"sex": torch.tensor([0, 1, -1, 1]), "age": torch.tensor([1.0, float("nan"), 2.0, 3.0])}
+    split = InMemory(torch.zeros(4, 1, 2, 2), targets)
+    tasks = (Classification("sex", classes=("female", EVIL)), Regression("age", unit="years"))
+    return MultiTaskData(tasks, split, split, split).identity
+
+
 @pytest.fixture
 def report(study):
     """Return a function that makes the report of a made-up study."""
@@ -57,7 +68,7 @@ def report(study):
         status = StudyStatus(name, kinds, (9, 9), (), failures, 0.0)
         allocations = [(one.name, one.allocation) for one in best_allocations(made.study, made.comparison)]
         note = study_note(made.comparison, made.study.get_trials(), allocations[0], status)
-        return Report(made.study, config, made.comparison, status, note, allocations)
+        return Report(made.study, config, made.comparison, status, note, allocations, labelled())
 
     return make
 
@@ -83,6 +94,9 @@ def test_the_page_says_what_was_measured(report, tmp_path):
     text = " ".join("".join(page.text).split())
     for words in ("SFG wins: learned-3", "11.0 ±2.5", "learned-3 monte carlo", "-10.0 points", "conv4", "no memory"):
         assert words in text
+    assert f"female, {EVIL}" in text
+    assert text.count("3 of 4") == 6
+    assert f"Digest of images, targets and classes: {labelled().digest}." in text
     headings = [index for index, (tag, _) in enumerate(page.elements) if tag == "h2"]
     assert len(headings) >= 8
     figures = [one["id"] for tag, one in page.elements if one.get("id", "").startswith("figure-")]
