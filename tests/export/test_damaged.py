@@ -156,6 +156,7 @@ def test_files_that_are_no_description(exported, content):
         (("tasks", 0, "num_classes"), 10**9),
         (("tasks", 0, "num_classes"), 10**15),
         (("tasks", 0, "hidden"), 10**9),
+        (("tasks", 0), {"type": "segmentation", "name": "digit", "num_classes": 10**9}),
         (("image_shape", 0), 10**6),
         (("image_shape", 0), 10**12),
         (("backbone", "plan"), [10**9]),
