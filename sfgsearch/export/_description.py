@@ -16,6 +16,9 @@ KEY = "sfgsearch"
 """Name of the description in the metadata of ONNX files."""
 FILE = f"{KEY}.json"
 """Name of the description among the extra files of a ``.pt2`` archive."""
+WEIGHTS_DIGEST = "weights_digest"
+"""Key of the SHA-256 of weights that are a file beside the description."""
+_LARGEST_SIZE = 1_000_000
 
 
 class Rebuildable(Protocol):
@@ -37,6 +40,10 @@ class Rebuildable(Protocol):
     def structure(self) -> Mapping[str, Any]:
         """What :class:`sfgsearch.nn.Structure` reads."""
 
+    @property
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the file with the weights, where it is known."""
+
 
 @dataclass(frozen=True)
 class NetworkDescription:
@@ -47,33 +54,54 @@ class NetworkDescription:
         image_shape: (C, *space) of one image in training.
         tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them.
         structure: What :class:`sfgsearch.nn.Structure` reads.
+        weights_digest: SHA-256 of the file with the weights; None if the file says nothing of it.
     """
 
     backbone: Mapping[str, Any]
     image_shape: tuple[int, ...]
     tasks: Sequence[Mapping[str, Any]]
     structure: Mapping[str, Any]
+    weights_digest: str | None = None
 
     @classmethod
     def from_json(cls, text: str) -> NetworkDescription:
         """Read what :func:`describe_network` returned, as JSON.
 
         Raises:
-            ExportError: If it is no such description, or one of a later version.
+            ExportError: If it is no such description, or one of another version.
         """
         try:
             data = json.loads(text)
-            version = data["version"]
-            description = cls(
-                dict(data["backbone"]), tuple(data["image_shape"]), list(data["tasks"]), dict(data["structure"])
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ExportError(f"not the description of an exported network: {type(error).__name__}: {error}") from error
-        if version != VERSION:
-            raise ExportError(
-                f"the description has version {version}, this sfgsearch reads {VERSION}; use the one that wrote it"
-            )
-        return description
+            _check(data)
+        except (ValueError, RecursionError) as error:
+            raise ExportError(f"not the description of an exported network: {error}") from error
+        shape = tuple(data["image_shape"])
+        return cls(data["backbone"], shape, data["tasks"], data["structure"], data.get(WEIGHTS_DIGEST))
+
+
+def _check(data: Any) -> None:
+    """Check the version and the types of a description.
+
+    Raises:
+        ExportError: If it has another version.
+        ValueError: If something is missing or of another type.
+    """
+    if not isinstance(data, dict) or "version" not in data:
+        raise ValueError("it has no version")
+    if data["version"] != VERSION:
+        raise ExportError(
+            f"the description has version {str(data['version'])[:20]}, this sfgsearch reads {VERSION}; use the one "
+            "that wrote it"
+        )
+    for key, kind in (("backbone", dict), ("image_shape", list), ("tasks", list), ("structure", dict)):
+        if not isinstance(data.get(key), kind):
+            raise ValueError(f"its {key!r} is missing or no {kind.__name__}")
+    if not data["tasks"] or not all(isinstance(task, dict) for task in data["tasks"]):
+        raise ValueError("its 'tasks' are missing or no list of dicts")
+    if not all(type(size) is int and 1 <= size <= _LARGEST_SIZE for size in data["image_shape"]):
+        raise ValueError(f"its 'image_shape' must hold whole numbers from 1 to {_LARGEST_SIZE}")
+    if not isinstance(data.get(WEIGHTS_DIGEST), str | None):
+        raise ValueError(f"its {WEIGHTS_DIGEST!r} is no text")
 
 
 def describe_network(record: ArchitectureRecord) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from torchmetrics.functional.classification import binary_auroc
 from sfgsearch.errors import DataError
 from sfgsearch.tasks._missing import MISSING, is_present
 
+_MOST_CLASSES = 2**16
+
 
 def check_classes(name: str, num_classes: int, classes: tuple[str, ...], class_weights: tuple[float, ...]) -> None:
     """Check what a task says of its classes.
@@ -22,10 +24,12 @@ def check_classes(name: str, num_classes: int, classes: tuple[str, ...], class_w
         class_weights: Their weights in the loss; all alike if empty.
 
     Raises:
-        DataError: If there are too few classes, or names or weights do not fit them.
+        DataError: If there are too few classes or too many, or names or weights do not fit them.
     """
     if num_classes < 2:
         raise DataError(f"task {name!r}: at least 2 classes are needed, got {num_classes}")
+    if num_classes > _MOST_CLASSES:
+        raise DataError(f"task {name!r}: at most {_MOST_CLASSES} classes are allowed, got {num_classes}")
     if classes and (len(classes) != num_classes or len(set(classes)) < num_classes):
         raise DataError(f"task {name!r}: {num_classes} classes need as many names, all distinct, got {classes}")
     if class_weights and (len(class_weights) != num_classes or not all(0 < w < float("inf") for w in class_weights)):

@@ -80,9 +80,9 @@ def test_weights_must_be_there_and_fit(recorded, tmp_path):
     weights = load_file(case.weights)
     lacking = {key: value for key, value in weights.items() if not key.endswith("running_var")}
     save_file(lacking, tmp_path / "lacking")
-    with pytest.raises(ExportError, match=r"do not fit the network: Missing key"):
+    with pytest.raises(ExportError, match=r"do not fit the network: missing are"):
         load_network(case.record, tmp_path / "lacking")
     wider = {key: torch.cat([value, value]) if value.ndim > 1 else value for key, value in weights.items()}
     save_file(wider, tmp_path / "wider")
-    with pytest.raises(ExportError, match=r"do not fit the network: size mismatch"):
+    with pytest.raises(ExportError, match=r"do not fit the network: .* of shape .* instead of"):
         load_network(case.record, tmp_path / "wider")
