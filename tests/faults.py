@@ -1,5 +1,7 @@
 """A study under fire: workers killed at random, the database restarted, and what must hold at the end.
 
+Then another one, with a baseline that kills its workers: it is given up, named, and complete after another chance.
+
 In large: ``python -m tests.faults --kills 100``.
 """
 
@@ -19,9 +21,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import tomlkit
+from faulty_study import TRIALS_DIE
+from faulty_study import sections as faulty_sections
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.search import records_of, study_storage
+from sfgsearch.search import load_study, records_of, study_storage
+from sfgsearch.search._study_review import read_comparison
 from sfgsearch.storage import EmbeddedPostgres
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
@@ -147,6 +152,46 @@ class Fire:
             ):
                 self.restarts += 1
                 self._restart()
+
+
+class DyingObjective(Objective):
+    """Kills its process at the beginning of every training, as long as a file says so."""
+
+    def train(self, trial, session=None, held=None):
+        if dying_file(self.config.path).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().train(trial, session, held)
+
+
+def dying_file(path):
+    """Return the file that lets workers die."""
+    return path.with_suffix(".dying")
+
+
+def given_up(path, url, workers):
+    """Launch a study with a baseline that kills its workers, then again without that; return what was said of it."""
+    switch = path.with_suffix(".switch")
+    path.write_text(tomlkit.dumps({**tomlkit.parse(path.read_text()), **faulty_sections(switch)}))
+    switch.write_text(TRIALS_DIE)
+    first = launch(path, url, workers)
+    config = load_config(path).with_overrides(storage=url)
+    missing = read_comparison(load_study(config), config).shortfall.missing
+    switch.unlink()
+    again = launch(path, url, workers, "--retry-failed")
+    return {
+        "status": first.returncode,
+        "named": "faulty (manual)" in first.stdout and "its worker died" in first.stdout,
+        "missing": [one.to_dict() for one in missing],
+        "status after another chance": again.returncode,
+        "rows after another chance": len(read_comparison(load_study(config), config).rows),
+    }
+
+
+def launch(path, url, workers, *options):
+    """Launch a study in a process of its own."""
+    command = [sys.executable, "-m", "sfgsearch", "launch", str(path), "--workers", str(workers), *options]
+    environment = {**os.environ, "SFGSEARCH_STORAGE": url}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def under_fire(path, url, *, workers, kills, every, restart, seed=0):
@@ -397,10 +442,15 @@ def main():
             found = findings(study, config)
             peaceful, _ = twin(path, Path(place))
             wrong = check(found)
+            (Path(place) / "given_up").mkdir()
+            lost = given_up(write_study(Path(place) / "given_up", 3, epochs=1), postgres(), arguments.workers)
+            if (lost["status"], lost["status after another chance"]) != (1, 0) or not lost["named"]:
+                wrong.append(f"a baseline that kills its workers: {lost}")
             same = sum(outcomes(study)[number] == outcome for number, outcome in outcomes(peaceful).items())
             if same != arguments.trials:
                 wrong.append(f"only {same} of {arguments.trials} trials equal their undisturbed twins")
-            print(json.dumps({**happened, **found, "equal to the undisturbed twin": same, "wrong": wrong}, indent=2))
+            told = {**happened, **found, "given up": lost, "equal to the undisturbed twin": same, "wrong": wrong}
+            print(json.dumps(told, indent=2))
         finally:
             postgres.stop()
     sys.exit(bool(wrong))

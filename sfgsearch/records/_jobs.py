@@ -29,7 +29,8 @@ class Job:
         beat_at: When that worker last gave a sign of life.
         epoch: Epochs that are finished.
         claims: How often it was taken.
-        fruitless: How often in a row it was taken without an epoch, a checkpoint or a word of goodbye.
+        fruitless: How often in a row it was taken without an epoch, a checkpoint or a word of goodbye, as far as
+            that is held against it.
         failures: How often it failed for a reason of its own.
         reason: The last reason.
         finished: Whether there is nothing left to do.
@@ -119,12 +120,30 @@ class Jobs:
         """Give a job back unfinished, for any worker to take."""
         return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, fruitless=0)
 
-    def fail(self, key: str, owner: str, reason: str, times: int = 1) -> bool:
-        """Give a job back with the reason why it failed, which may weigh as much as several failures."""
-        failure = {"failures": JobRow.failures + times, "reason": reason}
-        return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, fruitless=0, **failure)
+    def fail(self, key: str, owner: str, reason: str, times: int = 1, *, fruitful: bool = True) -> bool:
+        """Give a job back with the reason why it failed, which may weigh as much as several failures.
 
-    def finish(self, key: str, owner: str, epoch: int | None = None, connection: Connection | None = None) -> bool:
+        Args:
+            key: The job.
+            owner: Who says it.
+            reason: The reason.
+            times: As how many failures it counts.
+            fruitful: Whether a worker lived to see it, rather than lost the job once too often.
+        """
+        failure: dict[str, Any] = {"failures": JobRow.failures + times, "reason": reason}
+        if fruitful:
+            failure["fruitless"] = 0
+        return self._owned(key, owner, owner=None, beat=JobRow.beat + 1, **failure)
+
+    def finish(
+        self,
+        key: str,
+        owner: str,
+        epoch: int | None = None,
+        connection: Connection | None = None,
+        *,
+        fruitful: bool = True,
+    ) -> bool:
         """Say that a job is done; False if it belongs to somebody else by now.
 
         Args:
@@ -132,8 +151,11 @@ class Jobs:
             owner: Who says it.
             epoch: Epochs that are finished; as known before if None.
             connection: Where that shall be part of a transaction.
+            fruitful: As in :meth:`fail`.
         """
-        done: dict[str, Any] = {"owner": None, "beat": JobRow.beat + 1, "fruitless": 0, "finished": True}
+        done: dict[str, Any] = {"owner": None, "beat": JobRow.beat + 1, "finished": True}
+        if fruitful:
+            done["fruitless"] = 0
         if epoch is not None:
             done |= {"beat_at": datetime.now(UTC), "epoch": epoch}
         if connection is None:

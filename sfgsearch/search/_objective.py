@@ -136,7 +136,8 @@ class Objective:
         directions = study.directions
         if directions == [StudyDirection.MINIMIZE] * wanted:
             return
-        found = "maximises" if len(directions) == wanted else f"has {len(directions)} objectives"
+        number = len(directions)
+        found = "maximises" if number == wanted else f"has {number} objective{'' if number == 1 else 's'}"
         raise StudyError(
             f"the study {study.study_name!r} {found}; study.objective is {self.config.study.objective!r}, so it "
             f'needs directions=["minimize"]{f" * {wanted}" if wanted > 1 else ""}: create it so, or with '

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from sfgsearch.records import Job, Jobs
 
@@ -26,12 +26,34 @@ class _Sight:
     unchanged: float = 0.0
 
 
+def is_to_blame(job: Job, jobs: Iterable[Job]) -> bool:
+    """Tell whether a job is to blame for the loss of its last worker, rather than the machine.
+
+    A worker that is killed cannot say why. So the other trainings are asked: the job is to blame if, since that worker
+    took it, more of them got on than lost a worker. Where several lose theirs at the same time, none is. This compares
+    the clocks of the workers, which need to agree to within the time that an epoch takes.
+
+    Args:
+        job: A job that lost its worker before an epoch or a checkpoint was finished.
+        jobs: All jobs of the study.
+    """
+    since = [other for other in jobs if other.job != job.job and other.beat_at > job.claimed_at]
+    got_on = sum(not other.fruitless for other in since)
+    lost = sum(other.fruitless > (0 if other.owner is None else 1) for other in since)
+    return got_on > lost
+
+
 class Claims:
     """Takes jobs for a worker: those that are free, and those whose owner gave no sign of life for a while.
 
     The while is measured by this process's own clock, from when it first looked, so that clocks of machines need not
     agree. However long ago it looked before, one look counts for half of that while at most: this process or the
     database may have paused, and then the others had no chance to give their signs either.
+
+    The loss of a worker is held against a job that is to blame for it, see :func:`is_to_blame`, or the only one that is
+    left to be done. Any other loss may be the machine's. It is not counted, and the job waits until everything else was
+    tried and nobody is in the middle of an attempt that would tell: what does not fit into the machine together then
+    goes one by one.
 
     Args:
         jobs: The jobs of the study.
@@ -46,20 +68,30 @@ class Claims:
         self._sights: dict[str, _Sight] = {}
 
     def look(self, keys: Mapping[str, bool]) -> Iterator[tuple[str, Job | None]]:
-        """Yield the jobs that are free, with what was seen of them.
+        """Yield the jobs that are free, with what was seen of them, less a loss that is not held against them.
 
         Args:
             keys: The jobs that are to be done, and whether each is begun according to its trial's state, so that a
                 worker must have been at it even if nobody took it here.
         """
+        if not keys:
+            return
         known = self.jobs.all(keys)
         now = time.monotonic()
         for gone in self._sights.keys() - keys.keys():
             del self._sights[gone]
-        for key, is_begun in keys.items():
-            job = known.get(key)
-            if self._is_free(key, job, is_begun, now):
-                yield key, job
+        free = [key for key, is_begun in keys.items() if self._is_free(key, known.get(key), is_begun, now)]
+        lost = [known[key] for key in free if key in known and known[key].fruitless]
+        jobs = self.jobs.all().values() if lost and len(keys) > 1 else ()
+        waiting = {job.job for job in lost if len(keys) > 1 and not is_to_blame(job, jobs)}
+        for key in free:
+            if key not in waiting:
+                yield key, known.get(key)
+        if any(job.owner and job.fruitless and key not in free for key, job in known.items()):
+            return
+        for job in lost:
+            if job.job in waiting:
+                yield job.job, replace(job, fruitless=job.fruitless - 1)
 
     def take(self, key: str, seen: Job | None) -> bool:
         """Take a job that was free; False if another worker was faster."""

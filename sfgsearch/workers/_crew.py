@@ -24,6 +24,8 @@ BAD_INPUT = 2
 LOOK = 1.0
 """Seconds between looks at the workers."""
 
+_MOST_NAMES = 5
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -53,6 +55,7 @@ class Crew(ABC):
         note: Called with a sentence about a worker that died.
 
     Raises:
+        ConfigError: If the study file cannot be read any more.
         StudyError: If the study is not in a database.
     """
 
@@ -64,6 +67,7 @@ class Crew(ABC):
         self._signals: list[int] = []
         self._progress: object = None
         self._in_vain = 0
+        self._patience = len(self._orders) * (1 + self._orders[0].config().execution.retries)
 
     def run(self) -> int:
         """Let the workers work until the study is over or they were asked to leave.
@@ -124,15 +128,24 @@ class Crew(ABC):
         self._begin(dead.order)
 
     def _check_progress(self) -> None:
-        """Raise an error if many workers have died since anything got on."""
+        """Stop where more workers died in a row than could be held against what each of them trained.
+
+        Then it is the machine that loses workers, such as one that is short of memory. No trial is given up for that.
+
+        Raises:
+            StudyError: If nothing got on while so many died.
+        """
         jobs = outlast(self._jobs.all).values()
         progress = sorted((job.job, job.epoch, job.failures, job.finished) for job in jobs)
         self._in_vain = self._in_vain + 1 if progress == self._progress else 0
         self._progress = progress
-        if self._in_vain > 3 * len(self._orders):
+        if self._in_vain > self._patience:
+            left = [job.job for job in jobs if job.fruitless and not job.finished]
             raise StudyError(
-                f"{self._in_vain} workers in a row died before an epoch was finished; run one by itself to see why: "
-                f"sfgsearch worker {self._orders[0].file}"
+                f"stopped: {self._in_vain} workers in a row died before an epoch was finished"
+                f"{f' of {_listed(left)}' if left else ''}. Where several lose their workers it is the machine rather "
+                "than what is trained: look at its memory and its log. Nothing was given up, and the same command goes "
+                f"on; one worker by itself shows more: sfgsearch worker {self._orders[0].file}"
             )
 
     @contextmanager
@@ -149,3 +162,8 @@ class Crew(ABC):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -74,9 +74,10 @@ class FinalistJobs:
                     raise
                 failure = explain_failure(error, post.objective.experiment)
                 # A loss that is not finite would not be so the next time.
-                hopeless = isinstance(error, NonFiniteLossError) or post.is_doomed(seen)
+                is_lost = post.is_doomed(seen)
+                hopeless = isinstance(error, NonFiniteLossError) or is_lost
                 times = 1 + post.config.execution.retries if hopeless else 1
-                outlast(partial(post.jobs.fail, key, lease.owner, failure, times))
+                outlast(partial(post.jobs.fail, key, lease.owner, failure, times, fruitful=not is_lost))
             except BaseException:
                 self._hand_back(lease)
                 raise

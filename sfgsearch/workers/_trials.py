@@ -79,7 +79,7 @@ class TrialJobs:
         with post.holding(key, seen, lambda lease: self._hand_back(chosen, lease)) as (lease, session):
             try:
                 state, values = self._outcome(chosen, seen, lease, session)
-                told = self._tell(chosen, state, values, lease)
+                told = self._tell(chosen, state, values, lease, is_lost=post.is_doomed(seen))
             except (LeaseLostError, UpdateFinishedTrialError):
                 post.listener.note(f"trial {chosen.number} went on elsewhere; its result here is dropped")
                 return
@@ -125,8 +125,23 @@ class TrialJobs:
         values = result if isinstance(result, tuple) else (result,)
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
 
-    def _tell(self, chosen: Unfinished, state: TrialState, values: Sequence[float] | None, lease: Lease) -> FrozenTrial:
+    def _tell(
+        self,
+        chosen: Unfinished,
+        state: TrialState,
+        values: Sequence[float] | None,
+        lease: Lease,
+        *,
+        is_lost: bool,
+    ) -> FrozenTrial:
         """Tell Optuna how a trial ended, finish its job in the same transaction, and return the trial as it is then.
+
+        Args:
+            chosen: The trial.
+            state: How it ended.
+            values: Its values, if it is complete.
+            lease: The worker's right to say so.
+            is_lost: Whether it is given up without another try.
 
         Raises:
             LeaseLostError: If another worker has the job, or the trial does not run any more.
@@ -134,7 +149,7 @@ class TrialJobs:
         study, attempts = self._post.study, 0
 
         def finish(connection: Connection) -> None:
-            if not self._post.jobs.finish(lease.key, lease.owner, lease.epochs, connection):
+            if not self._post.jobs.finish(lease.key, lease.owner, lease.epochs, connection, fruitful=not is_lost):
                 raise LeaseLostError(f"{lease.key} belongs to another worker by now")
 
         def tell() -> FrozenTrial:

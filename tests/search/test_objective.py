@@ -212,7 +212,7 @@ def test_nothing_to_do_is_an_error(study):
         ("mean", ["maximize"], r'maximises.*directions=\["minimize"\]:'),
         ("mean", ["minimize"] * 2, r"has 2 objectives.*study.objective is 'mean'"),
         ("per_task", ["minimize", "maximize"], r'maximises.*directions=\["minimize"\] \* 2'),
-        ("per_task", ["minimize"], "has 1 objectives.*'per_task'"),
+        ("per_task", ["minimize"], "has 1 objective;.*'per_task'"),
     ],
 )
 def test_a_study_of_other_directions_is_refused_before_anything_is_trained(study, objective, directions, message):

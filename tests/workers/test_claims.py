@@ -102,7 +102,7 @@ def test_a_job_that_went_away_and_came_back_is_watched_anew(claims, jobs, clock)
     free(claims, "trial/0")
     clock.sleep(GRACE / 2)
     free(claims, "trial/0")
-    assert free(claims) == []
+    assert free(claims, "trial/1") == ["trial/1"]
     clock.sleep(GRACE / 2)
     assert free(claims, "trial/0") == []
 
@@ -122,3 +122,68 @@ def test_of_two_that_see_a_job_free_one_takes_it(claims, jobs):
     ((_, seen_by_other),) = other.look({"trial/0": False})
     assert other.take(key, seen_by_other)
     assert not claims.take(key, seen)
+
+
+def lose(jobs, *keys):
+    """Take jobs and die."""
+    for key in keys:
+        assert jobs.claim(key, "dead", "dead", jobs.all().get(key))
+    jobs.release_dead("dead")
+
+
+def get_on(jobs, key):
+    jobs.claim(key, "alive", "alive", jobs.all().get(key))
+    assert jobs.beat(key, "alive", 1, fruitful=True)
+
+
+def seen_losses(claims, *keys):
+    """Return the free jobs in the order in which a worker would take them, with the losses held against them."""
+    return [(key, job.fruitless if job else 0) for key, job in claims.look(dict.fromkeys(keys, False))]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_loss_is_held_against_a_job_while_others_get_on(claims, jobs):
+    lose(jobs, "trial/0")
+    get_on(jobs, "trial/1")
+    assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/0", 1), ("trial/2", 0)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_loss_is_held_against_the_only_job_that_is_left(claims, jobs):
+    get_on(jobs, "trial/1")
+    lose(jobs, "trial/0")
+    lose(jobs, "trial/0")
+    assert seen_losses(claims, "trial/0") == [("trial/0", 2)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_losses_at_the_same_time_are_held_against_nothing_and_these_jobs_are_tried_last(claims, jobs):
+    lose(jobs, "trial/0", "trial/1")
+    assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/2", 0), ("trial/0", 0), ("trial/1", 0)]
+    get_on(jobs, "trial/2")
+    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/1", 1), ("trial/0", 0)], "one got on, one was lost"
+    get_on(jobs, "trial/3")
+    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/0", 1), ("trial/1", 1)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_was_lost_waits_for_an_attempt_that_will_tell(claims, jobs):
+    lose(jobs, "trial/0")
+    jobs.claim("trial/1", "other", "other", None)
+    assert seen_losses(claims, "trial/0", "trial/1") == []
+    assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/2", 0)]
+    jobs.release_dead("other")
+    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/0", 0), ("trial/1", 0)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_job_that_was_given_up_is_no_sign_that_others_get_on(claims, jobs):
+    lose(jobs, "trial/0")
+    jobs.claim("trial/1", "other", "other", None)
+    jobs.finish("trial/1", "other", 0, fruitful=False)
+    assert seen_losses(claims, "trial/0", "trial/2") == [("trial/2", 0), ("trial/0", 0)]
+    jobs.claim("trial/3", "other", "other", None)
+    jobs.finish("trial/3", "other", 1)
+    jobs.claim("trial/4", "other", "other", None)
+    jobs.finish("trial/4", "other", 1)
+    assert seen_losses(claims, "trial/0", "trial/2") == [("trial/0", 1), ("trial/2", 0)]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from faults import (
+    DyingObjective,
     Launch,
     SlowObjective,
     check,
+    dying_file,
     findings,
     found_by_launch,
+    given_up,
     outcomes,
     pause_file,
     quiet,
@@ -29,7 +32,8 @@ from faults import (
 from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.search import load_study, records_of, study_storage
+from sfgsearch.errors import StudyError
+from sfgsearch.search import load_study, missing_finalists, records_of, study_storage
 from sfgsearch.search._study import engine_of
 from sfgsearch.storage import be_patient
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
@@ -222,3 +226,44 @@ def test_a_worker_whose_database_does_not_come_back_says_so_and_leaves(postgres,
         postgres.start()
     assert [line.split(";")[0] for line in lines] == ["the database went away", "the database has not come back"]
     assert Worker(study, objective).run() == 0
+
+
+def test_a_baseline_that_kills_its_workers_is_named_and_complete_after_another_chance(postgres, tmp_path):
+    happened = given_up(write_study(tmp_path, 3, epochs=1), postgres(), workers=2)
+    assert happened["status"] == 1
+    assert happened["named"]
+    (missing,) = happened["missing"]
+    assert (missing["name"], missing["kind"], missing["role"]) == ("faulty", "manual", "trial")
+    assert missing["reason"] == "its worker died 2 times before an epoch was finished"
+    assert (happened["status after another chance"], happened["rows after another chance"]) == (0, 3)
+
+
+def test_where_all_trials_lose_their_workers_the_launcher_stops_and_gives_none_up(postgres, tmp_path):
+    path, url = write_study(tmp_path, 6, epochs=1), postgres()
+    config = load_config(path).with_overrides(storage=url)
+    study = create_study(config, objective=Objective(config))
+    path.write_text(path.read_text().replace("retries = 20", "retries = 1"))
+    dying_file(path).touch()
+    orders = [WorkerOrder(path, url, f"worker-{number}") for number in range(3)]
+    with pytest.raises(StudyError, match=r"7 workers in a row died.*of trial/0, trial/1.*Nothing was given up"):
+        LocalWorkers(study, orders, quiet, print, DyingObjective).run()
+    assert {trial.state for trial in study.trials} <= {TrialState.WAITING, TrialState.RUNNING}
+    assert max(job.fruitless for job in records_of(study).jobs.all().values()) == 1, "nothing is held against them"
+    dying_file(path).unlink()
+    assert LocalWorkers(study, orders, quiet, print, DyingObjective).run() == 0
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
+
+
+def test_a_finalist_whose_worker_falls_silent_is_taken_over(postgres, tmp_path):
+    path, url = write_study(tmp_path, 1, epochs=1, grace=1.0), postgres()
+    config = load_config(path).with_overrides(storage=url)
+    objective = Objective(config)
+    study = create_study(config, objective=objective)
+    study.optimize(objective, n_trials=1)
+    jobs = records_of(study).jobs
+    first, _ = missing_finalists(study, config)
+    assert jobs.claim(first.job, "dead", "dead", None)
+    worker = threading.Thread(target=Worker(study, objective).run)
+    worker.start()
+    worker.join(60)
+    assert missing_finalists(study, config) == []
