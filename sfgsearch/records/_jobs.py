@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult, Engine, Update, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -55,7 +55,26 @@ _JOBS = (
     .where(JobRow.study == bindparam("of_study"))
     .order_by(JobRow.id)
 )
+_HELD = select(JobRow.job, JobRow.owner, JobRow.beat, JobRow.fruitless).where(
+    JobRow.study == bindparam("of_study"), JobRow.owner.is_not(None)
+)
 _SOME_JOBS = _JOBS.where(JobRow.job.in_(bindparam("keys", expanding=True)))
+
+
+class Holding(NamedTuple):
+    """What is asked about a job that somebody holds.
+
+    Args:
+        job: Its key.
+        owner: Who holds it.
+        beat: See :class:`Job`.
+        fruitless: See :class:`Job`.
+    """
+
+    job: str
+    owner: str
+    beat: int
+    fruitless: int
 
 
 class Jobs:
@@ -81,6 +100,12 @@ class Jobs:
             rows = connection.execute(_JOBS if keys is None else _SOME_JOBS, chosen).mappings()
             found = [Job(**{**row, **_in_utc(row)}) for row in rows]
         return {job.job: job for job in found}
+
+    def held(self) -> list[Holding]:
+        """Return the jobs that somebody holds; the smallest question that tells whether anything has happened."""
+        with self._engine.connect() as connection:
+            found = connection.execute(_HELD, {"of_study": self._study})
+            return [Holding(job, str(owner), beat, fruitless) for job, owner, beat, fruitless in found]
 
     def claim(self, key: str, owner: str, worker: str, seen: Job | None) -> bool:
         """Take a job; False if another worker was faster.

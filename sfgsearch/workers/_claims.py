@@ -98,12 +98,33 @@ class Claims:
         self._sights.pop(key, None)
         return self.jobs.claim(key, self.owner, self.name, seen)
 
+    def held(self) -> frozenset[tuple[str, str, bool]]:
+        """Ask who holds which job and which of these got on, and take note of the signs of life of those looked at.
+
+        It is for a worker that found nothing to do: it will not as long as the answer stays and no job is silent.
+        """
+        held = {holding.job: holding for holding in self.jobs.held()}
+        now = time.monotonic()
+        for key in list(self._sights):
+            holding = held.get(key)
+            owner, beat = (holding.owner, holding.beat) if holding else (None, 0)
+            self._is_silent(key, owner, beat, now)
+        return frozenset((job.job, job.owner, job.fruitless == 0) for job in held.values())
+
+    @property
+    def any_silent(self) -> bool:
+        """Whether a job that was looked at has been silent for long enough to be free."""
+        return any(sight.unchanged >= self._grace for sight in self._sights.values())
+
     def _is_free(self, key: str, job: Job | None, is_begun: bool, now: float) -> bool:
         if job is None and not is_begun:
             return True
         if job is not None and job.owner in (None, self.owner):
             return True
         owner, beat = (job.owner, job.beat) if job else (None, 0)
+        return self._is_silent(key, owner, beat, now)
+
+    def _is_silent(self, key: str, owner: str | None, beat: int, now: float) -> bool:
         sight = self._sights.get(key)
         if sight is None or (sight.owner, sight.beat) != (owner, beat):
             self._sights[key] = _Sight(owner, beat, now)

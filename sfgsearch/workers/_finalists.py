@@ -22,6 +22,8 @@ class FinalistJobs:
 
     def __init__(self, post: Post) -> None:
         self._post = post
+        self.left: dict[str, Finalist] = {}
+        """What was missing and not given up when this was looked at last."""
 
     def remaining(self) -> dict[str, Finalist]:
         """Return the finalists that are missing and have not failed once too often, by job."""
@@ -32,7 +34,7 @@ class FinalistJobs:
 
     def do_next(self) -> bool:
         """Train the next finalist that nobody trains; False if there is none."""
-        remaining = self.remaining()
+        self.left = remaining = self.remaining()
         for key, seen in self._post.claims.look(dict.fromkeys(remaining, False)):
             if self._post.claims.take(key, seen) and self._is_missing(key, remaining[key]):
                 self._train(key, remaining[key], seen)

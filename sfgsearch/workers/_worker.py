@@ -26,6 +26,7 @@ from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._post import Post, checkpoint_folder
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._trials import TrialJobs
+from sfgsearch.workers._watch import Watch
 
 AWAY = 75
 """Exit status of a worker whose database did not come back: what sysexits.h has for failures that may pass."""
@@ -85,7 +86,8 @@ class Worker:
         self._poll = min(config.execution.grace / 8, _LONGEST_POLL)
         self._trials = TrialJobs(self._post, sampler or partial(trial_sampler, config, seed_of(study, config)))
         self._finalists = FinalistJobs(self._post)
-        self._in_finals = False
+        self._watch = Watch(study, self._post.claims)
+        self._in_finals, self._is_over = False, False
         self._patience = patience
         self._away_since: float | None = None
 
@@ -110,19 +112,23 @@ class Worker:
                 return self._work_until_over(stop)
 
     def _work_until_over(self, stop: StopRequest) -> int:
+        is_idle = False
         while not stop.requested:
             try:
-                if self._work():
+                if not is_idle or self._watch.has_news():
+                    is_idle = not self._work()
                     self._away_since = None
-                    continue
-                if self._is_over():
-                    self._post.refresh_page(at_end=True)
-                    shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
-                    break
+                    if not is_idle:
+                        continue
+                    if self._is_over:
+                        self._post.refresh_page(at_end=True)
+                        shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
+                        break
                 self._away_since = None
             except Exception as error:
                 if not is_outage(error):
                     raise
+                is_idle = False
                 if self._has_waited_enough():
                     return AWAY
             stop.wait(self._poll)
@@ -145,7 +151,8 @@ class Worker:
         requeue_running(self._post.study)
 
     def _work(self) -> bool:
-        """Do a job; False if there is none to be had now."""
+        """Do a job; False if there is none to be had now, and then note whether others are at any."""
+        self._is_over = False
         if self._trials.do_next():
             return True
         if self._trials.unfinished():
@@ -155,15 +162,14 @@ class Worker:
         if not self._in_finals:
             self._in_finals = True
             self._begin("finalists", len(self._finalists.remaining()))
-        return self._finalists.do_next()
+        if self._finalists.do_next():
+            return True
+        self._is_over = not self._finalists.left
+        return False
 
     def _begin(self, phase: str, items: int) -> None:
         if items:
             self._post.listener.begin(phase, items, self._post.config.training.epochs)
-
-    def _is_over(self) -> bool:
-        """Tell whether no other worker is at anything either."""
-        return not self._trials.unfinished() and not self._finalists.remaining()
 
     def _give_up(self) -> None:
         if self._post.give_up:
