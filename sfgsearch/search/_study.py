@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from sfgsearch._faults import first_line
 from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
@@ -27,6 +28,7 @@ from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 from sfgsearch.storage import (
     EmbeddedPostgres,
     database_lock,
+    disk_error,
     display_url,
     open_storage,
     redact,
@@ -240,7 +242,10 @@ def _open(config: Config, url: str) -> RDBStorage:
     except StudyError as error:
         raise StudyError(redact(f"{config.path}: study.storage: {error}", url)) from error
     except (RuntimeError, ImportError, OSError, SQLAlchemyError, StorageInternalError) as error:
-        reason = redact(str(error).splitlines()[0], url)
+        about_disk = disk_error(error, url)
+        if about_disk is not None:
+            raise StudyError(f"{config.path}: study.storage: {about_disk}") from error
+        reason = redact(first_line(error.__cause__ or error), url)
         raise StudyError(
             f"{config.path}: study.storage: cannot open the database {display_url(url)}: {reason}"
         ) from error
