@@ -21,8 +21,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import tomlkit
-from faulty_study import TRIALS_DIE
-from faulty_study import sections as faulty_sections
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import load_study, records_of, study_storage
@@ -170,6 +168,9 @@ def dying_file(path):
 
 def given_up(path, url, workers):
     """Launch a study with a baseline that kills its workers, then again without that; return what was said of it."""
+    from faulty_study import TRIALS_DIE  # beside this file, which a command has to be told first
+    from faulty_study import sections as faulty_sections
+
     switch = path.with_suffix(".switch")
     path.write_text(tomlkit.dumps({**tomlkit.parse(path.read_text()), **faulty_sections(switch)}))
     switch.write_text(TRIALS_DIE)
