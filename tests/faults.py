@@ -1,4 +1,4 @@
-"""A study under fire: workers killed at random, the database restarted, and what must hold at the end.
+"""A study under fire: workers and database servers killed at random, and what must hold at the end.
 
 Then another one, with a baseline that kills its workers: it is given up, named, and complete after another chance.
 
@@ -21,8 +21,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import tomlkit
-from faulty_study import TRIALS_DIE
-from faulty_study import sections as faulty_sections
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import load_study, records_of, study_storage
@@ -170,6 +168,9 @@ def dying_file(path):
 
 def given_up(path, url, workers):
     """Launch a study with a baseline that kills its workers, then again without that; return what was said of it."""
+    from faulty_study import TRIALS_DIE  # beside this file, which a command has to be told first
+    from faulty_study import sections as faulty_sections
+
     switch = path.with_suffix(".switch")
     path.write_text(tomlkit.dumps({**tomlkit.parse(path.read_text()), **faulty_sections(switch)}))
     switch.write_text(TRIALS_DIE)
@@ -408,6 +409,32 @@ def check(found):
     return wrong
 
 
+def server_killed(place, arguments):
+    """Return what a launched study came to whose PostgreSQL was killed, and the sentences of what does not hold."""
+    path, kills = write_launch_study(place, arguments.trials, arguments.epochs), 3 * arguments.server_kills
+    pause_file(path).write_text(str(_pause(arguments, kills)))
+    happened = under_launch(
+        path,
+        workers=arguments.workers,
+        kills=kills,
+        every=arguments.every,
+        server_kills=arguments.server_kills,
+        seed=arguments.seed,
+        seconds=3600,
+    )
+    pause_file(path).unlink()
+    found, same = found_by_launch(path, place)
+    wrong = check(found)
+    if happened["status"] or happened["server started again"] != arguments.server_kills or same != arguments.trials:
+        wrong.append(f"status {happened['status']}, {same} of {arguments.trials} trials equal their twins")
+    return {**happened, **found, "equal to the undisturbed twin": same}, [f"under launch: {line}" for line in wrong]
+
+
+def _pause(arguments, kills):
+    """Return the seconds that an epoch must take longer for the last kill to find a study to kill."""
+    return 1.2 * kills * arguments.every * arguments.workers / (arguments.trials * arguments.epochs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
@@ -416,18 +443,19 @@ def main():
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=20, help="of a trial; a worker must live for one to get on")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--server-kills", type=int, default=10, help="of the PostgreSQL of a launched study, with three of workers each"
+    )
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     from postgres_fixtures import LocalPostgres
 
-    # Long enough that the last kill finds a study to kill.
-    pause = 1.2 * arguments.kills * arguments.every * arguments.workers / (arguments.trials * arguments.epochs)
     with tempfile.TemporaryDirectory(prefix="sfgfaults-", dir="/tmp") as place:
         postgres = LocalPostgres(Path(place) / "postgres")
         try:
             url = postgres()
             path = write_study(place, arguments.trials, arguments.epochs)
-            pause_file(path).write_text(str(pause))
+            pause_file(path).write_text(str(_pause(arguments, arguments.kills)))
             happened = under_fire(
                 path,
                 url,
@@ -446,11 +474,14 @@ def main():
             lost = given_up(write_study(Path(place) / "given_up", 3, epochs=1), postgres(), arguments.workers)
             if (lost["status"], lost["status after another chance"]) != (1, 0) or not lost["named"]:
                 wrong.append(f"a baseline that kills its workers: {lost}")
+            (Path(place) / "launched").mkdir()
+            launched, wrong_there = server_killed(Path(place) / "launched", arguments)
+            wrong += wrong_there
             same = sum(outcomes(study)[number] == outcome for number, outcome in outcomes(peaceful).items())
             if same != arguments.trials:
                 wrong.append(f"only {same} of {arguments.trials} trials equal their undisturbed twins")
-            told = {**happened, **found, "given up": lost, "equal to the undisturbed twin": same, "wrong": wrong}
-            print(json.dumps(told, indent=2))
+            told = {**happened, **found, "given up": lost, "equal to the undisturbed twin": same}
+            print(json.dumps({**told, "server killed under launch": launched, "wrong": wrong}, indent=2))
         finally:
             postgres.stop()
     sys.exit(bool(wrong))

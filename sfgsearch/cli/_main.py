@@ -9,6 +9,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from sfgsearch._faults import explain_os_error, first_line, is_out_of_memory
 from sfgsearch._version import __version__
 from sfgsearch.cli._bench import bench
 from sfgsearch.cli._compare import compare
@@ -58,8 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message())
     except SFGSearchError as error:
         _fail(str(error))
-    except (OSError, SQLAlchemyError, StorageInternalError) as error:
-        _fail(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    except (SQLAlchemyError, StorageInternalError) as error:
+        _fail(f"{type(error).__name__}: {first_line(error.__cause__ or error)}")
+    except Exception as error:
+        if is_out_of_memory(error):
+            _fail(f"out of memory ({first_line(error)}); free some, or lower training.batch_size")
+        if not isinstance(error, OSError):
+            raise
+        _fail(explain_os_error(error))
 
 
 def _fail(message: str) -> None:

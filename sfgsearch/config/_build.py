@@ -9,12 +9,14 @@ from functools import partial
 
 import torch
 
+from sfgsearch._faults import first_line, is_out_of_memory
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
+from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels
 from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
@@ -37,6 +39,20 @@ def _blame(config: Config, key: str) -> Iterator[None]:
     except (SFGSearchError, ValueError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(reason, file=config.path, key=key) from error
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Say of data that do not fit into memory that they do not."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"the data do not fit into memory ({first_line(error)}); use fewer or smaller images, or "
+            "a machine or limit with more of it"
+        ) from error
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -99,7 +115,7 @@ def _load_data(config: Config) -> MultiTaskData:
             key="data.path",
         )
     options = check_options(load, given, config.path, "data")
-    with _blame(config, "data"):
+    with _blame(config, "data"), _fitting():
         data = load(config.study.seed, **options)
     known = {task.name for task in data.tasks}
     for name in config.tasks:
@@ -109,8 +125,9 @@ def _load_data(config: Config) -> MultiTaskData:
                 file=config.path,
                 key=f"tasks.{name}",
             )
-    with _blame(config, "data"):
+    with _blame(config, "data"), _fitting():
         check_labels(data)
+        check_stored_images(data)
     tasks = tuple(_changed(config, task, data.train) for task in data.tasks)
     with _blame(config, "data"):
         group_names([task.name for task in tasks])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -62,6 +62,10 @@ class WholeImages(Split):
     def identity(self, tasks: Sequence[str]) -> SplitIdentity:
         """Return the digests of images and targets, or of their source."""
         return self._source or _identity(self._images, self._targets, tasks)
+
+    def stored_images(self) -> Iterator[Tensor]:
+        """Yield the images one by one."""
+        yield from (image[None] for image in self._images)
 
     @property
     def max_batch(self) -> int | None:
@@ -136,6 +140,10 @@ class RandomPatches(Split):
     def identity(self, tasks: Sequence[str]) -> SplitIdentity:
         """Return the digests of whole images and their targets, wherever patches lie, or of their source."""
         return self._source or _identity(self._images, self._voxels, tasks)
+
+    def stored_images(self) -> Iterator[Tensor]:
+        """Yield the whole images one by one."""
+        yield from (image[None] for image in self._images)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Draw the position of every patch, uniformly over those inside its image."""

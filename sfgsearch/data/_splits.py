@@ -22,6 +22,7 @@ from sfgsearch.tasks import Task
 
 Targets = dict[str, Tensor]
 Batch = tuple[Tensor, Targets]
+_CHUNK = 256
 
 
 class Split(Dataset[Batch], ABC):
@@ -52,6 +53,13 @@ class Split(Dataset[Batch], ABC):
     def max_batch(self) -> int | None:
         """The most images that a batch can hold: 1 where sizes differ; None for any number."""
         return None
+
+    def stored_images(self) -> Iterator[Tensor]:
+        """Yield the images that are in memory in batches (B, C, *space); none where they are read when they are used.
+
+        They are checked when data are loaded.
+        """
+        yield from ()
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Prepare for a shuffled epoch; splits of random patches draw new positions from ``generator``."""
@@ -112,6 +120,10 @@ class InMemory(Split):
         """Return the digests of images and targets, or of their source."""
         targets = {name: [self.targets[name]] for name in tasks}
         return self._source or SplitIdentity.of(len(self), [self.images], targets)
+
+    def stored_images(self) -> Iterator[Tensor]:
+        """Yield all images as they are stored."""
+        yield from (self.images[start : start + _CHUNK] for start in range(0, len(self), _CHUNK))
 
 
 def batch_target(target: Tensor) -> Tensor:

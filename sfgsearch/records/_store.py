@@ -198,6 +198,16 @@ class Records:
         with Session(self._engine) as session:
             return [_to_record(row) for row in session.scalars(query.order_by(ArchitectureRow.id))]
 
+    def trials(self) -> set[int]:
+        """Return the numbers of the trials that are recorded."""
+        if not self._have(ArchitectureRow):
+            return set()
+        query = select(ArchitectureRow.trial).where(
+            ArchitectureRow.study == self._study, ArchitectureRow.role == "trial"
+        )
+        with self._engine.connect() as connection:
+            return set(connection.scalars(query))
+
     def latest(self) -> int:
         """Return a number that grows with every record; 0 if there is none."""
         if not self._have(ArchitectureRow):

@@ -7,11 +7,13 @@ from sfgsearch.search._place import sole_process, study_storage
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import create_study, load_study, records_of
+from sfgsearch.search._transfer import copy_study
 
 __all__ = [
     "Objective",
     "WithinKindPruner",
     "artifact_folder",
+    "copy_study",
     "create_study",
     "current_finalists",
     "enqueue_missing",

@@ -16,9 +16,10 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.artifacts.exceptions import ArtifactNotFound
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
+from sfgsearch._faults import naming
 from sfgsearch.config import Config
 from sfgsearch.errors import ExportError
 from sfgsearch.nn import plain_state
@@ -49,25 +50,26 @@ class Shelf:
 
     def __init__(self, trial: optuna.Trial, folder: Path, desk: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.desk, self._trial, self._store = desk, trial, FileSystemArtifactStore(folder)
+        self.desk, self._trial, self._folder, self._store = desk, trial, folder, FileSystemArtifactStore(folder)
         self._there = _ids_by_name(trial_system_attrs(trial.storage, trial._trial_id))
 
     @classmethod
     @contextmanager
     def of(cls, trial: optuna.Trial, folder: Path) -> Iterator[Self]:
         """Provide the shelf of a trial, with a desk that goes away afterwards."""
-        with tempfile.TemporaryDirectory() as desk:
+        with tempfile.TemporaryDirectory() as desk, naming(Path(desk)):
             yield cls(trial, folder, Path(desk))
 
     def put(self, file: Path) -> str:
         """Attach a file, and return its artifact id."""
-        if file.name not in self._there:
-            self._there[file.name] = upload_artifact(
-                artifact_store=self._store, file_path=str(file), study_or_trial=self._trial
-            )
-        else:
-            with file.open("rb") as content:
-                self._store.write(self._there[file.name], content)
+        with naming(self._folder):
+            if file.name not in self._there:
+                self._there[file.name] = upload_artifact(
+                    artifact_store=self._store, file_path=str(file), study_or_trial=self._trial
+                )
+            else:
+                with file.open("rb") as content:
+                    self._store.write(self._there[file.name], content)
         return self._there[file.name]
 
 
@@ -93,7 +95,7 @@ def upload_training(shelf: Shelf, trained: Trained) -> str | None:
     if not probabilities:
         return None
     file = shelf.desk / PROBABILITIES_FILE
-    save_file({name: probs.contiguous() for name, probs in probabilities.items()}, file)
+    file.write_bytes(save({name: probs.contiguous() for name, probs in probabilities.items()}))
     return shelf.put(file)
 
 
@@ -148,7 +150,7 @@ def store_weights(predictor: nn.Module, folder: Path, name: str) -> StoredWeight
         if not _save_weights(predictor, file, name):
             return None
         artifact = str(uuid.uuid4())
-        with file.open("rb") as content:
+        with naming(folder), file.open("rb") as content:
             FileSystemArtifactStore(folder).write(artifact, content)
         return StoredWeights(artifact, file_digest(file))
 
@@ -174,12 +176,14 @@ def remove_artifacts(artifacts: Iterable[str | None], folder: Path) -> None:
 
 
 def _save_weights(predictor: nn.Module, file: Path, name: str) -> bool:
-    """Write the weights of a network into a file; False, with a warning, if that fails."""
+    """Write the weights of a network into a file; False, with a warning, if it cannot be saved."""
     try:
-        save_file(plain_state(predictor), file)
+        content = save(plain_state(predictor))
     except Exception as error:  # whatever a network of someone else's has in its state
         _logger.warning("%s: the weights cannot be stored: %s: %s", name, type(error).__name__, error)
         return False
+    with naming(file):
+        file.write_bytes(content)
     return True
 
 

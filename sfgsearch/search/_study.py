@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from sfgsearch._faults import first_line
 from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
@@ -24,9 +25,11 @@ from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._identity import StudyIdentity, check_identity, note_imports
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
+from sfgsearch.search._unrecorded import check_recorded
 from sfgsearch.storage import (
     EmbeddedPostgres,
     database_lock,
+    disk_error,
     display_url,
     open_storage,
     redact,
@@ -79,8 +82,8 @@ def create_study(
     Raises:
         ConfigError: If data, network or manual candidates cannot be built; the database is not opened then.
         RecordsError: If the database holds records of another schema version or cannot be opened.
-        StudyError: If the study exists with other settings, data or parameters of the network, or its Optuna is of
-            another version.
+        StudyError: If the study exists with other settings, data or parameters of the network, records of its trials
+            are missing, or its Optuna is of another version.
     """
     if objective is None:
         manual_candidates(config, (experiment := build_experiment(config)).spec)
@@ -102,6 +105,7 @@ def create_study(
         check_identity(study, config, identity)
         note_imports(study, config, note)
         study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
+        check_recorded(study, config, records_of(study))
         if not join or TRIALS not in study.user_attrs:
             study.set_user_attr(TRIALS, config.trials)
         plan = as_planned(study, config)
@@ -155,7 +159,7 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
 
     Raises:
         RecordsError: If the database holds records of another schema version or cannot be opened.
-        StudyError: If there is no such study.
+        StudyError: If there is no such study, or records of its trials are missing.
     """
     url = storage or _url_of(config)
     remedy = f"start it with: sfgsearch run {config.path}"
@@ -167,11 +171,13 @@ def load_study(config: Config, storage: str | None = None) -> optuna.Study:
     except RecordsError as error:
         raise RecordsError(redact(f"{config.path}: study.storage: {error}", url)) from error
     try:
-        if has_studies:
-            return optuna.load_study(study_name=config.name, storage=_open(config, url))
+        study = optuna.load_study(study_name=config.name, storage=_open(config, url)) if has_studies else None
     except KeyError:
-        pass
-    raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}")
+        study = None
+    if study is None:
+        raise StudyError(f"{config.path}: no study {config.name!r} in {display_url(url)}; {remedy}")
+    check_recorded(study, config, records_of(study))
+    return study
 
 
 def _url_of(config: Config) -> str:
@@ -240,7 +246,10 @@ def _open(config: Config, url: str) -> RDBStorage:
     except StudyError as error:
         raise StudyError(redact(f"{config.path}: study.storage: {error}", url)) from error
     except (RuntimeError, ImportError, OSError, SQLAlchemyError, StorageInternalError) as error:
-        reason = redact(str(error).splitlines()[0], url)
+        about_disk = disk_error(error, url)
+        if about_disk is not None:
+            raise StudyError(f"{config.path}: study.storage: {about_disk}") from error
+        reason = redact(first_line(error.__cause__ or error), url)
         raise StudyError(
             f"{config.path}: study.storage: cannot open the database {display_url(url)}: {reason}"
         ) from error

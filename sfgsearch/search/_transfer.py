@@ -43,6 +43,7 @@ def copy_study(source_url: str, target_url: str, study_name: str) -> None:
     values. Nobody trains in the copy what was RUNNING in the source: such a trial waits there, with its parameters and
     its number. Until the copy is complete the study has another name in the target; what an interrupted copy left is
     removed by the next one. The source stays as it is; no process should be working on the study meanwhile.
+    A copy that :func:`optuna.copy_study` made in the target gets the records that it lacks.
 
     Args:
         source_url: The database that the study is in.
@@ -51,7 +52,7 @@ def copy_study(source_url: str, target_url: str, study_name: str) -> None:
 
     Raises:
         RecordsError: If one of the databases holds records of another schema version or cannot be reached.
-        StudyError: If the source has no such study, or the target has one already.
+        StudyError: If the source has no such study, or the target has another one of that name.
     """
     database = sqlite_file(source_url)
     if database is not None and not database.exists():
@@ -81,7 +82,12 @@ def _copy(source: RDBStorage, target: RDBStorage, name: str) -> None:
     source_id, unfinished = _find(source, name), f"{name} {_UNFINISHED}"
     if source_id is None:
         raise StudyError(f"no study {name!r} in {_place(source.engine)}")
-    if _find(target, name) is not None:
+    present = _find(target, name)
+    if present is not None and _lacks_records(source, target, source_id, present, name):
+        with source.engine.connect() as reading, target.engine.begin() as writing:
+            _copy_rows(reading, writing, name)
+        return
+    if present is not None:
         raise StudyError(f"there is a study {name!r} in {_place(target.engine)} already; give study.name another name")
     remains = _find(target, unfinished)
     if remains is not None:
@@ -101,6 +107,21 @@ def _copy(source: RDBStorage, target: RDBStorage, name: str) -> None:
     with source.engine.connect() as reading, target.engine.begin() as writing:
         _copy_rows(reading, writing, name)
         writing.execute(update(StudyModel).where(StudyModel.study_id == target_id).values(study_name=name))
+
+
+def _lacks_records(source: RDBStorage, target: RDBStorage, theirs: int, ours: int, name: str) -> bool:
+    """Tell whether a study of the target is a copy of the trials alone."""
+    with database_lock(target.engine, "schema"):
+        Records(target.engine, name).create_tables()
+    copied, originals = (
+        [(trial.number, trial.params, trial.values) for trial in storage.get_all_trials(study) if _is_complete(trial)]
+        for storage, study in ((target, ours), (source, theirs))
+    )
+    return bool(copied) and copied == originals and not Records(target.engine, name).latest()
+
+
+def _is_complete(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.COMPLETE
 
 
 def _copy_note(attributes: dict[str, Any], target: RDBStorage, there: tuple[int, int], here: tuple[int, int]) -> None:

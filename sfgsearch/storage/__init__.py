@@ -1,5 +1,6 @@
 """Where a study's database is, and how it is reached."""
 
+from sfgsearch.storage._disks import disk_error
 from sfgsearch.storage._embedded import EmbeddedPostgres
 from sfgsearch.storage._engine import engine_options, open_storage
 from sfgsearch.storage._locks import database_lock
@@ -14,6 +15,7 @@ __all__ = [
     "SparingStorage",
     "be_patient",
     "database_lock",
+    "disk_error",
     "display_url",
     "ending",
     "engine_options",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Engine, column, create_engine, inspect, select, table
 
 from sfgsearch.errors import StudyError
+from sfgsearch.storage._disks import name_disk_errors
 from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._patience import be_patient
 from sfgsearch.storage._ping import ping_rarely
@@ -57,6 +58,7 @@ def open_storage(url: str, *, patience: float = 0.0) -> RDBStorage:
                 storage = SparingStorage(url, engine_kwargs=engine_options(url))
     finally:
         engine.dispose()
+    name_disk_errors(storage.engine)
     ping_rarely(storage.engine)
     be_patient(storage.engine, patience)
     return storage

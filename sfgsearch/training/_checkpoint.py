@@ -7,7 +7,6 @@ fit together was not finished or has been damaged, and does not count.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -24,13 +23,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from sfgsearch._faults import remedy
 from sfgsearch.errors import CheckpointError
 
 FORMAT = 1
 _TENSORS, _COMMIT = ".safetensors", ".json"
 _FILE = re.compile(r"(step-[0-9]{10,})(\.safetensors|\.json)")
 _TEMPORARY = re.compile(r"\.step-[0-9]{10,}(\.safetensors|\.json)\.[0-9a-f]{16}\.tmp")
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -194,8 +193,8 @@ class CheckpointFolder:
                 _remove((self.path / _stem(other)).with_suffix(suffix) for suffix in (_COMMIT, _TENSORS))
 
     def _cannot(self, what: str, error: OSError) -> str:
-        remedy = "free some space there" if error.errno in _NO_SPACE else "check that the folder can be written to"
-        return f"{self.path}: cannot {what}: {error.strerror or error}; {remedy}"
+        helps = remedy(error) or "check that the folder can be written to"
+        return f"{self.path}: cannot {what}: {error.strerror or error}; {helps}"
 
 
 _UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.data import Augmentation, MultiTaskData, batches
+from sfgsearch.data._finite import check_images
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, System
 from sfgsearch.methods._method import Randomness
@@ -159,11 +160,16 @@ class Experiment:
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite.
+            DataError: If that comes from images that are.
         """
         stopwatch = Stopwatch()
         with self.limited_threads(), _deterministic_kernels():
             system, course = self._begin(method, seed, stopwatch, session)
-            course.run(partial(self._report, system), on_epoch, session)
+            try:
+                course.run(partial(self._report, system), on_epoch, session)
+            except NonFiniteLossError:
+                check_images(self.data.train, "train")
+                raise
             predictor = system.predictor(self._calibration).eval()
             metrics = {split: self.evaluate(predictor, split) for split in splits}
             monte_carlo = self._monte_carlo(system, [split for split in splits if split != "train"])
@@ -221,6 +227,7 @@ class Experiment:
     def _score(self, metrics: Metrics, split: str) -> float:
         score = self.relative_error(split).mean(metrics)
         if not math.isfinite(score):
+            check_images(getattr(self.data, split), split)
             raise NonFiniteLossError(f"metrics on the {split} split are not finite: {metrics}; lower the learning rate")
         return score
 

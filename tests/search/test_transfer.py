@@ -11,11 +11,13 @@ from optuna_dashboard import get_note, save_note
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
+from sfgsearch import load_config
 from sfgsearch.allocation import Allocation, LayerAllocation
+from sfgsearch.cli import main
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord, Records
 from sfgsearch.records._models import ArchitectureRow
-from sfgsearch.search._transfer import copy_study
+from sfgsearch.search import copy_study, create_study, current_finalists, load_study
 from sfgsearch.storage import open_storage
 
 RECORD = ArchitectureRecord(
@@ -205,3 +207,73 @@ def test_notes_of_trials_go_along_with_the_paths_in_them(source, postgres):
     assert get_note(first) == NOTE.format(study=study._study_id, trial=first._trial_id)
     assert get_note(second) == ""
     storage.engine.dispose()
+
+
+@pytest.fixture
+def bare(trained_study, tmp_path):
+    """A copy of a trained study that Optuna made, without its records, and where it came from."""
+    config = load_config(trained_study)
+    url = f"sqlite:///{tmp_path}/bare.db"
+    optuna.copy_study(
+        from_study_name=config.name,
+        from_storage=config.storage,
+        to_storage=open_storage(url),
+        to_study_name=config.name,
+    )
+    return config.with_overrides(storage=url), config.storage
+
+
+def test_a_study_without_its_records_is_refused_with_the_remedy(bare):
+    config, _ = bare
+    message = (
+        r"4 of the 4 complete trials of the study 'tiny' have no record.*sfgsearch\.search\.copy_study\(SOURCE_URL"
+    )
+    for use in (create_study, load_study):
+        with pytest.raises(StudyError, match=message):
+            use(config)
+    assert len(trials_of(config.storage, config.name)) == 4, "nothing was enqueued"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "launch --workers 1",
+        "worker",
+        "compare",
+        "compare --json",
+        "status",
+        "show --trial 3",
+        "export --trial 3",
+    ],
+)
+def test_every_command_says_in_one_line_that_records_are_missing(bare, monkeypatch, capsys, command):
+    config, _ = bare
+    monkeypatch.setenv("SFGSEARCH_STORAGE", config.storage)
+    name, *options = command.split()
+    with pytest.raises(SystemExit) as end:
+        main([name, str(config.path), *options, *(["--output", "best.pt2"] if name == "export" else [])])
+    said = capsys.readouterr()
+    assert end.value.code == 2
+    assert said.out == ""
+    assert "have no record in the database" in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
+
+
+def test_copy_study_brings_the_records_that_a_copy_of_optunas_lacks(bare):
+    config, source = bare
+    copy_study(source, config.storage, config.name)
+    assert records_in(config.storage, config.name) == records_in(source, config.name)
+    assert len(current_finalists(load_study(config), config)) == 5
+    with pytest.raises(StudyError, match="already"):
+        copy_study(source, config.storage, config.name)
+
+
+def test_copy_study_brings_no_records_to_another_study_of_the_name(bare, source):
+    config, _ = bare
+    storage = open_storage(config.storage)
+    optuna.create_study(study_name="study", storage=storage).add_trial(create_trial(value=3.0))
+    storage.engine.dispose()
+    with pytest.raises(StudyError, match="already"):
+        copy_study(source, config.storage, "study")
+    assert records_in(config.storage)[0] == []
