@@ -15,6 +15,7 @@ from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
 from sfgsearch.config._options import check_options
+from sfgsearch.config._toml import show_value
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
 from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels
@@ -173,7 +174,7 @@ def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:
     concentration = config.searched.concentration
     if isinstance(concentration, list) and len(concentration) != num_tasks + 1:
         raise ConfigError(
-            f"must be one number, or {num_tasks + 1} (one per task, then shared), got {concentration}",
+            f"must be one number, or {num_tasks + 1} (one per task, then shared), got {show_value(concentration)}",
             file=config.path,
             key="searched.concentration",
         )

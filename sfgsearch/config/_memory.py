@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sfgsearch.allocation import Allocation
 from sfgsearch.config._models import Config
 from sfgsearch.errors import ConfigError
-from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.nn import AllocatedBuilder, NetworkSpec, complexity
 from sfgsearch.training import resolve_device
 
 _NUMBER = 4
@@ -72,17 +72,17 @@ def _count(spec: NetworkSpec) -> tuple[int, int, int]:
         if isinstance(output, Tensor):
             kept.append(output.numel())
 
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         network = spec.build(layers)
-        for module in network.modules():
-            if not list(module.children()):
-                module.register_forward_hook(keep)
-        try:
-            network(torch.zeros(2, *spec.image_shape))
-        except (NotImplementedError, RuntimeError):
-            kept.clear()  # it looks at values, which there are none of; trying it out is left to who comes next
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(keep)
+    try:
+        complexity(network, spec.image_shape)
+    except (NotImplementedError, RuntimeError):
+        kept.clear()  # it looks at values, which there are none of; trying it out is left to who comes next
     sizes = [sum(part.numel() for part in module.parameters()) for module in (network, network.ordered_heads)]
-    return sizes[0] - sizes[1], sizes[1], sum(kept) // 2
+    return sizes[0] - sizes[1], sizes[1], sum(kept)
 
 
 def _device_memory(name: str) -> int:

@@ -126,8 +126,9 @@ class _Aligned(nn.Module):
     def __init__(self, first: tuple[int, ...], second: tuple[int, ...], union: tuple[int, ...]) -> None:
         super().__init__()
         self._union, self._members = union, (first, second)
+        order = {channel: position for position, channel in enumerate(union)}
         for name, members in (("first", first), ("second", second)):
-            positions = torch.tensor([union.index(channel) for channel in members], dtype=torch.int64)
+            positions = torch.tensor([order[channel] for channel in members], dtype=torch.int64)
             self.register_buffer(f"_{name}", positions, persistent=False)
 
     def forward(self, first: Tensor | None, second: Tensor | None) -> Tensor | None:
