@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sfgsearch.data._partition import partition
+from sfgsearch.data._archives import read_arrays
+from sfgsearch.data._assembly import assemble
+from sfgsearch.data._missing_values import MissingValues, Number, Values
+from sfgsearch.data._partition import Division
 from sfgsearch.data._registry import data_sets
+from sfgsearch.data._rows import bad_rows
 from sfgsearch.data._splits import MultiTaskData
-from sfgsearch.data._targets import assemble, bad_rows
+from sfgsearch.data._targets import as_float32, encode
 from sfgsearch.data._task_tables import TaskTable, read_task_tables
 from sfgsearch.errors import DataError
 
 Layout = Literal["NHW", "NHWC", "NCHW", "NDHW", "NDHWC", "NCDHW"]
-_DAMAGES = (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _USUAL: dict[int, Layout] = {3: "NHW", 4: "NHWC"}
+_COLOURS = (1, 3, 4)
 
 
 @data_sets.register("npz")
@@ -32,22 +34,35 @@ def npz(
     tasks: dict[str, dict[str, Any]],
     images: str = "images",
     layout: Layout | None = None,
-    image_scale: float = 1.0,
+    image_scale: float | None = None,
+    missing: tuple[str | Number, ...] = (),
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
     groups: str | None = None,
     split: str | None = None,
 ) -> MultiTaskData:
     """Read images and targets from one npz file, such as ``numpy.savez`` writes.
 
+    An image may lack the target of a task: NaN and the texts that are missing in :func:`folder` are missing targets.
+    ``numpy.savez`` drops the mask of a masked array without a word: save it as an array of its own and name that in
+    the task's ``missing``.
+
+    Images that are equal byte for byte stay in one split. A split by shares has about the same shares of every class.
+
     Args:
         seed: Fixes the split by shares.
         path: The file.
         tasks: By name, a table with ``type``, ``key`` (the array with the targets; the task's name if missing) and
             options of the task. Quantities stand in the file in their unit and are divided by ``scale``. Classes are
-            whole numbers or text; without ``num_classes`` the distinct values in ascending order are the classes.
+            whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they are the
+            numbers from 0, or ``classes`` lists them, or names them by value: ``{1 = "male", 2 = "female"}``.
+            ``missing`` lists further values of missing targets, or names an array that is true where a target is
+            missing, one value per image or per target; ``ignore`` of a segmentation and ``invalid`` of a dense
+            regression do too.
         images: The array with the images.
-        layout: Its axes: N images, C channels, D, H, W space. ``"NHW"`` or ``"NHWC"`` if not given.
-        image_scale: What images are divided by. Bytes that are divided by nothing come as [0, 1].
+        layout: Its axes: N images, C channels, D, H, W space. Without it three axes are ``"NHW"``, and four
+            ``"NHWC"`` if only the last can be channels: 1, 3 or 4 of them.
+        image_scale: What images are divided by; by nothing if None, and bytes come as [0, 1].
+        missing: Further values of missing targets in all tasks.
         shares: Of training, validation and test.
         groups: Array whose equal values stay in one split, such as patients.
         split: Array that holds ``"train"``, ``"validation"`` or ``"test"`` for every image, instead of shares.
@@ -58,57 +73,45 @@ def npz(
     Raises:
         DataError: If the file cannot be read, an array is missing, or shapes or values are not what they should be.
     """
-    tables = read_task_tables(tasks)
-    keys = [images, *(table.key for table in tables), *(key for key in (groups, split) if key)]
-    arrays = _read(Path(path), keys)
+    tables = read_task_tables(tasks, missing, arrays=True)
+    keys = [table.key for table in tables] + [table.missing_key for table in tables if table.missing_key]
+    keys += [key for key in (groups, split) if key]
+    arrays = read_arrays(Path(path), list(dict.fromkeys([images, *keys])))
     pictures = _channels_first(arrays[images], images, layout)
-    for key in keys[1:]:
+    for key in keys:
         if len(np.atleast_1d(arrays[key])) != len(pictures):
             raise DataError(f"{path}: {key!r} has the shape {arrays[key].shape} for {len(pictures)} images")
     for table in tables:
         _check_shape(table, arrays[table.key], pictures.shape)
-    for column in (groups, split):
-        if column and arrays[column].ndim != 1:
-            raise DataError(f"{path}: {column!r} has the shape {arrays[column].shape}; one value per image is wanted")
-    parts = partition(len(pictures), seed, shares, arrays[groups] if groups else None, arrays[split] if split else None)
     rows = [f"row {index}" for index in range(len(pictures))]
-    return assemble(_as_images(pictures, image_scale, rows), tables, arrays, parts, rows)
-
-
-def _read(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read arrays of an npz file, which may not hold Python objects."""
-    if not path.is_file():
-        raise DataError(f"path: there is no file {path}")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"path: {path} is no npz file; write one with numpy.savez")
-    try:
-        opened = np.load(path, allow_pickle=False)
-    except _DAMAGES as error:
-        raise DataError(f"path: {path} is damaged ({error}); write it anew with numpy.savez") from error
-    with opened as file:
-        missing = [key for key in keys if key not in file]
-        if missing:
-            raise DataError(f"{path} has no array {missing[0]!r}; it has {', '.join(map(repr, file.files))}")
-        arrays = {}
-        for key in keys:
-            try:
-                arrays[key] = file[key]
-            except _DAMAGES as error:
-                raise DataError(f"{path}: cannot read {key!r} ({error}); save it as numbers or text") from error
-    return arrays
+    for column in (groups, split):
+        if column:
+            _check_column(arrays[column], column, rows)
+    encoded = [encode(table, _values(table, arrays), rows) for table in tables]
+    return assemble(
+        _as_images(pictures, image_scale, rows),
+        [task for _, task in encoded],
+        {task.name: target for target, task in encoded},
+        Division(seed, shares, *(arrays[column] if column else None for column in (groups, split))),
+        rows,
+        _notes(pictures, images, image_scale),
+    )
 
 
 def _channels_first(images: NDArray[Any], key: str, layout: Layout | None) -> NDArray[Any]:
     """Return images in the shape (N, C, *space)."""
     axes = layout or _USUAL.get(images.ndim)
+    described = f"the images {key!r} have the shape {images.shape}"
     if axes is None or len(axes) != images.ndim:
         wanted = f"layout {layout!r} has {len(layout)} axes" if layout else "set layout, such as 'NCDHW'"
-        raise DataError(f"the images {key!r} have the shape {images.shape}; {wanted}")
+        raise DataError(f"{described}; {wanted}")
+    if layout is None and images.ndim == 4 and (images.shape[3] not in _COLOURS or images.shape[1] in _COLOURS):
+        raise DataError(f"{described}, which can be read in more than one way; set layout to 'NCHW', 'NHWC' or 'NDHW'")
     if images.dtype.kind not in "buif":
         raise DataError(f"the images {key!r} are {images.dtype}; numbers are wanted")
-    if "C" not in axes:
-        return images[:, None]
-    return np.moveaxis(images, axes.index("C"), 1)
+    if 0 in images.shape:
+        raise DataError(f"{described}, without a pixel")
+    return np.moveaxis(images, axes.index("C"), 1) if "C" in axes else images[:, None]
 
 
 def _check_shape(table: TaskTable, values: NDArray[Any], images: tuple[int, ...]) -> None:
@@ -119,13 +122,52 @@ def _check_shape(table: TaskTable, values: NDArray[Any], images: tuple[int, ...]
         )
 
 
-def _as_images(pictures: NDArray[Any], scale: float, rows: Sequence[str]) -> torch.Tensor:
-    if not scale > 0:
+def _check_column(values: NDArray[Any], key: str, rows: Sequence[str]) -> None:
+    if values.ndim != 1:
+        raise DataError(f"{key!r} has the shape {values.shape}; one value per image is wanted")
+    problems = [
+        f"{rows[index]} (nothing in {key!r})"
+        for index in np.flatnonzero(MissingValues().find(_decode(values))).tolist()
+    ]
+    if problems:
+        raise bad_rows(problems, "fill in what is missing or leave the rows out")
+
+
+def _values(table: TaskTable, arrays: dict[str, NDArray[Any]]) -> Values:
+    """Return the targets of a task and where they are missing."""
+    array = _decode(arrays[table.key])
+    missing = table.missing.find(array)
+    if table.missing_key:
+        marked = arrays[table.missing_key]
+        key = f"tasks.{table.name}.{table.missing_option}: the array {table.missing_key!r}"
+        if marked.shape not in (array.shape, array.shape[:1]):
+            raise DataError(f"{key} has the shape {marked.shape}; {array.shape} or {array.shape[:1]} is wanted")
+        if marked.dtype.kind not in "bui" or not np.isin(marked, (0, 1)).all():
+            raise DataError(f"{key} must be true where a target is missing and else false")
+        missing |= marked.astype(bool).reshape(marked.shape + (1,) * (array.ndim - marked.ndim))
+    return Values(array, missing)
+
+
+def _decode(values: NDArray[Any]) -> NDArray[Any]:
+    """Return text that is stored as bytes as text."""
+    return np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
+
+
+def _as_images(pictures: NDArray[Any], scale: float | None, rows: Sequence[str]) -> torch.Tensor:
+    if scale is not None and not scale > 0:
         raise DataError(f"image_scale must be above 0, got {scale}")
-    if pictures.dtype == np.uint8 and scale == 1:
+    if pictures.dtype == np.uint8 and scale in (None, 1):
         return torch.from_numpy(np.ascontiguousarray(pictures))
-    finite = np.isfinite(pictures).reshape(len(pictures), -1).all(axis=1)
-    if not finite.all():
-        problems = [f"{rows[index]} (a pixel is no finite number)" for index in np.flatnonzero(~finite).tolist()]
+    numbers, broken = as_float32(pictures, 1.0 if scale is None else scale)
+    if broken:
+        problems = [f"{rows[index]} (a pixel {reason})" for index, reason in broken.items()]
         raise bad_rows(problems, "correct the images or leave them out")
-    return torch.from_numpy((pictures / scale).astype(np.float32))
+    return torch.from_numpy(numbers)
+
+
+def _notes(pictures: NDArray[Any], key: str, scale: float | None) -> list[str]:
+    """Return a sentence on the range of images that nobody scaled, unless it is 0 to 1."""
+    low, high = pictures.min(), pictures.max()
+    if scale is not None or pictures.dtype == np.uint8 or (low >= 0 and high <= 1):
+        return []
+    return [f"the images {key!r} range from {low:g} to {high:g}; networks expect about 0 to 1: set image_scale"]

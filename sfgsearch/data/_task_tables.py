@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sfgsearch.data._missing_values import MissingValues, Number, parse_number
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task, task_from_dict, task_types
 
-DENSE_TYPES = frozenset({"segmentation", "dense_regression"})
-"""Types with a target for every pixel."""
+_PIXEL_OPTIONS = {"segmentation": "ignore", "dense_regression": "invalid"}
+"""Types with a target for every pixel, and the option that names the values of pixels without one."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,38 @@ class TaskTable:
         type: Its type.
         key: Where its targets stand: an array of an npz file, or a column of a table.
         options: The further keys, options of the task.
+        missing: Values that stand for a missing target.
+        missing_key: Array that is true where a target is missing; none if None.
+        class_values: The value of each class, if the study file says it.
     """
 
     name: str
     type: str
     key: str
     options: dict[str, Any]
+    missing: MissingValues = field(default_factory=MissingValues)
+    missing_key: str | None = None
+    class_values: tuple[str, ...] = ()
 
     @property
     def is_dense(self) -> bool:
         """Whether there is a target for every pixel."""
-        return self.type in DENSE_TYPES
+        return self.type in _PIXEL_OPTIONS
 
     @property
     def has_classes(self) -> bool:
         """Whether targets are classes, not quantities."""
-        return any(field.name == "num_classes" for field in fields(task_types[self.type]))
+        return "num_classes" in _fields(self.type)
+
+    @property
+    def missing_option(self) -> str:
+        """The option that names values which stand for a missing target."""
+        return _PIXEL_OPTIONS.get(self.type, "missing")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, if the study file says them."""
+        return tuple(self.options.get("classes", ()))
 
     @property
     def scale(self) -> float:
@@ -48,40 +65,87 @@ class TaskTable:
         """Return the task.
 
         Args:
-            **found: Options found from the data, which the table overrules.
+            **found: Options found from the data, which the table overrules; those that the type has not are dropped.
 
         Raises:
             DataError: If an option is unknown or its value not allowed.
         """
+        known = {key: value for key, value in found.items() if key in _fields(self.type)}
         try:
-            return task_from_dict({"type": self.type, "name": self.name, **found, **self.options})
+            return task_from_dict({"type": self.type, "name": self.name, **known, **self.options})
         except DataError as error:
             raise DataError(f"tasks.{self.name}: {error}") from error
 
 
-def read_task_tables(tables: Mapping[str, Mapping[str, Any]]) -> list[TaskTable]:
+def read_task_tables(
+    tables: Mapping[str, Mapping[str, Any]], missing: Sequence[str | Number], *, arrays: bool
+) -> list[TaskTable]:
     """Check the tables of tasks.
 
     Args:
         tables: By task name; ``type`` is required, ``key`` is the task's name if it is missing.
+        missing: Values that stand for a missing target in all tasks, besides those of each.
+        arrays: Whether ``missing`` may name an array.
 
     Raises:
-        DataError: If there is no table, or a type is missing or unknown, or a key or scale is none.
+        DataError: If there is no table, or a type is missing or unknown, or another option is not allowed.
     """
     if not tables:
         raise DataError('tasks: describe at least one, such as [data.tasks.age] with type = "regression"')
-    read = []
-    for name, table in tables.items():
-        options = dict(table)
-        kind, key = options.pop("type", None), options.pop("key", name)
-        if not isinstance(kind, str) or kind not in task_types:
-            raise DataError(f"tasks.{name}.type: must be one of {', '.join(map(repr, task_types))}, got {kind!r}")
-        if not isinstance(key, str):
-            raise DataError(f"tasks.{name}.key: must be the name of an array or column, got {key!r}")
-        scale = options.get("scale", 1.0)
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
-            raise DataError(f"tasks.{name}.scale: must be a number > 0, got {scale!r}")
-        parsed = TaskTable(name, kind, key, options)
-        parsed.build()
-        read.append(parsed)
-    return read
+    return [_read(name, dict(table), tuple(missing), arrays) for name, table in tables.items()]
+
+
+def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...], arrays: bool) -> TaskTable:
+    kind, key = options.pop("type", None), options.pop("key", name)
+    if not isinstance(kind, str) or kind not in task_types:
+        raise DataError(f"tasks.{name}.type: must be one of {', '.join(map(repr, task_types))}, got {kind!r}")
+    if not isinstance(key, str):
+        raise DataError(f"tasks.{name}.key: must be the name of an array or column, got {key!r}")
+    scale = options.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
+        raise DataError(f"tasks.{name}.scale: must be a number > 0, got {scale!r}")
+    own = ["missing", *([_PIXEL_OPTIONS[kind]] if kind in _PIXEL_OPTIONS else [])]
+    allowed = ["type", "key", *own, *(field for field in _fields(kind) if field != "name")]
+    unknown = [option for option in options if option not in allowed]
+    if unknown:
+        raise DataError(f"tasks.{name}: a {kind} has no key {unknown[0]!r}; allowed: {', '.join(allowed)}")
+    missing_key = None
+    for option in own:
+        values = options.pop(option, [])
+        if arrays and isinstance(values, str):
+            missing_key = values
+        else:
+            missing += _check_values(f"tasks.{name}.{option}", values)
+    class_values = _take_class_values(name, options)
+    table = TaskTable(name, kind, key, options, MissingValues.of(missing), missing_key, class_values)
+    table.build(num_classes=max(2, len(options.get("class_weights", ()))))
+    return table
+
+
+def _check_values(key: str, values: Any) -> tuple[str | Number, ...]:
+    if not isinstance(values, list | tuple) or not all(_is_plain(value) for value in values):
+        raise DataError(f"{key}: must be a list of the values that stand for a missing target, got {values!r}")
+    return tuple(values)
+
+
+def _take_class_values(name: str, options: dict[str, Any]) -> tuple[str, ...]:
+    """Replace ``classes = {3 = "cat", 7 = "dog"}`` in options by the names, and return the values."""
+    classes = options.get("classes")
+    if not isinstance(classes, dict | list | tuple) or not classes:
+        return ()
+    options.setdefault("num_classes", len(classes))
+    if not isinstance(classes, dict):
+        return ()
+    values = [parse_number(value) if parse_number(value) is not None else value.strip() for value in classes]
+    if len(set(values)) < len(values):
+        raise DataError(f"tasks.{name}.classes: names a value twice: {', '.join(classes)}")
+    options["classes"] = list(classes.values())
+    return tuple(value.strip() for value in classes)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _fields(kind: str) -> list[str]:
+    return [field.name for field in fields(task_types[kind])]

@@ -9,31 +9,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from sfgsearch.data._pictures import describe_skipped, read_pictures
+from sfgsearch.data._assembly import assemble
+from sfgsearch.data._files import locate
+from sfgsearch.data._partition import Division
+from sfgsearch.data._pictures import describe_skipped, read_pictures, unreadable
 from sfgsearch.data._registry import data_sets
-from sfgsearch.data._splits import InMemory, MultiTaskData
+from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification, Regression, Task
 
 _HELD_OUT_SHARE = 0.15
 """Of all faces, in validation and in test each; rounded up as in the published 16,594 / 3,557 / 3,557."""
 
-_OLDEST, _YEARS, _FEWEST = 116, 100.0, 4
+_YEARS, _FEWEST = 100.0, 4
+_HIGHEST = {"age": 116, "gender": 1, "race": 4}
 _SUFFIXES = {".jpg", ".jpeg"}
 _TASKS: dict[str, Task] = {
     "age": Regression("age", scale=_YEARS, unit="years"),
-    "gender": Classification("gender", num_classes=2),
-    "race": Classification("race", num_classes=5),
+    "gender": Classification("gender", num_classes=2, classes=("male", "female")),
+    "race": Classification("race", num_classes=5, classes=("White", "Black", "Asian", "Indian", "others")),
 }
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,3}")
 
 
 @dataclass(frozen=True)
 class _Face:
+    name: str
     file: Path
     age: int
     gender: int
@@ -51,12 +54,12 @@ def utkface(
     """Photographs of faces: how old is a person, and of which gender?
 
     Reads the user's own copy of UTKFace (Zhang, Song, Qi, CVPR 2017), JPEG files named ``age_gender_race_time.jpg``
-    in a folder or below it. Files that are misnamed or cannot be decoded are skipped and counted, and so are files
-    with the name of another, since the published archives hold some photographs twice and one copy could end in
-    training, the other in test.
+    in a folder or below it. Files that are misnamed, lie elsewhere behind a link or cannot be decoded are skipped and
+    counted, and so are files with the name of another, since the published archives hold some photographs twice.
+    Photographs that are equal byte for byte under other names stay in one split.
 
     Args:
-        seed: Fixes the split: 70 % training, 15 % validation, 15 % test.
+        seed: Fixes the split: 70 % training, 15 % validation, 15 % test, and of every class to be predicted.
         path: The folder.
         size: Pixels a side to which photographs are resized.
         tasks: Which of ``age`` (years; targets are divided by 100), ``gender`` (0 male, 1 female) and ``race``
@@ -73,29 +76,32 @@ def utkface(
     folder = Path(path)
     files = _find(folder)
     faces, reasons = _parse(folder, files)
-    pictures, broken = read_pictures([face.file for face in faces], (size, size))
-    reasons |= {str(faces[index].file.relative_to(folder)): reason for index, reason in broken.items()}
-    usable = np.array([index for index in range(len(faces)) if index not in broken])
-    notes = (describe_skipped(len(files), dict(sorted(reasons.items()))),) if reasons else ()
+    pictures = read_pictures([face.file for face in faces], (size, size))
+    reasons |= {faces[index].name: reason for index, reason in pictures.broken.items()}
+    usable = [index for index in range(len(faces)) if index not in pictures.broken]
+    notes = [describe_skipped(len(files), dict(sorted(reasons.items())))] if reasons else []
     if len(usable) < _FEWEST:
         raise DataError(
             f"{folder} holds {len(usable)} usable photographs of {len(files)}, too few for three splits; "
             f"{'; '.join(notes) or 'add more'}"
         )
-    order = np.random.default_rng(seed).permutation(usable)
-    held_out = math.ceil(_HELD_OUT_SHARE * len(order))
-    parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
-    train, validation, test = (
-        InMemory(torch.from_numpy(pictures[part]), _targets(faces, part, tasks)) for part in parts
+    faces = [faces[index] for index in usable]
+    held_out = math.ceil(_HELD_OUT_SHARE * len(faces)) / len(faces)
+    return assemble(
+        torch.from_numpy(pictures.pixels[usable]),
+        [_TASKS[name] for name in tasks],
+        _targets(faces, tasks),
+        Division(seed, (1 - 2 * held_out, held_out, held_out)),
+        [face.name for face in faces],
+        notes,
     )
-    return MultiTaskData(tuple(_TASKS[name] for name in tasks), train, validation, test, notes)
 
 
 def _find(folder: Path) -> list[Path]:
     """Return the JPEG files in a folder and below, in the order of their paths."""
     if not folder.is_dir():
         raise DataError(f"path: there is no folder {folder}; set it to your copy of UTKFace, or name that with --data")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.is_dir())
     if not files:
         raise DataError(f"path: {folder} holds no JPEG file; set it to your copy of UTKFace, or name that with --data")
     return files
@@ -106,32 +112,40 @@ def _parse(folder: Path, files: list[Path]) -> tuple[list[_Face], dict[str, str]
     faces: list[_Face] = []
     reasons: dict[str, str] = {}
     seen: set[str] = set()
+    root = folder.resolve()
     for file in files:
-        parsed, photograph = _parse_name(file), file.name.split(".")[0]
-        if isinstance(parsed, _Face) and photograph not in seen:
-            seen.add(photograph)
-            faces.append(parsed)
-        else:
-            reasons[str(file.relative_to(folder))] = parsed if isinstance(parsed, str) else "second file of its name"
+        name, photograph = str(file.relative_to(folder)), file.name.split(".")[0]
+        try:
+            labels, located = _parse_name(file.name), locate(root, name).path
+            if photograph in seen:
+                raise ValueError("second file of its name")
+        except (OSError, ValueError) as error:
+            reasons[name] = unreadable(error)
+            continue
+        seen.add(photograph)
+        faces.append(_Face(name, located, **labels))
     return faces, reasons
 
 
-def _parse_name(file: Path) -> _Face | str:
-    """Return what a file's name says, or what is wrong with it."""
-    fields = file.name.split("_")
+def _parse_name(name: str) -> dict[str, int]:
+    """Return what a file's name says.
+
+    Raises:
+        ValueError: If it is not named as it should be.
+    """
+    fields = name.split("_")
     if len(fields) != 4:
-        return f"{len(fields)} fields instead of 4"
-    highest = {"age": _OLDEST, "gender": 1, "race": 4}
-    numbers = {}
-    for (name, limit), field in zip(highest.items(), fields, strict=False):
+        raise ValueError(f"{len(fields)} fields instead of 4")
+    labels = {}
+    for (label, limit), field in zip(_HIGHEST.items(), fields, strict=False):
         if not _WHOLE_NUMBER.fullmatch(field) or int(field) > limit:
-            return f"{name} is {field!r}, not 0 to {limit}"
-        numbers[name] = int(field)
-    return _Face(file, **numbers)
+            raise ValueError(f"{label} is {field!r}, not 0 to {limit}")
+        labels[label] = int(field)
+    return labels
 
 
-def _targets(faces: list[_Face], members: NDArray[np.int64], tasks: Sequence[str]) -> dict[str, torch.Tensor]:
-    targets = {name: torch.tensor([getattr(faces[index], name) for index in members]) for name in tasks}
+def _targets(faces: Sequence[_Face], tasks: Sequence[str]) -> dict[str, torch.Tensor]:
+    targets = {name: torch.tensor([getattr(face, name) for face in faces]) for name in tasks}
     if "age" in targets:
         targets["age"] = targets["age"].float() / _YEARS
     return targets

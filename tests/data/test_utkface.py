@@ -1,13 +1,16 @@
 """Folders of faces as the public release has them: names, broken files, splits."""
 
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.sparse import csr_array, hstack
 
 from sfgsearch.data import batches, utkface
+from sfgsearch.data._partition import Division, partition
 from sfgsearch.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -69,10 +72,10 @@ def test_pictures_and_targets_belong_together(folder):
 def test_tasks_are_chosen(folder):
     age, gender = utkface(0, path=folder, size=8).tasks
     assert (age.name, age.scale, age.unit) == ("age", 100.0, "years")
-    assert (gender.name, gender.num_classes) == ("gender", 2)
+    assert (gender.name, gender.num_classes, gender.classes) == ("gender", 2, ("male", "female"))
     data = utkface(0, path=folder, size=8, tasks=("race", "age"))
     assert [task.name for task in data.tasks] == ["race", "age"]
-    assert data.tasks[0].num_classes == 5
+    assert data.tasks[0].classes == ("White", "Black", "Asian", "Indian", "others")
     assert set(data.train.targets) == {"race", "age"}
 
 
@@ -83,9 +86,18 @@ def test_images_are_kept_as_bytes(folder):
     torch.testing.assert_close(image, data.train.images[3].float() / 255)
 
 
-def test_the_published_split_has_these_sizes():
-    held_out = math.ceil(0.15 * 23_708)
-    assert (23_708 - 2 * held_out, held_out) == (16_594, 3_557)
+def test_the_split_has_the_published_sizes_and_the_shares_of_every_class():
+    """The 23,708 faces of the release are split 16,594 / 3,557 / 3,557."""
+    held_out = math.ceil(0.15 * 23_708) / 23_708
+    random = np.random.default_rng(0)
+    classes = [random.integers(2, size=23_708), random.choice(5, 23_708, p=[0.42, 0.19, 0.15, 0.17, 0.07])]
+    labels = hstack([csr_array((one[:, None] == np.arange(one.max() + 1)).astype(float)) for one in classes])
+    shares = (1 - 2 * held_out, held_out, held_out)
+    parts = partition(Division(0, shares), np.arange(23_708), labels.tocsr(), [""] * 23_708)
+    assert [len(part) for part in parts] == [16_594, 3_557, 3_557]
+    for part, share in zip(parts, shares, strict=True):
+        for one in classes:
+            np.testing.assert_allclose(np.bincount(one[part]), share * np.bincount(one), atol=1)
 
 
 def test_faces_are_split_once_by_seed(folder):
@@ -124,6 +136,44 @@ def test_the_reason_is_named(folder, name, reason):
     write_face(folder / name, 0)
     (note,) = utkface(0, path=folder, size=8).notes
     assert f"{name} ({reason}" in note
+
+
+def test_photographs_are_upright(folder):
+    """A camera that was held upright stores faces on their side, and says so."""
+    face = Image.new("RGB", (32, 32))
+    face.paste((255, 255, 255), (0, 0, 32, 16))
+    exif = face.getexif()
+    exif[0x0112] = 6
+    face.transpose(Image.Transpose.ROTATE_90).save(folder / "7_1_1_2018.jpg", exif=exif, quality=95)
+    data = utkface(0, path=folder, size=8)
+    images = torch.cat([getattr(data, split).images for split in SPLITS])
+    ages = torch.cat([getattr(data, split).targets["age"] for split in SPLITS])
+    (upright,) = images[(ages * 100).round() == 7]
+    assert upright[:, :3].min() > 200
+    assert upright[:, 5:].max() < 50
+
+
+def test_equal_photographs_stay_in_one_split_and_are_counted(folder):
+    for index in range(6):
+        write_face(folder / f"{index}_0_0_2018.jpg", 0)
+    for seed in range(4):
+        data = utkface(seed, path=folder, size=8)
+        held = [(getattr(data, split).images.amax((2, 3)) < 9).all(1).sum() for split in SPLITS]
+        assert sorted(held) == [0, 0, 7]
+        (note,) = data.notes
+        assert note.startswith("6 of 46 images are copies of others, byte for byte, such as 0_0_0_2017")
+
+
+def test_files_elsewhere_and_pipes_are_skipped_and_named(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "1_1_1_2018.jpg"
+    write_face(outside, 0)
+    (folder / "1_1_1_2018.jpg").symlink_to(outside)
+    (folder / "2_1_1_2018.jpg").symlink_to("absent")
+    os.mkfifo(folder / "3_1_1_2018.jpg")
+    assert utkface(0, path=folder, size=8).notes == (
+        "skipped 3 of 43 files: 1_1_1_2018.jpg (lies outside the folder), 2_1_1_2018.jpg (No such file or directory), "
+        "3_1_1_2018.jpg (is no regular file)",
+    )
 
 
 def test_text_and_truncated_files_are_named(folder):

@@ -1,0 +1,206 @@
+"""From classes as users write them, numbers or text, to classes from zero with names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfgsearch.data._missing_values import Values, parse_number
+from sfgsearch.data._rows import LISTED, bad_rows, enumerate_some
+from sfgsearch.data._task_tables import TaskTable
+from sfgsearch.errors import DataError
+from sfgsearch.tasks import MISSING
+
+_COUNTABLE, _MOST_UNASKED = 1 << 16, 64
+
+Class = int | float | str
+"""A class as users write it: a whole number, or a text, which may be any number."""
+
+
+@dataclass(frozen=True)
+class EncodedClasses:
+    """Classes from zero.
+
+    Args:
+        target: int64 of shape (N,), or int16 or int64 of shape (N, *space); missing ones are -1.
+        names: The name of every class.
+    """
+
+    target: NDArray[np.int16] | NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def encode_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> EncodedClasses:
+    """Return the classes of a task as numbers from zero.
+
+    Args:
+        table: The task's description.
+        values: Whole numbers, or text if the task is not dense.
+        rows: What to call each row in errors.
+
+    Raises:
+        DataError: If a value is no class, or values can be read in more than one way.
+    """
+    array = _as_classes(table, values, rows)
+    by_row = [_distinct(one, missing) for one, missing in zip(array, values.missing, strict=True)]
+    found = _in_order(set().union(*by_row))
+    if not found:
+        raise DataError(f"tasks.{table.name}: {table.key!r} holds no class at all, only missing ones; leave it out")
+    classes, names = _choose(table, found)
+    _check_known(table, by_row, classes, rows)
+    if len(classes) < 2:
+        raise DataError(f"tasks.{table.name}: {table.key!r} holds a single class; a {table.type} needs two")
+    return EncodedClasses(_number(table, array, values.missing, classes), names)
+
+
+def _as_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> NDArray[Any]:
+    """Return an array of whole numbers or, if not all are, of text; texts that are whole numbers become those."""
+    array = values.array
+    if array.dtype.kind in "bui":
+        return array
+    if array.dtype.kind == "f":
+        fractions = ~values.missing & (np.floor(array) != array)
+        if not fractions.any():
+            return array
+        broken = fractions.reshape(len(array), -1).any(axis=1)
+        problems = [f"{rows[index]} (no whole number)" for index in np.flatnonzero(broken).tolist()]
+        raise bad_rows(problems, f"tasks.{table.name}: a {table.type} needs whole numbers{_or_text(table)}")
+    if table.is_dense or array.dtype.kind not in "US":
+        raise DataError(
+            f"tasks.{table.name}: {table.key!r} holds {array.dtype} values; a {table.type} needs whole numbers"
+            f"{_or_text(table)}"
+        )
+    texts = [text.strip() for text in array.tolist()]
+    numbers = [parse_number(text) for text in texts]
+    if all(isinstance(number, int) or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
+        return np.array([number if isinstance(number, int) else 0 for number in numbers])
+    if all(number is not None or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
+        texts = [str(number) for number in numbers]
+    return np.array(texts)
+
+
+def _or_text(table: TaskTable) -> str:
+    return "" if table.is_dense else " or text"
+
+
+def _distinct(values: Any, missing: Any) -> set[Class]:
+    """Return the distinct classes of one row that are not missing.
+
+    Whole numbers that are close together are counted, for sorting all voxels of all images takes minutes.
+    """
+    if not np.ndim(values):
+        return set() if missing else {_plain(values.item())}
+    present = values[~missing]
+    if present.dtype.kind in "ui" and present.size:
+        low, high = int(present.min()), int(present.max())
+        if high - low < _COUNTABLE and high <= np.iinfo(np.int64).max:
+            return set((np.flatnonzero(np.bincount(present.astype(np.int64) - low)) + low).tolist())
+    return {_plain(value) for value in np.unique(present).tolist()}
+
+
+def _plain(value: Class) -> Class:
+    return value if isinstance(value, str) else int(value)
+
+
+def _in_order(found: set[Class]) -> list[Class]:
+    """Return classes in ascending order: as numbers, if all are."""
+    numbers = {one: one if isinstance(one, int) else parse_number(str(one)) for one in found}
+    if any(number is None for number in numbers.values()):
+        return sorted(found, key=str)
+    return sorted(found, key=lambda one: numbers[one] or 0)
+
+
+def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[str, ...]]:
+    """Return the classes in the order of their numbers, and their names."""
+    are_numbers = isinstance(found[0], int)
+    if table.class_names:
+        said = table.class_values or table.class_names
+        wanted = [_parse(text) for text in said] if are_numbers else list[Class](said)
+        if table.class_values or not are_numbers or set(found) <= set(wanted):
+            return wanted, table.class_names
+    given = table.options.get("num_classes")
+    if given is None:
+        if table.is_dense:
+            _check_gaps(table, found)
+        return found, tuple(map(str, found))
+    if are_numbers and not _is_binary_mask(table, found, given):
+        return list(range(given)), table.class_names or tuple(map(str, range(given)))
+    if len(found) != given:
+        raise DataError(
+            f"tasks.{table.name}.num_classes: is {given}, but {table.key!r} holds {len(found)} classes: "
+            f"{enumerate_some(found)}; correct it, or name all with classes = [...]"
+        )
+    return found, table.class_names or tuple(map(str, found))
+
+
+def _parse(text: str) -> Class:
+    number = parse_number(text)
+    return number if isinstance(number, int) else text
+
+
+def _is_binary_mask(table: TaskTable, found: list[Class], given: int) -> bool:
+    """Tell whether a mask can only be background and foreground, such as 0 and 255."""
+    return table.is_dense and given == 2 == len(found) and found[0] == 0
+
+
+def _check_gaps(table: TaskTable, found: list[Class]) -> None:
+    numbers = [int(one) for one in found]
+    beyond = [b for a, b in pairwise(numbers) if b > a + 1]
+    key = f"tasks.{table.name}: {table.key!r}"
+    if beyond and len(numbers) > 2 and numbers[0] >= 0:
+        raise DataError(
+            f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; set ignore = "
+            f"{numbers[numbers.index(beyond[-1]) :][:LISTED]} if pixels of that number have no class, else say which "
+            f"numbers are classes: num_classes = {numbers[-1] + 1} for all up to the greatest, or classes = "
+            f'{{ {numbers[0]} = "background", {numbers[1]} = "other", ... }}'
+        )
+    if len(numbers) > _MOST_UNASKED:
+        raise DataError(f"{key} holds {len(numbers)} numbers, more than most masks have classes; set num_classes")
+
+
+def _check_known(table: TaskTable, by_row: list[set[Class]], classes: list[Class], rows: Sequence[str]) -> None:
+    """Refuse values that are not among the classes, and numbers below zero that nobody called classes."""
+    allowed = set(classes) if table.class_names else {one for one in classes if isinstance(one, str) or one >= 0}
+    problems, negative = [], False
+    for row, found in zip(rows, by_row, strict=True):
+        if unknown := found - allowed:
+            value = min(unknown, key=str)
+            problems.append(f"{row} ({value!r} is no class)")
+            negative |= not isinstance(value, str) and value < 0
+    if not problems:
+        return
+    option = f"tasks.{table.name}.{table.missing_option}"
+    if negative:
+        below = sorted({int(one) for found in by_row for one in found if not isinstance(one, str) and one < 0})
+        raise bad_rows(problems, f"set {option} = {below[:LISTED]} if nothing is known there, or number classes from 0")
+    raise bad_rows(
+        problems,
+        f"correct {table.key!r} there, set {option} to what stands for no class, or change "
+        f"tasks.{table.name}.{'classes' if table.class_names else 'num_classes'} ({_allowed(classes)})",
+    )
+
+
+def _allowed(classes: list[Class]) -> str:
+    return f"now {enumerate_some(classes)}" if isinstance(classes[0], str) else f"now {classes[0]} to {classes[-1]}"
+
+
+def _number(
+    table: TaskTable, array: NDArray[Any], missing: NDArray[np.bool_], classes: list[Class]
+) -> NDArray[np.int16] | NDArray[np.int64]:
+    if not table.is_dense:
+        numbers = {one: index for index, one in enumerate(classes)}
+        found = [MISSING if gone else numbers[_plain(one)] for one, gone in zip(array.tolist(), missing, strict=True)]
+        return np.array(found, dtype=np.int64)
+    keys = np.array([int(one) for one in classes])
+    order = np.argsort(keys)
+    kind: Any = np.int16 if len(classes) <= np.iinfo(np.int16).max else np.int64
+    target = np.empty(array.shape, dtype=kind)
+    for index, one in enumerate(array):  # row by row: masks of all images fill gigabytes
+        places = np.searchsorted(keys[order], np.where(missing[index], keys[0], one))
+        target[index] = np.where(missing[index], MISSING, order[places])
+    return target
