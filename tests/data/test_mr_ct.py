@@ -462,6 +462,18 @@ def test_ignored_labels_and_invalid_values_are_missing(folder, copy, mode):
     assert every_target(data, "ct").nan_to_num(0).min() == -1, "what is missing is not clipped"
 
 
+def test_values_that_no_scanner_measured_are_noted(copy):
+    for name, value in (("s0", -3024), ("s3", -2000)):
+        (path,) = (copy / name).glob("ct.nii*")
+        image = nibabel.load(path, mmap=False)
+        values = image.get_fdata(dtype=np.float32)
+        values[:2] = value
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    (note,) = mr_ct(0, path=copy, patch=8).notes
+    assert note.startswith("the CT of 2 subjects has many voxels of -3024, -2000 HU, less than air; set invalid = [-30")
+    assert mr_ct(0, path=copy, patch=8, invalid=(-3024.0, -2000.0)).notes == ()
+
+
 @pytest.mark.parametrize("mode", ["slices", "patches"])
 def test_subjects_may_lack_one_of_both(copy, mode):
     lacking = {"ct": ("s0", "s1"), "labels": ("s3",)}
