@@ -405,7 +405,8 @@ def test_study_files_can_have_such_a_table(study, copy):
 
 UNCLEAR = [
     ([0, 1, 3], {}, r"labels are 0, 1, 3, and there is no 2; name those .* classes = .* set ignore = \[3\]"),
-    ([0, 41, 255], {}, "labels are 0, 41, 255, and there is no 1; name"),
+    ([0, 41, 255], {}, 'there is no 1; .* classes = { 0 = "background", 41 = "prostate" }, and set ignore'),
+    ([5, 5, 5], {}, "labels are 5, and there is no 1; name"),
     ([0, 1, 2_000_000_000], {}, "there is no 2; name"),
     ([0, 1, 255], {"classes": ("background", "gland", "bone")}, "names 3 labels from 0 on, but .*'s0' .*255; name it"),
     ([0, 41, 255], {"classes": {"0": "a", "41": "b"}}, r"names the labels 0, 41, but .* 255; .* set ignore = \[255\]"),
