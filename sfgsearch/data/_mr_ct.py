@@ -23,6 +23,7 @@ from sfgsearch.tasks import MISSING, DenseRegression, Segmentation
 
 _HELD_OUT_SHARE, _FEWEST, _DRAWS = 0.2, 3, 1000
 _HOUNSFIELD = 1000.0
+_LOWEST_MEASURED, _PADDING_SHARE = -1024.0, 0.001  # of twelve bits, where air is -1000; of the voxels of a volume
 
 
 @data_sets.register("mr_ct")
@@ -94,9 +95,7 @@ def mr_ct(
     _check_range(subjects, ct_range)
     train, validation, test = _share_out(subjects, seed)
     organs = Organs.of(classes, _labels(subjects), ignore)
-    untrained = organs.untrained(_labels(train))
-    if untrained:
-        notes += (f"no training subject has the label of {', '.join(map(repr, untrained))}",)
+    notes += (*_note_untrained(organs, train), *_note_padding(subjects))
     images, targets = _prepare(train, organs, mode, ct_range)
     sources = [_source(part, organs, mode, ct_range) for part in (train, validation, test)]
     tasks = (
@@ -136,6 +135,28 @@ def _check_range(subjects: Sequence[Subject], ct_range: tuple[float, float]) -> 
 
 def _labels(subjects: Sequence[Subject]) -> dict[str, NDArray[np.int32]]:
     return {subject.name: subject.labels for subject in subjects if subject.labels is not None}
+
+
+def _note_untrained(organs: Organs, train: Sequence[Subject]) -> tuple[str, ...]:
+    """Return a note on organs that no training subject has, if any; no network can find them."""
+    absent = organs.untrained(_labels(train))
+    return (f"no training subject has the label of {', '.join(map(repr, absent))}",) if absent else ()
+
+
+def _note_padding(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """Return a note on a value below that of air that stands for voxels which no scanner measured, if there is one."""
+    padded = {}
+    for subject in subjects:
+        lowest = 0.0 if subject.ct is None else float(np.nanmin(subject.ct))
+        if lowest < _LOWEST_MEASURED and np.mean(subject.ct == lowest) > _PADDING_SHARE:
+            padded[subject.name] = lowest
+    if not padded:
+        return ()
+    values = ", ".join(f"{value:g}" for value in sorted(set(padded.values())))
+    return (
+        f"the CT of {len(padded)} subjects has many voxels of {values} HU, less than air; set invalid = [{values}] if "
+        "these were not measured",
+    )
 
 
 def _share_out(subjects: Sequence[Subject], seed: int) -> tuple[list[Subject], list[Subject], list[Subject]]:

@@ -101,10 +101,10 @@ def _unnamed(labels: Sequence[int]) -> Organs:
     if gap is None and labels[-1] < _MOST_CLASSES:
         return Organs(tuple(range(labels[-1] + 1)))
     problem = f"there is no {gap}" if gap is not None else f"that makes more than {_MOST_CLASSES} classes"
+    example = ", ".join(f'{label} = "{name}"' for label, name in zip(labels, ("background", "prostate"), strict=False))
     raise DataError(
-        f"labels are {_list(labels)}, and {problem}; name those that are classes, as in "
-        f'classes = {{ {labels[0]} = "background", {labels[-1]} = "prostate" }}, and set ignore = [{labels[-1]}] if '
-        "that stands for a missing one"
+        f"labels are {_list(labels)}, and {problem}; name those that are classes, as in classes = {{ {example} }}, and "
+        f"set ignore = [{labels[-1]}] if that stands for a missing one"
     )
 
 

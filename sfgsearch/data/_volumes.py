@@ -87,7 +87,10 @@ def read_subjects(folder: Path, reading: Reading | None = None) -> tuple[list[Su
         raise DataError(
             f"path: there is no folder {folder}; set it to one with a folder per subject, or name that with --data"
         )
-    places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    try:
+        places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"path: cannot list {folder} ({error.strerror})") from error
     if not places:
         wanted = ", ".join(f"{file}{SUFFIXES[0]}" for file in FILES)
         raise DataError(f"path: {folder} has no folders in it; it needs one per subject, with {wanted}")
@@ -97,9 +100,16 @@ def read_subjects(folder: Path, reading: Reading | None = None) -> tuple[list[Su
         try:
             subjects.append(_read_subject(place, reading or Reading()))
         except UnusableError as error:
-            reasons[place.name] = str(error)
+            reasons[_shown(place)] = str(error)
+        except OSError as error:  # such as a folder that may not be entered
+            reasons[_shown(place)] = str(error.strerror)
     _check_spacings(subjects)
     return subjects, (*_describe_skipped(len(places), reasons), *_describe_lacking(subjects))
+
+
+def _shown(place: Path) -> str:
+    """Return the name of a subject's folder, fit to be printed on one line."""
+    return "".join(character if character.isprintable() else "?" for character in place.name)
 
 
 def _describe_skipped(number: int, reasons: Mapping[str, str]) -> tuple[str, ...]:
@@ -146,17 +156,17 @@ def _read_subject(place: Path, reading: Reading) -> Subject:
         raise UnusableError("mr has the same value everywhere")
     ct, labels = (_read_on_grid(paths[file], file, mr.shape, affine) for file in FILES[1:])
     quantity = None if ct is None else _as_quantity(ct, reading.invalid)
-    classes = None if labels is None else _as_labels(labels, reading.ignore, place.name)
+    classes = None if labels is None else _as_labels(labels, reading.ignore, _shown(place))
     if quantity is None and classes is None:
         raise UnusableError("all of ct and labels is missing")
     volumes = zip(FILES, (mr, quantity, classes), strict=True)
     digests = {file: "" if volume is None else array_digest(volume) for file, volume in volumes}
     size = voxel_size(affine)
     if reading.spacing is None or _is_close(size, reading.spacing):
-        return Subject(place.name, mr, quantity, classes, size, digests)
+        return Subject(_shown(place), mr, quantity, classes, size, digests)
     mr = resample(mr, affine, reading.spacing)
     quantity, classes = (one if one is None else resample(one, affine, reading.spacing) for one in (quantity, classes))
-    return Subject(place.name, mr, quantity, classes, reading.spacing, digests)
+    return Subject(_shown(place), mr, quantity, classes, reading.spacing, digests)
 
 
 def _find(place: Path, file: str) -> Path | None:
@@ -188,17 +198,18 @@ def _read_on_grid(
     if volume.shape != shape:
         raise UnusableError(f"shapes differ: mr {shape}, {file} {volume.shape}")
     distance = _furthest(affine, own, shape)
-    if not distance <= _FURTHEST * min(voxel_size(affine)):
+    if not distance <= _FURTHEST:
         raise UnusableError(
-            f"{file} and mr lie at different places in space, up to {distance:.3g} mm apart; resample them to one grid"
+            f"{file} and mr lie at different places in space, up to {distance:.3g} voxels apart; resample them to one "
+            "grid"
         )
     return volume
 
 
 def _furthest(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """Return by how many millimetres two affines place a corner of a volume apart."""
+    """Return by how many voxels of the first two affines place a corner of a volume apart."""
     corners = np.array([(*corner, 1) for corner in itertools.product(*((0, side - 1) for side in shape))])
-    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
+    return float(np.linalg.norm(corners @ np.linalg.solve(one, one - other).T, axis=1).max())
 
 
 def _as_quantity(ct: NDArray[np.float32], invalid: tuple[float, ...]) -> NDArray[np.float32] | None:

@@ -141,11 +141,13 @@ def write_subject(folder, seed, shape):
 
 
 def write_subjects(folder, number=5):
-    """Write subjects of two sizes, and three that cannot be used."""
+    """Write subjects of two sizes, two of whom lack a target, and three that cannot be used."""
     for index in range(number):
         write_subject(folder / f"p{index}", index, (24 + index % 2, 20, 6))
     for name in ("x-missing", "x-truncated", "x-mismatch"):
         write_subject(folder / name, 0, (24, 20, 6))
+    (folder / "p1" / "ct.nii.gz").unlink()
+    (folder / "p2" / "labels.nii.gz").unlink()
     (folder / "x-missing" / "mr.nii.gz").unlink()
     truncated = folder / "x-truncated" / "mr.nii.gz"
     truncated.write_bytes(truncated.read_bytes()[:-400])
@@ -177,6 +179,7 @@ def test_volumes(tmp_path, capsys, data, comparison):
     dice = {f"organs/dice_{organ}" for organ in organs}
     err = check_run(capsys, study, {"ct/mae", "ct/psnr", "organs/dice", "organs/accuracy"} | dice)
     assert "skipped 3 of 8 subjects" in err
+    assert "of 5 subjects 1 without ct and 1 without labels" in err
     assert "x-missing: no mr.nii.gz" in err
     assert "x-truncated: mr.nii.gz cannot be read" in err
     assert "x-mismatch: shapes differ" in err

@@ -138,8 +138,8 @@ def break_by(kind, place):
         }
         affines = {
             "elsewhere": AFFINE + np.eye(4)[:, [3, 3, 3, 0]].T * 50,
-            "shifted": AFFINE + np.outer([0, 0.22, 0, 0], [0, 0, 0, 1]),  # a tenth of a voxel is 0.2 mm
-            "turned": AFFINE * [[1.01], [1], [1], [1]],  # 0.26 mm off at the far side
+            "shifted": AFFINE + np.outer([0, 0.22, 0, 0], [0, 0, 0, 1]),  # a voxel is 2 mm there
+            "turned": AFFINE * [[1.01], [1], [1], [1]],  # off at the far side
         }
         name, volume = changes[kind]
         affine = affines.get(kind, AFFINE)
@@ -171,9 +171,9 @@ BROKEN = {
     "series": r"s1: mr\.nii\.gz has shape \(14, 12, 8, 2\), not three dimensions",
     "complex": r"s1: ct\.nii\.gz has complex values; save their magnitude",
     "colours": r"s1: labels\.nii\.gz has other values than one number for each voxel",
-    "elsewhere": "s1: ct and mr lie at different places in space, up to 86.6 mm apart",
-    "shifted": "s1: labels and mr lie at different places in space, up to 0.22 mm apart",
-    "turned": "s1: ct and mr lie at different places in space, up to 0.26 mm apart",
+    "elsewhere": "s1: ct and mr lie at different places in space, up to 39.1 voxels apart",
+    "shifted": "s1: labels and mr lie at different places in space, up to 0.11 voxels apart",
+    "turned": "s1: ct and mr lie at different places in space, up to 0.13 voxels apart",
 }
 
 
@@ -190,9 +190,18 @@ def test_broken_subjects_are_skipped_counted_and_listed(copy, kind):
 
 def test_grids_within_a_tenth_of_a_voxel_are_one(copy):
     image = nibabel.load(copy / "s1" / "ct.nii.gz")
-    moved = AFFINE + np.outer([0, 0.18, 0, 0], [0, 0, 0, 1])
+    moved = AFFINE + np.outer([0, 0, 0.28, 0], [0, 0, 0, 1])  # of 3 mm
     nibabel.save(nibabel.Nifti1Image(image.get_fdata(), moved), copy / "s1" / "ct.nii.gz")
     assert read_subjects(copy)[1] == ()
+
+
+@pytest.mark.parametrize("name", ["\udcff", "two\nlines", "\x1b[2J"])
+def test_names_of_subjects_fit_on_one_line(copy, name):
+    (copy / "s1").rename(copy / name)
+    (copy / name / "mr.nii.gz").write_bytes(b"")
+    (note,) = read_subjects(copy)[1]
+    assert note.isprintable()
+    note.encode()
 
 
 def test_links_within_the_folder_are_followed(copy):
@@ -396,7 +405,8 @@ def test_study_files_can_have_such_a_table(study, copy):
 
 UNCLEAR = [
     ([0, 1, 3], {}, r"labels are 0, 1, 3, and there is no 2; name those .* classes = .* set ignore = \[3\]"),
-    ([0, 41, 255], {}, "labels are 0, 41, 255, and there is no 1; name"),
+    ([0, 41, 255], {}, 'there is no 1; .* classes = { 0 = "background", 41 = "prostate" }, and set ignore'),
+    ([5, 5, 5], {}, "labels are 5, and there is no 1; name"),
     ([0, 1, 2_000_000_000], {}, "there is no 2; name"),
     ([0, 1, 255], {"classes": ("background", "gland", "bone")}, "names 3 labels from 0 on, but .*'s0' .*255; name it"),
     ([0, 41, 255], {"classes": {"0": "a", "41": "b"}}, r"names the labels 0, 41, but .* 255; .* set ignore = \[255\]"),
@@ -451,6 +461,18 @@ def test_ignored_labels_and_invalid_values_are_missing(folder, copy, mode):
     assert unreadable == pytest.approx(5 / 14.4, abs=0.01)
     assert not every_target(plain, "ct").isnan().any()
     assert every_target(data, "ct").nan_to_num(0).min() == -1, "what is missing is not clipped"
+
+
+def test_values_that_no_scanner_measured_are_noted(copy):
+    for name, value in (("s0", -3024), ("s3", -2000)):
+        (path,) = (copy / name).glob("ct.nii*")
+        image = nibabel.load(path, mmap=False)
+        values = image.get_fdata(dtype=np.float32)
+        values[:2] = value
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    (note,) = mr_ct(0, path=copy, patch=8).notes
+    assert note.startswith("the CT of 2 subjects has many voxels of -3024, -2000 HU, less than air; set invalid = [-30")
+    assert mr_ct(0, path=copy, patch=8, invalid=(-3024.0, -2000.0)).notes == ()
 
 
 @pytest.mark.parametrize("mode", ["slices", "patches"])
@@ -513,6 +535,34 @@ def test_other_voxel_sizes_are_refused_or_resampled(folder, copy):
             mr_ct(0, path=copy, patch=8, spacing=spacing)
     with pytest.raises(DataError, match="too many for memory; raise spacing"):
         mr_ct(0, path=copy, patch=8, spacing=(1e-6, 1e-6, 1e-6))
+
+
+def test_the_identity_knows_what_was_made_of_the_files(copy):
+    """What is ignored, invalid, resampled or a class; not what an option leaves as it is."""
+    relabel(copy, [0, 1, 3])
+    table = {"0": "background", "1": "gland", "3": "bone"}
+    voxels = (2.0, 2.0, 3.0)
+    plain = mr_ct(0, path=copy, patch=8, classes=table).identity
+    same = mr_ct(0, path=copy, patch=8, classes=table, ignore=(9,), invalid=(-9000.0,), spacing=voxels).identity
+    assert same == plain
+    changes = {
+        "ignore": {"classes": {"0": "background", "1": "gland"}, "ignore": (3,)},
+        "classes": {"classes": {"0": "background", "1": "gland", "2": "spleen", "3": "bone"}},
+        "spacing": {"classes": table, "spacing": (2.0, 2.0, 1.5)},
+        "ct_range": {"classes": table, "ct_range": (-1000.0, 500.0)},
+    }
+    others = {name: mr_ct(0, path=copy, patch=8, **options).identity for name, options in changes.items()}
+    for path in copy.glob("*/ct.nii*"):
+        image = nibabel.load(path, mmap=False)
+        values = image.get_fdata(dtype=np.float32)
+        values[0, 0, 0] = -3024
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    others["pixels"] = mr_ct(0, path=copy, patch=8, classes=table).identity
+    others["invalid"] = mr_ct(0, path=copy, patch=8, classes=table, invalid=(-3024.0,)).identity
+    (copy / "s4" / "ct.nii.gz").unlink()
+    others["lacking"] = mr_ct(0, path=copy, patch=8, classes=table).identity
+    found = [plain, *others.values()]
+    assert all(one != other for index, one in enumerate(found) for other in found[:index])
 
 
 def test_resampling_mixes_nothing_with_what_is_missing(tmp_path):

@@ -20,7 +20,7 @@ from sfgsearch.data import Augmentation, InMemory, MultiTaskData
 from sfgsearch.data._patches import RandomPatches, WholeImages
 from sfgsearch.methods import FixedAllocation, PriorSettings, SFGSettings, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import NetworkSpec
-from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation
+from sfgsearch.tasks import MISSING, Classification, DenseRegression, Regression, Segmentation
 from sfgsearch.training import CheckpointFolder, Experiment, FolderSession, TrainingSettings
 
 TASKS = (Classification("bright", num_classes=2, weight=0.5), Regression("mean", scale=2.0))
@@ -84,14 +84,35 @@ def make_experiment(**changes):
     return Experiment(data, spec, replace(settings, **changes), augmentation)
 
 
-def make_dense_experiment():
+def make_experiment_with_holes():
+    """Build the experiment without a third of its labels, and with batches that lack a task."""
+    experiment = make_experiment()
+    for split in (experiment.data.train, experiment.data.validation, experiment.data.test):
+        generator = torch.Generator().manual_seed(len(split))
+        hidden = torch.rand(2, len(split), generator=generator) < torch.tensor([[1 / 3], [0.9]])
+        split.targets["bright"] = split.targets["bright"].masked_fill(hidden[0], MISSING)
+        split.targets["mean"] = split.targets["mean"].masked_fill(hidden[1], torch.nan)
+    return experiment
+
+
+def make_dense_experiment_with_holes():
+    """Build the experiment on patches, one image in three without a task, and rotations that hide their corners."""
+    experiment = make_dense_experiment(holes=True)
+    return replace(experiment, augmentation=Augmentation(crop=1, padding="zero", rotation=20.0))
+
+
+def make_dense_experiment(holes=False):
     """Build an experiment on patches, whose positions every epoch draws anew, with blocks between layers."""
     tasks = (Segmentation("region"), DenseRegression("level"))
 
     def images(number, seed):
         generator = torch.Generator().manual_seed(seed)
         values = [torch.rand(1, 9 + index % 3, 10, generator=generator) for index in range(number)]
-        return values, {"region": [(v[0] > 0.5).byte() for v in values], "level": [v[0] * 2 for v in values]}
+        region, level = [(v[0] > 0.5).short() for v in values], [v[0] * 2 for v in values]
+        for index in range(0, number if holes else 0, 3):
+            region[index] = torch.full_like(region[index], MISSING)
+            level[index - 1][1:3] = torch.nan
+        return values, {"region": region, "level": level}
 
     data = MultiTaskData(
         tasks, RandomPatches(*images(6, 0), (6, 6), per_image=5), WholeImages(*images(3, 1)), WholeImages(*images(2, 2))
@@ -183,6 +204,15 @@ def test_stops_within_epochs_and_at_their_ends_change_nothing(tmp_path, method):
     trained, seen = train_with_stops(make_experiment, method, tmp_path, stops)
     assert seen == sorted(stops)
     assert_same(result(trained), twin(make_experiment, method))
+
+
+@pytest.mark.parametrize("method", ["hard_sharing", "cross_stitch", "learning_to_branch", "searched", "learned soft"])
+@pytest.mark.parametrize("make", [make_experiment_with_holes, make_dense_experiment_with_holes])
+def test_stops_change_nothing_where_labels_are_missing(tmp_path, make, method):
+    stops = {1, 5, 8}
+    trained, seen = train_with_stops(make, method, tmp_path, stops)
+    assert seen == sorted(stops)
+    assert_same(result(trained), twin(make, method))
 
 
 @pytest.mark.parametrize("method", ["maximum_roaming", "learned hard", "learning_to_branch"])
