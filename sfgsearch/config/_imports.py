@@ -51,7 +51,7 @@ def import_digests(entries: Iterable[str], file: Path) -> dict[str, str]:
     """
     digests = {}
     for entry in entries:
-        sources = [file.parent / entry] if entry.endswith(".py") else _sources(sys.modules[entry])
+        sources = [file.parent / entry] if entry.endswith(".py") else _sources(sys.modules.get(entry))
         try:
             contents = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
         except OSError:  # it was imported, and is gone since
@@ -61,12 +61,13 @@ def import_digests(entries: Iterable[str], file: Path) -> dict[str, str]:
     return digests
 
 
-def _sources(module: ModuleType) -> list[Path]:
+def _sources(module: ModuleType | None) -> list[Path]:
     """Return the files of a module or package, in the order of their paths."""
     folders = getattr(module, "__path__", None)
     if folders is not None:
         return sorted(source for folder in folders for source in Path(folder).rglob("*.py"))
-    return [Path(module.__file__)] if module.__file__ else []
+    source = getattr(module, "__file__", None)
+    return [Path(source)] if source else []
 
 
 def _import_file(path: Path) -> None:

@@ -21,20 +21,17 @@ from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, u
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._identity import StudyIdentity, check_identity
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, next_manual
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
-from sfgsearch.storage import is_outage, outlast, reading_once, together, trial_system_attrs
+from sfgsearch.storage import is_outage, outlast, reading_once, together
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
 """Called with the trial's number, the candidate's name and the report after every epoch."""
-
-_ENQUEUED = "fixed_params"
-"""System attribute of Optuna: the parameters that a trial was enqueued with."""
 
 _MOST_METRICS = 11
 """Attributes of a trial that are metrics: with all others that it may have, a trial stays within twenty."""
@@ -124,9 +121,7 @@ class Objective:
         try:
             check_identity(study, self.config, StudyIdentity.of(self.experiment))
         except StudyError:
-            fixed = trial_system_attrs(trial.storage, trial._trial_id).get(_ENQUEUED)
-            if fixed is not None:
-                study.enqueue_trial(fixed, user_attrs=trial.user_attrs)
+            enqueue_again(study, trial.storage.get_trial(trial._trial_id))
             raise
         self._checked.add(study)
 

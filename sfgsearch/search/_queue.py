@@ -172,6 +172,12 @@ def _enqueue(study: optuna.Study, entry: _Entry) -> None:
     study.enqueue_trial(entry.params, user_attrs=given or None)
 
 
+def enqueue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Enqueue anew what was enqueued as a trial that must not begin; nothing if nobody had enqueued it."""
+    if _ENQUEUED in trial.system_attrs:
+        study.enqueue_trial(params_of(trial), user_attrs=trial.user_attrs or None)
+
+
 def drop_surplus(study: optuna.Study, config: Config) -> int:
     """Fail waiting trials that a study no longer asks for: a lower budget, or a manual candidate that is gone.
 

@@ -300,6 +300,20 @@ def test_checkpoints_of_another_training_are_rejected_with_the_reason(tmp_path, 
     assert_same(result(trained), result(train(make, method, seed=seed)))
 
 
+def test_checkpoints_of_other_data_are_rejected_with_the_reason(tmp_path):
+    with pytest.raises(InterruptionError):
+        train(make_experiment, "equal", Interrupting(CheckpointFolder(tmp_path), {6}))
+
+    def make():
+        experiment = make_experiment()
+        return replace(experiment, data=replace(experiment.data, test=make_split(40, 3)))
+
+    session = FolderSession(CheckpointFolder(tmp_path))
+    train(make, "equal", session)
+    (problem,) = session.problems
+    assert "starts anew: digest of the data was" in problem
+
+
 def test_where_a_training_runs_makes_no_other_training(tmp_path):
     with pytest.raises(InterruptionError):
         train(make_experiment, "equal", Interrupting(CheckpointFolder(tmp_path), {6}))
