@@ -1,6 +1,7 @@
 """``sfgsearch export``, and its files in fresh processes that know nothing of sfgsearch."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -133,6 +134,19 @@ def test_weights_that_are_gone_are_named(trained_study, capsys, tmp_path):
         weights.write_bytes(content)
     assert status == 2
     assert f"its weights {record.weights_artifact} are missing" in err
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content[:-1] + b"\xa5"])
+def test_weights_that_were_damaged_are_named(trained_study, capsys, tmp_path, damage):
+    path = shutil.copytree(trained_study.parent, tmp_path / "copy") / trained_study.name
+    record, _ = recorded(path, "trial", SEARCHED)
+    weights = load_config(path).folder / "artifacts" / record.weights_artifact
+    weights.write_bytes(damage(weights.read_bytes()))
+    status, out, err = call(capsys, path, "--trial", SEARCHED, "--output", tmp_path / "net.pt2")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert f"its weights {weights} are not those that were recorded" in err
+    assert not (tmp_path / "net.pt2").exists()
 
 
 def run_fresh(script, *arguments):

@@ -38,6 +38,8 @@ RECORD = ArchitectureRecord(
     training_seconds=1.5,
     probabilities_artifact="artifact",
     weights_artifact="weights",
+    weights_digest="0" * 64,
+    data_digest="f" * 16,
     monte_carlo=MonteCarloRecord(5, 234, 2**34, {"test": {"a/accuracy": 0.7}}, {"test": 0.3}),
 )
 SPACE = {"x": FloatDistribution(1e-5, 1, log=True), "kind": CategoricalDistribution(["learned", "searched"])}
