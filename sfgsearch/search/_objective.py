@@ -79,7 +79,11 @@ class Objective:
             Exception: Whatever else ends the training; its reason is kept as the attribute ``failure`` of the trial.
         """
         if isinstance(trial, optuna.Trial):
-            self._check_study(trial)
+            try:
+                self.check(trial.study)
+            except StudyError:
+                enqueue_again(trial.study, trial.storage.get_trial(trial._trial_id))
+                raise
         with holding(trial, self.config.execution.grace) as (session, held):
             return self.train(trial, session, held)
 
@@ -112,18 +116,16 @@ class Objective:
                 self._explain(trial, explain_failure(error, self.experiment), retry_with="same")
             raise
 
-    def _check_study(self, trial: optuna.Trial) -> None:
-        """Check, once for a study, its objectives, and that it goes on with the data and network it was begun with."""
-        study = trial.study
-        if study in self._checked:
-            return
-        self._check_directions(study)
-        try:
+    def check(self, study: optuna.Study) -> None:
+        """Check, once for a study, its objectives, and that it goes on with the data and network it was begun with.
+
+        Raises:
+            StudyError: If it does not.
+        """
+        if study not in self._checked:
+            self._check_directions(study)
             check_identity(study, self.config, StudyIdentity.of(self.experiment))
-        except StudyError:
-            enqueue_again(study, trial.storage.get_trial(trial._trial_id))
-            raise
-        self._checked.add(study)
+            self._checked.add(study)
 
     def _check_directions(self, study: optuna.Study) -> None:
         """Refuse a study that would rank errors the wrong way round, or cannot take as many."""

@@ -52,7 +52,7 @@ class Worker:
         patience: Seconds for which it tries again when the database is away; connections wait besides.
 
     Raises:
-        StudyError: If the study is not in a database.
+        StudyError: If the study is not in a database, or was begun with other data or another network.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Worker:
         records = records_of(study)
         if records is None:
             raise StudyError("a worker needs a study in a database; give study.storage the URL of one")
+        objective.check(study)
         config, host = objective.config, f"{socket.gethostname()}:{os.getpid()}"
         owner = owner or f"{host[-50:]}:{uuid.uuid4().hex[:12]}"
         self._post = Post(

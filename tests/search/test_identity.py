@@ -16,6 +16,7 @@ from sfgsearch.errors import StudyError
 from sfgsearch.search import load_study, missing_finalists, records_of, retrain_finalists
 from sfgsearch.search._identity import IDENTITY
 from sfgsearch.search._transfer import copy_study
+from sfgsearch.workers import Worker
 
 ROWS = 30
 REMEDY = "or give study.name a new name"
@@ -172,6 +173,16 @@ def test_plain_optimize_refuses_other_data_and_loses_no_trial(npz_study):
     opened.optimize(Objective(config), n_trials=2)
     done = [trial for trial in opened.trials if trial.state is TrialState.COMPLETE]
     assert sorted(trial.user_attrs.get("mine", 0) for trial in done) == [0, 1]
+
+
+def test_a_worker_of_other_data_does_not_begin(npz_study):
+    path, write = npz_study
+    config = load_config(path)
+    create_study(config)
+    write(**changed("images", 0, 0.5))
+    with pytest.raises(StudyError, match="other pixels in train images"):
+        Worker(load_study(config), Objective(config))
+    assert [trial.state for trial in load_study(config).trials] == [TrialState.WAITING]
 
 
 def test_a_study_of_ones_own_remembers_its_data_from_the_first_trial_on(npz_study):
