@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from hashlib import sha256  # 0.6 s per gigabyte where processors have instructions for it, 2 s elsewhere
 from typing import Any
 
@@ -18,8 +17,8 @@ Array = Tensor | NDArray[Any]
 _DIGITS = 16
 _PART_BYTES = 2**24
 _WORD = np.dtype(np.uint64)
-_LONGEST_BLOCK = 2**16
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
+_WEIGHTS = (2 * np.arange(2**16, dtype=_WORD) + np.uint64(1)) * _MIXER
 
 
 def text_digest(text: str) -> str:
@@ -64,17 +63,12 @@ def _parts(array: NDArray[Any]) -> Iterable[tuple[bytes, int]]:
 def _checksum(rows: NDArray[np.uint8]) -> int:
     """Return a sum over rows of a hash of each row, modulo 2^64: weighted words, added up and mixed."""
     number, width = rows.shape
-    block = min(-(-width // _WORD.itemsize), _LONGEST_BLOCK)
-    missing = -width % (block * _WORD.itemsize)
-    if missing:
-        rows = np.pad(rows, ((0, 0), (0, missing)))
-    sums = np.einsum("ikj,j->i", rows.view(_WORD).reshape(number, -1, block), _weights(block))
+    block = min(max(width // _WORD.itemsize, 1), len(_WEIGHTS))
+    whole = width - width % (block * _WORD.itemsize)
+    rest = np.pad(rows[:, whole:], ((0, 0), (0, (whole - width) % _WORD.itemsize))).view(_WORD)
+    sums = np.einsum("ikj,j->i", rows[:, :whole].view(_WORD).reshape(number, -1, block), _WEIGHTS[:block])
+    sums += np.einsum("ij,j->i", rest, _WEIGHTS[: rest.shape[1]])
     sums ^= sums >> np.uint64(29)
     sums *= _MIXER
     sums ^= sums >> np.uint64(32)
     return int(sums.sum(dtype=_WORD))
-
-
-@lru_cache(maxsize=1)
-def _weights(number: int) -> NDArray[np.uint64]:
-    return (2 * np.arange(number, dtype=_WORD) + np.uint64(1)) * _MIXER
