@@ -111,15 +111,13 @@ def test_other_data_are_refused_and_nothing_is_lost(npz_study, changes, what):
     create_study(load_config(path))
 
 
-def test_other_classes_are_refused(study):
-    """They come from the data where the file does not count them."""
-    config = study()
-    created = create_study(config)
-    identity = json.loads(created.user_attrs[IDENTITY])
-    identity["data"]["tasks"][0]["num_classes"] = 9
-    created.set_user_attr(IDENTITY, json.dumps(identity))
-    with pytest.raises(StudyError, match="task 'first' has 10 classes instead of 9"):
-        create_study(config)
+def test_other_classes_are_refused(npz_study):
+    path, write = npz_study
+    path.write_text(path.read_text().replace("num_classes = 3\n", ""))  # the data count them
+    create_study(load_config(path))
+    write(**changed("kind", 0, 3))
+    with pytest.raises(StudyError, match=r"task 'kind' has 4 classes instead of 3; .*other targets of task 'kind'"):
+        create_study(load_config(path))
 
 
 def test_a_finished_study_is_checked_too(npz_study, capsys):
