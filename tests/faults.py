@@ -168,11 +168,13 @@ def dying_file(path):
 
 def given_up(path, url, workers):
     """Launch a study with a baseline that kills its workers, then again without that; return what was said of it."""
-    from faulty_study import TRIALS_DIE  # beside this file, which a command has to be told first
-    from faulty_study import sections as faulty_sections
+    from faulty_study import (
+        TRIALS_DIE,  # beside this file, which a command has to be told first
+        sections,
+    )
 
     switch = path.with_suffix(".switch")
-    path.write_text(tomlkit.dumps({**tomlkit.parse(path.read_text()), **faulty_sections(switch)}))
+    path.write_text(tomlkit.dumps({**tomlkit.parse(path.read_text()), **sections(switch)}))
     switch.write_text(TRIALS_DIE)
     first = launch(path, url, workers)
     config = load_config(path).with_overrides(storage=url)

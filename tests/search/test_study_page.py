@@ -104,12 +104,15 @@ def test_what_people_wrote_stays(trained):
     refresh_study_review(study, config)
     ours = get_note(study)
     save_note(study, ours + "\n\nMine.")
-    failed = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"failure": "no memory"})
-    study.add_trial(failed)
+    study.enqueue_trial({"kind": "manual"})
+    failed = study.ask()
+    failed.set_user_attr("failure", "no memory")
+    failed.set_user_attr("retry_with", "nothing")
+    study.tell(failed, state=TrialState.FAIL)
     refresh_study_review(study, config, interval=0)
     assert get_note(study).endswith("\n\nMine.")
-    assert "1 training failed for good" in get_note(study)
-    assert "failed" not in ours
+    assert f"missing for good: manual-{failed.number} (manual), trial {failed.number}: no memory" in get_note(study)
+    assert "missing" not in ours
     save_note(study, "Mine alone.")
     refresh_study_review(study, config, interval=0)
     assert get_note(study) == "Mine alone."
