@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from optuna.study import StudyDirection
 
 from sfgsearch import Objective, create_study
 from sfgsearch.cli import main
+from sfgsearch.cli._main import commands
 from sfgsearch.errors import DataError, StudyError
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.storage import EmbeddedPostgres, is_outage, open_storage
@@ -144,6 +146,17 @@ def test_data_that_do_not_fit_into_memory_are_one_line(study_file):
     (line,) = done.stderr.splitlines()
     assert "data: the data do not fit into memory (" in line
     assert "use fewer or smaller images" in line
+
+
+def test_a_file_that_ends_too_early_is_no_interruption(monkeypatch, capsys):
+    def read():
+        raise EOFError("no data left")
+
+    monkeypatch.setitem(commands.commands, "read", click.Command("read", callback=read))
+    with pytest.raises(SystemExit) as end:
+        main(["read"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.strip() == "sfgsearch: EOFError: no data left"
 
 
 @contextmanager
