@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import tomlkit
@@ -217,16 +218,18 @@ def under_fire(path, url, *, workers, kills, every, restart, seed=0):
 
 
 class Launch:
-    """``sfgsearch launch`` as a process; killed at the end of a block if it has not ended.
+    """``sfgsearch launch``, or another command, as a process; killed at the end of a block if it has not ended.
 
     Args:
         path: The study file.
-        workers: How many.
+        workers: How many; none for other commands.
+        command: The command.
     """
 
-    def __init__(self, path, workers):
+    def __init__(self, path, workers=None, command="launch"):
         self.log = path.with_suffix(".log")
-        command = [sys.executable, "-m", "sfgsearch", "launch", str(path), "--workers", str(workers)]
+        options = [] if workers is None else ["--workers", str(workers)]
+        command = [sys.executable, "-m", "sfgsearch", command, str(path), *options]
         environment = {key: value for key, value in os.environ.items() if key != "SFGSEARCH_STORAGE"}
         with self.log.open("w") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -277,23 +280,23 @@ def write_launch_study(folder, trials, epochs=EPOCHS):
     return path
 
 
+def kill_server(config):
+    """Kill the embedded PostgreSQL of a study, when it works."""
+    while not EmbeddedPostgres(config.folder).running():
+        time.sleep(0.05)
+    os.kill(int((config.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+
 def under_launch(path, *, workers, kills, every, server_kills, seed=0, seconds=900):
     """Let ``sfgsearch launch`` train a study while workers and its embedded PostgreSQL are killed."""
-    config = load_config(path)
-    server = EmbeddedPostgres(config.folder)
-
-    def kill_server():
-        while not server.running():
-            time.sleep(0.05)
-        os.kill(int((config.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-
-    started = time.monotonic()
+    config, started = load_config(path), time.monotonic()
+    restart, journal = partial(kill_server, config), config.folder / "checkpoints"
     with (
-        Launch(path, workers) as launch,
-        Fire(launch, config.folder / "checkpoints", kills, every, kill_server, seed, server_kills) as fire,
+        Launch(path, workers) as launched,
+        Fire(launched, journal, kills, every, restart, seed, server_kills) as fire,
     ):
-        status = launch.wait(seconds)
-    said = launch.log.read_text()
+        status = launched.wait(seconds)
+    said = launched.log.read_text()
     return {
         "status": status,
         "seconds": round(time.monotonic() - started, 1),

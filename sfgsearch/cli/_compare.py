@@ -14,6 +14,7 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, comparison_tables, search_cost, tests_table, to_json
 from sfgsearch.reporting._report import check_report_path, write_report
 from sfgsearch.search._study_review import read_comparison, read_report
+from sfgsearch.storage import outlast
 
 
 @click.command()
@@ -47,7 +48,7 @@ def compare(study_file: Path, storage: str | None, output: Path | None, as_json:
 
 def print_comparison(study: optuna.Study, config: Config) -> Comparison:
     """Print the comparison as a table with its verdicts, or say that there is none, and what is missing from it."""
-    comparison = read_comparison(study, config)
+    comparison = outlast(lambda: read_comparison(study, config))
     console = result_console()
     if comparison.rows:
         for table in comparison_tables(comparison, console):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison
 from sfgsearch.search import Objective, create_study, sole_process, study_storage
 from sfgsearch.search._shortfall import retry_failed as retry_failed_again
+from sfgsearch.storage import is_embedded, outlast
 from sfgsearch.workers import AWAY, Worker
 
 MISSING = 1
@@ -85,7 +87,8 @@ def open_study(
         join: Whether to keep to the plan that the study was last told.
         retry: Whether to give what failed for good another chance.
     """
-    study = create_study(config, objective=objective, join=join, note=note)
+    create = partial(create_study, config, objective=objective, join=join, note=note)
+    study = outlast(create) if is_embedded(config.storage) else create()  # any other server may never have been there
     for sentence in objective.experiment.data.summary:
         note(f"{config.path}: {sentence}")
     if retry:

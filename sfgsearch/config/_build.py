@@ -37,7 +37,7 @@ def _blame(config: Config, key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (SFGSearchError, ValueError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
+    except (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(reason, file=config.path, key=key) from error
 

@@ -1,7 +1,7 @@
 """Where a study's database is, and how it is reached."""
 
 from sfgsearch.storage._disks import disk_error
-from sfgsearch.storage._embedded import EmbeddedPostgres
+from sfgsearch.storage._embedded import EmbeddedPostgres, is_embedded
 from sfgsearch.storage._engine import engine_options, open_storage
 from sfgsearch.storage._locks import database_lock
 from sfgsearch.storage._outage import is_outage
@@ -19,6 +19,7 @@ __all__ = [
     "display_url",
     "ending",
     "engine_options",
+    "is_embedded",
     "is_on_this_machine",
     "is_outage",
     "is_sqlite",

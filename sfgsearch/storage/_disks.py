@@ -8,6 +8,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from sfgsearch.errors import StudyError
+from sfgsearch.storage._embedded import is_embedded
 from sfgsearch.storage._urls import display_url, sqlite_file
 
 _SQLITE = {
@@ -50,7 +51,9 @@ def disk_error(error: BaseException, url: str) -> str | None:
             return f"the database {file or display_url(url)} cannot be written: {link}; {helps}"
         codes = {getattr(link, "sqlstate", None), getattr(link, "pgcode", None), *link.args[:1]}
         if not _SERVERS.isdisjoint(code for code in codes if isinstance(code, str | int)):
-            return f"the disk of the database {display_url(url)} is full: free some space on its server"
+            if is_embedded(url):
+                return "the disk is full on which the PostgreSQL in the study's folder is; free some space there"
+            return f"the disk of the database {display_url(url)} is full; free some space on its server"
     return None
 
 

