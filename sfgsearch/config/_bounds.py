@@ -11,7 +11,7 @@ from sfgsearch.config._settings import SMALLEST
 from sfgsearch.errors import StudyError
 from sfgsearch.storage._urls import parse_url
 
-_MOST_TRIALS = 100_000
+_MOST_TRIALS = 10_000
 DAY = 86_400.0
 _LARGEST = 1 / SMALLEST
 
