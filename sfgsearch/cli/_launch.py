@@ -92,6 +92,8 @@ def launch(
     """
     if address is not None and engine != "ray":
         raise click.UsageError("--address is for --engine ray")
+    if address is not None and "@" in address:
+        raise click.UsageError("--address is HOST:PORT, without user and password")
     config = read_study(study_file, trials=trials, seed=seed, storage=storage, data=data)
     listener = LineListener("launch")
     is_parallel = workers > 1 or engine != "local"

@@ -11,7 +11,7 @@ from sfgsearch.config._settings import SMALLEST
 from sfgsearch.errors import StudyError
 from sfgsearch.storage._urls import parse_url
 
-_MOST_TRIALS = 100_000
+_MOST_TRIALS = 10_000
 DAY = 86_400.0
 _LARGEST = 1 / SMALLEST
 
@@ -36,6 +36,14 @@ def _database_url(url: str) -> str:
     return url
 
 
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("its name is no UTF-8; give it another one, or a link that has one") from None
+    return text
+
+
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
 Total = Annotated[int, Field(ge=1, le=_MOST_TRIALS)]
@@ -51,6 +59,7 @@ LengthScale = Annotated[float, Field(ge=0.0, le=1000.0)]
 Concentration = Annotated[float, Field(ge=1e-3, le=_LARGEST)]
 Device = Annotated[str, AfterValidator(_device)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+UTF8 = Annotated[str, AfterValidator(_utf8)]
 DatabaseURL = Annotated[str, AfterValidator(_database_url)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -53,9 +52,9 @@ def _check_names(config: Config) -> None:
         ) from None
     try:
         is_taken = config.folder.exists() and not config.folder.is_dir()
-        os.fsencode(config.folder)
+        str(config.folder).encode()  # for the URL of a database in it
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or "its name is no UTF-8 or no path at all"
         raise ConfigError(
             f"{show_value(str(config.folder))}: {reason}", file=config.path, key="study.folder"
         ) from error

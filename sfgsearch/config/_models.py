@@ -342,6 +342,7 @@ class Config(_Section):
         name = self.data.name
         if name in data_sets and not takes_path(data_sets[name]):
             raise ValueError(f"the data set {name!r} takes no path; leave out --data")
+        bounds.check("--data", bounds.UTF8, str(path))
         options = {**self.data.options, "path": os.path.abspath(os.path.expanduser(path))}
         return self.model_copy(update={"data": DataSection(name=name, **options)})
 
