@@ -16,7 +16,7 @@ from sfgsearch.data._task_tables import TaskTable
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
-_COUNTABLE, _MOST_UNASKED = 1 << 16, 64
+_COUNTABLE, _MOST_UNASKED, _MOST_IN_MASKS = 1 << 16, 64, 1024
 
 Class = int | float | str
 """A class as users write it: a whole number, or a text, which may be any number."""
@@ -47,7 +47,7 @@ def encode_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> Enc
         DataError: If a value is no class, or values can be read in more than one way.
     """
     array = _as_classes(table, values, rows)
-    by_row = [_distinct(one, missing) for one, missing in zip(array, values.missing, strict=True)]
+    by_row = _distinct_by_row(table, array, values.missing)
     found = _in_order(set().union(*by_row))
     if not found:
         raise DataError(f"tasks.{table.name}: {table.key!r} holds no class at all, only missing ones; leave it out")
@@ -64,7 +64,7 @@ def _as_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> NDArra
     if array.dtype.kind in "bui":
         return array
     if array.dtype.kind == "f":
-        fractions = ~values.missing & (np.floor(array) != array)
+        fractions = ~values.missing & ~(np.isfinite(array) & (np.floor(array) == array))
         if not fractions.any():
             return array
         broken = fractions.reshape(len(array), -1).any(axis=1)
@@ -86,6 +86,21 @@ def _as_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> NDArra
 
 def _or_text(table: TaskTable) -> str:
     return "" if table.is_dense else " or text"
+
+
+def _distinct_by_row(table: TaskTable, array: NDArray[Any], missing: NDArray[np.bool_]) -> list[set[Class]]:
+    """Return the distinct classes of every row that are not missing."""
+    by_row, found = [], set[Class]()
+    most = max(_MOST_IN_MASKS, table.options.get("num_classes", 0))
+    for values, gone in zip(array, missing, strict=True):
+        by_row.append(_distinct(values, gone))
+        found |= by_row[-1]
+        if table.is_dense and len(found) > most:  # such as depths, too many to remember for every row
+            raise DataError(
+                f"tasks.{table.name}: {table.key!r} holds more than {most} different numbers; masks hold few, those of "
+                "classes. Set num_classes if these are classes, or type to 'dense_regression' if they are quantities"
+            )
+    return by_row
 
 
 def _distinct(values: Any, missing: Any) -> set[Class]:

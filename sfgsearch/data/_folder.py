@@ -62,7 +62,8 @@ def folder(
         table: The table in the folder, a CSV file with a header and a column ``file`` that names pictures, relative
             to the folder, each once.
         size: Pixels a side that pictures are resized to, bilinearly; classes take the nearest pixel, and quantities
-            are interpolated between valid pixels. Without it all pictures must have one size.
+            are interpolated between valid pixels alone, and valid where these have half of the weight. Without it
+            all pictures must have one size.
         colours: ``"rgb"`` or ``"grey"``.
         missing: Further values of missing targets in all tasks.
         shares: Of training, validation and test.

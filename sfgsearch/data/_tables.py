@@ -54,7 +54,10 @@ def read_table(file: Path, columns: Sequence[str]) -> Table:
         if len(cells) != len(header)
     ]
     if problems:
-        raise bad_rows(problems, f'in {file} write decimals with a point, and text that holds a comma in "quotes"')
+        raise bad_rows(
+            problems,
+            f'in {file} separate cells by commas, write decimals with a point, and text that holds a comma in "quotes"',
+        )
     places = {column: header.index(column) for column in columns}
     problems = [
         f"line {line} (a line break in column {column!r})"

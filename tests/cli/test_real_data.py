@@ -94,6 +94,11 @@ def check_run(capsys, study, metrics, *options):
     return err
 
 
+def of_two_classes(task):
+    """Return the metrics of a classification of two classes."""
+    return {f"{task}/{metric}" for metric in ("accuracy", "balanced_accuracy", "f1", "auroc")}
+
+
 def check_refused(capsys, study, *options):
     """Check that a study ends at once, with status 2 and one line; return the line."""
     status, out, err = call(capsys, "run", study, *options)
@@ -159,7 +164,7 @@ def write_subjects(folder, number=5):
 def test_faces(tmp_path, capsys):
     study = shrink("utkface.toml", tmp_path, data={"size": 16}, backbone={"width": 1 / 16})
     faces = write_faces(tmp_path / "elsewhere")
-    err = check_run(capsys, study, {"age/mae", "gender/accuracy"}, "--data", faces)
+    err = check_run(capsys, study, {"age/mae", *of_two_classes("gender")}, "--data", faces)
     assert "skipped 6 of 46 files: 117_0_0_20170109150557335.jpg (age is '117', not 0 to 116), 30_1_2" in err
     assert "and 3 more" in err
 
@@ -207,7 +212,7 @@ DENSE = {
     "dose": {"type": "dense_regression", "unit": "Gy", "scale": 50.0, "span": 100.0},
 }
 METRICS = [
-    (WHOLE, {"kind/accuracy", "size/mae"}),
+    (WHOLE, {*of_two_classes("kind"), "size/mae"}),
     (DENSE, {"shape/dice", "shape/dice_disc", "shape/accuracy", "dose/mae", "dose/psnr"}),
 ]
 

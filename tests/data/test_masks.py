@@ -27,7 +27,7 @@ def load(request, tmp_path):
             images[:, 0, 0] = np.arange(NUMBER)
             np.savez(tmp_path / "masks.npz", images=images, mask=masks)
             return npz(0, path=tmp_path / "masks.npz", tasks=tasks)
-        write_folder(tmp_path, "file,mask", [f"{{}},m{i}.tiff" for i in range(NUMBER)], SPACE)
+        write_folder(tmp_path, "file,mask", [f"{{}},m{i}.tiff" for i in range(NUMBER)], masks.shape[1:])
         for index, mask in enumerate(masks):
             Image.fromarray(mask).save(tmp_path / f"m{index}.tiff")
         return folder(0, path=tmp_path, tasks=tasks)
@@ -83,6 +83,29 @@ def test_more_numbers_than_masks_have_classes_are_asked_about(load):
     with pytest.raises(DataError, match="'mask' holds 100 numbers, more than most masks have classes; set num_classes"):
         load(masks.astype(np.uint8))
     assert load(masks.astype(np.uint8), num_classes=100).tasks[0].num_classes == 100
+
+
+def test_quantities_are_no_classes(load):
+    masks = np.arange(NUMBER * 48, dtype=np.int32).reshape(NUMBER, *SPACE) ** 2
+    with pytest.raises(DataError, match="which leave a gap"):
+        load(masks)
+    masks = np.arange(NUMBER * 48 * 4, dtype=np.int32).reshape(NUMBER, 12, 16)
+    with pytest.raises(DataError, match=r"holds more than 1024 different numbers; masks hold few.*'dense_regression'"):
+        load(masks)
+
+
+def test_masks_of_floating_point_numbers(tmp_path):
+    masks = draw([0.0, 1.0, np.nan])
+    images = np.random.default_rng(1).integers(0, 255, masks.shape, dtype=np.uint8)
+    images[:, 0, 0] = np.arange(NUMBER)
+    np.savez(tmp_path / "masks.npz", images=images, mask=masks, half=masks / 2, endless=np.where(masks == 1, np.inf, 0))
+    data = npz(0, path=tmp_path / "masks.npz", tasks={"mask": {"type": "segmentation"}})
+    np.testing.assert_array_equal(by_row(data, "mask"), np.nan_to_num(masks, nan=-1))
+    for key in ("half", "endless"):
+        with pytest.raises(
+            DataError, match=r"20 bad rows: row 0 \(no whole number\).*a segmentation needs whole numbers"
+        ):
+            npz(0, path=tmp_path / "masks.npz", tasks={key: {"type": "segmentation"}})
 
 
 @pytest.mark.parametrize("invalid", [[0], [0.0], ["0"]])

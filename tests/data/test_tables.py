@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictured_tables import by_row, write_folder
+from pictured_tables import SPLITS, by_row, write_folder
 
 from sfgsearch.data import folder
 from sfgsearch.errors import DataError
@@ -172,6 +172,14 @@ def test_groups_need_a_name_in_every_row(tmp_path, mark):
     path = write_folder(tmp_path, "file,sex,patient", rows)
     with pytest.raises(DataError, match=r"1 bad row: line 6 \(nothing in column 'patient'\); fill in"):
         folder(0, path=path, tasks={"sex": SEX_AGE["sex"]}, groups="patient")
+
+
+def test_few_targets_are_spread_over_all_splits(tmp_path):
+    rows = [f"{{}},{sex(i)},{i if i in (3, 17, 30) else ''}" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,sex,age", rows)
+    for seed in range(4):
+        labels = folder(seed, path=path, tasks=SEX_AGE).labels
+        assert [labels[split]["age"].present for split in SPLITS] == [1, 1, 1]
 
 
 def test_classes_are_divided_by_class(tmp_path):
