@@ -6,7 +6,6 @@ import gzip
 import io
 import logging
 import math
-import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sfgsearch.data._files import check_memory
 from sfgsearch.errors import DataError
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -24,7 +24,6 @@ SUFFIXES = (".nii.gz", ".nii")
 _HEADER_SIZE = 540  # of NIfTI-2, the longer one
 _DIMENSIONS, _MOST_DIMENSIONS = 3, 7
 _LARGEST_DEFLATION = 1032  # to one: deflate cannot pack zeros more densely
-_GIBIBYTE = 2**30
 _LONGEST_REASON = 100
 
 
@@ -45,7 +44,7 @@ def read_volume(path: Path, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any]
         Values of shape (X, Y, Z), and the affine from voxels to millimetres.
 
     Raises:
-        UnusableError: If the file cannot be read, or its header cannot be true of it.
+        UnusableError: If the file cannot be read, or its header cannot be true of it or takes more than memory.
         DataError: If nibabel is not installed.
     """
     nibabel = _nibabel()
@@ -96,7 +95,10 @@ def _load(path: Path, nibabel: Any) -> Any:
         kind = _image_class(start, nibabel)
         if kind is None or len(start) < kind.header_class.sizeof_hdr:
             raise ValueError("it is no NIfTI file")
-        end = _end_of_data(path.name, kind.header_class, start)
+        try:
+            end = _end_of_data(path.name, kind.header_class, start)
+        except DataError as error:
+            raise UnusableError(str(error)) from error
         most = path.stat().st_size * (_LARGEST_DEFLATION if packed else 1)
         if end > most:
             raise UnusableError(f"{path.name} is cut off: its header speaks of {end:,} bytes")
@@ -137,21 +139,11 @@ def _end_of_data(name: str, header_class: Any, start: bytes) -> int:
     if 8 * kind.itemsize != header["bitpix"]:
         raise UnusableError(f"{name} has a header that speaks of {kind} and of {header['bitpix']} bits a voxel")
     voxels = math.prod(shape)
-    needed, memory = voxels * max(kind.itemsize, 8), memory_bytes()
-    if needed > memory:
-        raise UnusableError(
-            f"{name} has shape {shape}, which takes {needed / _GIBIBYTE:,.0f} GiB of the {memory / _GIBIBYTE:,.0f} GiB "
-            "of memory"
-        )
+    check_memory(voxels * max(kind.itemsize, 8), f"{name} of shape {shape}", "correct its header")
     offset = float(header["vox_offset"])
     if not offset >= len(start[: header_class.sizeof_hdr]):
         raise UnusableError(f"{name} has a header that puts the data at byte {offset:g}, within itself")
     return int(offset) + voxels * int(kind.itemsize)
-
-
-def memory_bytes() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _nibabel() -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sfgsearch.data._identity import SplitIdentity
-from sfgsearch.data._splits import Batch, Split, Targets, batch_target
+from sfgsearch.data._splits import Batch, Split, Targets
 from sfgsearch.errors import DataError
 
 Images = Sequence[Tensor]
@@ -18,8 +18,8 @@ Images = Sequence[Tensor]
 DenseTargets = Mapping[str, Images]
 """By task, a tensor of shape (*space) for every image, which may be missing in part or as a whole.
 
-Quantities are float, NaN where missing. Classes are integers of any type, which come out as int64, and
-:data:`sfgsearch.tasks.MISSING` where missing: int16 takes little memory and has such a value, uint8 has none.
+Quantities are float, NaN where missing. Classes are integers of any type, :data:`sfgsearch.tasks.MISSING` where
+missing: int16 takes little memory and has such a value, uint8 has none.
 """
 
 _CHANNELS_AND_PLANE = 3
@@ -47,7 +47,7 @@ class WholeImages(Split):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return images of one size and their targets."""
-        targets = {name: _stack([values[index] for index in indices]) for name, values in self._targets.items()}
+        targets = {name: torch.stack([values[index] for index in indices]) for name, values in self._targets.items()}
         return torch.stack([self._images[index] for index in indices]), targets
 
     @property
@@ -125,7 +125,7 @@ class RandomPatches(Split):
             patches.append(self._images[image][(slice(None), *where)])
             for name, values in self._targets.items():
                 targets[name].append(values[image][where])
-        stacked: Targets = {name: _stack(values) for name, values in targets.items()}
+        stacked: Targets = {name: torch.stack(values) for name, values in targets.items()}
         return torch.stack(patches), stacked
 
     @property
@@ -164,10 +164,6 @@ def _check(images: Images, targets: DenseTargets) -> None:
             raise DataError(f"targets of task {name!r} differ in number or size from the images")
     if not images:
         raise DataError("a split needs at least one image")
-
-
-def _stack(values: list[Tensor]) -> Tensor:
-    return batch_target(torch.stack(values))
 
 
 def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:

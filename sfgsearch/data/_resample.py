@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfgsearch.data._files import check_memory
 from sfgsearch.data._interpolation import interpolate_present
-from sfgsearch.data._nifti import UnusableError, memory_bytes
 from sfgsearch.errors import DataError
 
 Spacing = tuple[float, float, float]
@@ -37,13 +37,11 @@ def resample(volume: NDArray[Any], affine: NDArray[np.float64], spacing: Spacing
         The new volume, of the same type.
 
     Raises:
-        UnusableError: If it would be larger than memory.
-        DataError: If MONAI is not installed.
+        DataError: If it would be larger than memory, or MONAI is not installed.
     """
     ratios = [old / new for old, new in zip(voxel_size(affine), spacing, strict=True)]
-    needed = volume.size * math.prod(ratios) * np.dtype(np.float64).itemsize
-    if needed > memory_bytes():
-        raise UnusableError(f"voxels of {spacing} mm are too many for memory; raise spacing")
+    needed = int(volume.size * math.prod(ratios) * np.dtype(np.float64).itemsize)
+    check_memory(needed, f"a volume with voxels of {spacing} mm", "raise spacing")
     quantities = np.issubdtype(volume.dtype, np.floating)
     spacer, meta_tensor = _monai(spacing, "bilinear" if quantities else "nearest")
 

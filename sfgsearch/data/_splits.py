@@ -82,7 +82,7 @@ class InMemory(Split):
         images: Float of shape (N, C, *space), or uint8, which takes a quarter of the memory and comes out as float
             in [0, 1].
         targets: For every task, a tensor whose first dimension is N. Where a target is missing, quantities are NaN
-            and classes :data:`sfgsearch.tasks.MISSING`. Classes are integers of any type and come out as int64.
+            and classes :data:`sfgsearch.tasks.MISSING`. Classes are integers of any type.
         source: Identity of what images and targets were computed from, where other processors would round the result
             otherwise; it stands for both.
 
@@ -100,12 +100,12 @@ class InMemory(Split):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Batch:
-        return _as_float(self.images[index]), {name: batch_target(it[index]) for name, it in self.targets.items()}
+        return _as_float(self.images[index]), {name: target[index] for name, target in self.targets.items()}
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return the images and targets of many indices at once."""
         chosen = torch.tensor(indices)
-        return _as_float(self.images[chosen]), {name: batch_target(it[chosen]) for name, it in self.targets.items()}
+        return _as_float(self.images[chosen]), {name: target[chosen] for name, target in self.targets.items()}
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -124,11 +124,6 @@ class InMemory(Split):
     def stored_images(self) -> Iterator[Tensor]:
         """Yield all images as they are stored."""
         yield from (self.images[start : start + _CHUNK] for start in range(0, len(self), _CHUNK))
-
-
-def batch_target(target: Tensor) -> Tensor:
-    """Return quantities as they are and classes, integers of any type, as losses take them: int64."""
-    return target if target.is_floating_point() else target.long()
 
 
 def _as_float(images: Tensor) -> Tensor:
@@ -180,7 +175,7 @@ class MultiTaskData:
 def batches(
     split: Split, batch_size: int, device: torch.device, generator: torch.Generator | None = None
 ) -> Iterator[Batch]:
-    """Yield the batches of one epoch on a device.
+    """Yield the batches of one epoch on a device, classes of any integer type as int64.
 
     Args:
         split: What to read.
@@ -204,13 +199,17 @@ def batches(
             continue
         yield (
             images.to(device, non_blocking=True),
-            {name: target.to(device, non_blocking=True) for name, target in targets.items()},
+            {name: _as_losses_take_it(target.to(device, non_blocking=True)) for name, target in targets.items()},
         )
 
 
 def largest_batch(split: Split, batch_size: int) -> int:
     """Return how many images a batch of a split holds: ``batch_size``, or fewer where the split says so."""
     return min(batch_size, split.max_batch or batch_size)
+
+
+def _as_losses_take_it(target: Tensor) -> Tensor:
+    return target if target.is_floating_point() else target.long()
 
 
 def _as_fetched(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfgsearch.data._digests import array_digest
+from sfgsearch.data._files import locate
 from sfgsearch.data._nifti import SUFFIXES, UnusableError, read_volume
 from sfgsearch.data._resample import Spacing, resample, voxel_size
 from sfgsearch.errors import DataError
@@ -175,16 +177,18 @@ def _find(place: Path, file: str) -> Path | None:
     Raises:
         UnusableError: If there are two, or it is something else, or it lies outside the folder of subjects.
     """
-    found = [path for suffix in SUFFIXES if (path := place / f"{file}{suffix}").exists() or path.is_symlink()]
+    found = [path for suffix in SUFFIXES if os.path.lexists(path := place / f"{file}{suffix}")]
     if not found:
         return None
     if len(found) > 1:
         raise UnusableError(f"both {found[0].name} and {found[1].name}; remove one")
     (path,) = found
-    if not path.is_file():
-        raise UnusableError(f"{path.name} is no regular file")
-    if not path.resolve().is_relative_to(place.parent.resolve()):
-        raise UnusableError(f"{path.name} is a link that leaves the folder of subjects; copy the file there")
+    try:
+        locate(place.parent.resolve(), f"{place.name}/{path.name}")
+    except ValueError as error:
+        raise UnusableError(f"{path.name} {error}") from error
+    except OSError as error:
+        raise UnusableError(f"{path.name} cannot be read ({error.strerror})") from error
     return path
 
 

@@ -154,8 +154,8 @@ BROKEN = {
     "both": r"s1: both ct\.nii\.gz and ct\.nii; remove one",
     "fifo": r"s1: ct\.nii\.gz is no regular file",
     "folder": r"s1: ct\.nii\.gz is no regular file",
-    "dangling": r"s1: ct\.nii\.gz is no regular file",
-    "link": r"s1: ct\.nii\.gz is a link that leaves the folder of subjects",
+    "dangling": r"s1: ct\.nii\.gz cannot be read \(No such file",
+    "link": r"s1: ct\.nii\.gz lies outside the folder",
     "truncated": r"s1: ct\.nii\.gz cannot be read",
     "short": r"s1: ct\.nii\.gz is cut off: it has fewer than the [\d,]+ bytes that its header speaks of",
     "longer": r"s1: ct\.nii\.gz has more than the [\d,]+ bytes that its header speaks of",
@@ -212,7 +212,7 @@ def test_links_within_the_folder_are_followed(copy):
     (copy.parent / "s7").mkdir()
     shutil.move(copy / "s1", copy.parent / "s7" / "s1")
     (copy / "s1").symlink_to(copy.parent / "s7" / "s1")
-    assert "s1: mr.nii.gz is a link that leaves the folder" in read_subjects(copy)[1][0]
+    assert "s1: mr.nii.gz lies outside the folder" in read_subjects(copy)[1][0]
 
 
 FIELDS = {
@@ -288,7 +288,10 @@ def test_no_header_ends_a_run_or_takes_more_than_the_file_holds(tmp_path, capfd)
 
 LIES = {
     "more than the file": ({"dim": [3, 14, 12, 9, 1, 1, 1, 1]}, "is cut off"),
-    "more than any file": ({"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]}, "of memory|is cut off"),
+    "more than any file": (
+        {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
+        "of memory, but|is cut off",
+    ),
     "a negative side": ({"dim": [3, 14, -12, 8, 1, 1, 1, 1]}, r"has shape \(14, -12, 8\), with a side below 1"),
     "fewer than the file": ({"dim": [3, 14, 12, 7, 1, 1, 1, 1]}, "has more than"),
     "data in the header": ({"vox_offset": 0}, "puts the data at byte 0, within itself"),
@@ -533,7 +536,7 @@ def test_other_voxel_sizes_are_refused_or_resampled(folder, copy):
     for spacing in ((2.0, 2.0, 0.0), (2.0, -1.0, 1.0)):
         with pytest.raises(DataError, match="spacing must be three numbers of millimetres above 0"):
             mr_ct(0, path=copy, patch=8, spacing=spacing)
-    with pytest.raises(DataError, match="too many for memory; raise spacing"):
+    with pytest.raises(DataError, match=r"of memory, but .* are available; raise spacing"):
         mr_ct(0, path=copy, patch=8, spacing=(1e-6, 1e-6, 1e-6))
 
 
@@ -625,7 +628,7 @@ def test_slices_are_normalised_clipped_and_aligned(folder):
     assert data.image_shape == (1, 6, 5)
     assert data.window.size == (6, 5)
     images, targets = data.train.__getitems__(list(range(len(data.train))))
-    assert targets["organs"].dtype == torch.int64
+    assert targets["organs"].dtype == torch.int16
     assert targets["ct"].min() == -1, "air at -1,500 HU is clipped"
     bone, gland = targets["organs"] == 2, targets["organs"] == 1
     assert targets["ct"][bone].mean() == pytest.approx(0.7, abs=0.01)
