@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._memory import memory_limit
 from sfgsearch.allocation import Allocation
 from sfgsearch.config._models import Config
 from sfgsearch.errors import ConfigError
@@ -20,7 +17,6 @@ _COPIES = 4
 """Of every weight: itself, its gradient, and the two moments of Adam."""
 
 _FULL_WIDTH_PER_TASK = ("single_task", "cross_stitch", "learning_to_branch")
-_CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
@@ -90,12 +86,4 @@ def _device_memory(name: str) -> int:
     device = resolve_device(name)
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        limits.append(soft)
-    for file in map(Path, _CONTROL_GROUPS):
-        text = file.read_text().strip() if file.exists() else ""
-        if text.isdecimal():  # else it says "max"
-            limits.append(int(text))
-    return min(limits)
+    return memory_limit()

@@ -11,7 +11,8 @@ from typing import IO, Any
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from sfgsearch.data._files import check_memory, format_bytes
+from sfgsearch._memory import format_bytes
+from sfgsearch.data._files import check_memory
 from sfgsearch.errors import DataError
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

@@ -1,4 +1,4 @@
-"""Files that a table names, and how much memory there is for what is in them."""
+"""Files that a table names, and whether memory can hold what is in them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfgsearch._memory import available_memory, format_bytes
 from sfgsearch.errors import DataError
-
-_MEMORY = Path("/proc/meminfo")
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 @dataclass(frozen=True)
@@ -59,27 +57,8 @@ def check_memory(size: int, content: str, remedy: str) -> None:
     Raises:
         DataError: If it does not fit.
     """
-    available = _available_memory()
-    if available is not None and size > available:
+    available = available_memory()
+    if size > available:
         raise DataError(
             f"{content} takes {format_bytes(size)} of memory, but {format_bytes(available)} are available; {remedy}"
         )
-
-
-def format_bytes(size: int) -> str:
-    """Return a number of bytes with three digits and a unit."""
-    factor, unit = next(((factor, unit) for factor, unit in _UNITS if size >= factor), (1, "bytes"))
-    return f"{size / factor:.3g} {unit}"
-
-
-def _available_memory() -> int | None:
-    """Return the bytes that programs can still get, where the system tells; else those of the machine, or None."""
-    try:
-        values = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
-        return int(values["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
