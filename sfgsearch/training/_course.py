@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 
@@ -38,16 +39,16 @@ class Course:
 
     Args:
         trainer: Trains.
-        fingerprint: What a checkpoint must have in common with this training to be of it.
+        fingerprint: Returns what a checkpoint must have in common with this training to be of it.
         stopwatch: Its time.
 
     Attributes:
         history: One report per epoch.
     """
 
-    def __init__(self, trainer: Trainer, fingerprint: Fingerprint, stopwatch: Stopwatch) -> None:
+    def __init__(self, trainer: Trainer, fingerprint: Callable[[], Fingerprint], stopwatch: Stopwatch) -> None:
         self.history: list[EpochReport] = []
-        self._trainer, self._fingerprint, self._stopwatch = trainer, fingerprint, stopwatch
+        self._trainer, self._take_fingerprint, self._stopwatch = trainer, fingerprint, stopwatch
 
     def run(
         self,
@@ -79,6 +80,11 @@ class Course:
             if session:
                 session.after_epoch(epoch, self.capture)
         self._trainer.revisit_last_epoch()
+
+    @cached_property
+    def _fingerprint(self) -> Fingerprint:
+        """The fingerprint, for which all data are read: only where there are checkpoints."""
+        return self._take_fingerprint()
 
     def capture(self) -> Checkpoint:
         """Return the state as of now; its ``"step"`` is the number of steps done."""

@@ -196,7 +196,9 @@ class Experiment:
         augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
         hides_targets = self.augmentation.hides_targets
         trainer = Trainer(system, self.data, self.settings, randomness, self.device, augment, hides_targets)
-        known_by = fingerprint(method, seed, self.spec, self.data, self.settings, self.augmentation, self.device)
+        known_by = partial(
+            fingerprint, method, seed, self.spec, self.data, self.settings, self.augmentation, self.device
+        )
         return system, Course(trainer, known_by, stopwatch)
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
