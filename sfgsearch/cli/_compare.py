@@ -66,7 +66,7 @@ def print_comparison(study: optuna.Study, config: Config) -> Comparison:
 def _no_finalist(comparison: Comparison) -> str:
     over = sum(spent.trials for spent in comparison.spent.values())
     yet = " yet" if comparison.shortfall.is_unfinished else ""
-    return f"{comparison.study}: no finalist{yet} ({over} trials over)"
+    return f"{comparison.study}: no finalist{yet} ({over} trial{'' if over == 1 else 's'} over)"
 
 
 def _shortfall(comparison: Comparison, config: Config) -> Iterator[str]:

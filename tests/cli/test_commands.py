@@ -7,9 +7,10 @@ import sys
 import time
 
 import pytest
+from faulty_study import TRIALS_FAIL, sections
 from filelock import FileLock
 from PIL import Image
-from study_fixtures import DIVERGING
+from study_fixtures import merge
 
 from sfgsearch import create_study, load_config
 from sfgsearch.cli import main
@@ -271,14 +272,17 @@ def test_trials_option_holds_for_trials_that_wait_already(study_file, capsys):
     assert sorted(trial.params["kind"] for trial in finished) == ["learned", "manual", "searched"]
 
 
-def test_a_run_whose_trials_all_fail_says_why(study_file, capsys):
-    path = study_file(**{**SMALL, **DIVERGING, "execution": {"retries": 0}})
+def test_a_run_whose_trials_all_fail_says_why(study_file, capsys, tmp_path):
+    switch = tmp_path / "switch"
+    switch.write_text(TRIALS_FAIL)
+    changes = {"quota": {"learned": 0, "searched": 0}, "execution": {"retries": 0}}
+    path = study_file(**merge(sections(switch), {**changes, "manual": {"methods": ["faulty"]}}))
     status, out, err = call(capsys, "run", path)
     assert status == 1
     assert "Traceback" not in err
-    assert "4 trainings of the study are missing for good" in err.strip().splitlines()[-1]
-    assert "no finalist (4 trials over)" in out
-    assert out.count("not finite") == 4
+    assert "1 training that the study asks for is missing for good" in err.strip().splitlines()[-1]
+    assert "no finalist (1 trial over)" in out
+    assert out.count("broken on purpose") == 1
 
 
 def test_a_folder_that_is_a_file_is_bad_input(study_file, capsys, tmp_path):

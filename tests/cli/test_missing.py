@@ -81,7 +81,7 @@ def test_a_study_whose_finalists_all_failed_says_why_and_not_to_continue(study_f
     for command in ("run", "compare"):
         status, out, _ = call(command, path)
         assert status == (1 if command == "run" else 0)
-        assert "no finalist (1 trials over)" in out
+        assert "no finalist (1 trial over)" in out
         assert out.count("broken on purpose") == 2
         assert "continue" not in out
 
