@@ -249,11 +249,18 @@ class Launch:
     @property
     def processes(self):
         """The process ids of the workers that live."""
-        return [child for child in _children(self.fork_server) if os.getpgid(child) == child]
+        return [child for child in _children(self.fork_server) if _leads_group(child)]
 
     def wait(self, seconds):
         """Return the exit status when it has ended."""
         return self._process.wait(seconds)
+
+
+def _leads_group(pid):
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def _children(pid):
@@ -282,7 +289,9 @@ def write_launch_study(folder, trials, epochs=EPOCHS):
 
 def kill_server(config):
     """Kill the embedded PostgreSQL of a study, when it works."""
+    deadline = time.monotonic() + 60
     while not EmbeddedPostgres(config.folder).running():
+        assert time.monotonic() < deadline, "it does not come back"
         time.sleep(0.05)
     os.kill(int((config.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 

@@ -185,7 +185,8 @@ class PostgresServer:
             return
         for sent, patience in ((how, timeout), (signal.SIGQUIT, 10.0)):
             if self._works(postmaster):
-                os.kill(postmaster.pid, sent)
+                with suppress(ProcessLookupError):
+                    os.kill(postmaster.pid, sent)
             else:
                 self._kill_orphans()
             deadline = time.monotonic() + patience
