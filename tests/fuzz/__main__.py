@@ -50,7 +50,7 @@ def main() -> int:
         if outcome.problems or options.only is not None or options.all:
             print(f"{outcome.case.key} {outcome.case.what!a}: {', '.join(outcome.problems) or outcome.status}")
             print("".join(f"    {line!a}\n" for line in outcome.error.splitlines()[-30:]), flush=True)
-            again = f"--seed {options.seed} --only {outcome.case.key.split('/')[1]}"
+            again = f"--seed {options.seed} --kind {options.kind} --only {outcome.case.key.split('/')[1]}"
             print(f"    {outcome.seconds:.1f} s in {outcome.case.study.parent}; again: {again}")
     if options.only is None:
         shutil.rmtree(root)
