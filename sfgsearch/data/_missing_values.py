@@ -60,7 +60,7 @@ class MissingValues:
             texts = [self.includes(text) for text in values.ravel().tolist()]
             return np.array(texts, dtype=bool).reshape(values.shape)
         missing = np.isnan(values) if values.dtype.kind in "fc" else np.zeros(values.shape, dtype=bool)
-        for number in self.numbers:
+        for number in self.numbers if values.dtype.kind in "buifc" else ():
             missing |= values == number
         return missing
 

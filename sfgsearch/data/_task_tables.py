@@ -118,7 +118,8 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
             missing += _check_values(f"tasks.{name}.{option}", values)
     class_values = _take_class_values(name, options)
     table = TaskTable(name, kind, key, options, MissingValues.of(missing), missing_key, class_values)
-    table.build(num_classes=max(2, len(options.get("class_weights", ()))))
+    weights = options.get("class_weights")
+    table.build(num_classes=max(2, len(weights) if isinstance(weights, list | tuple) else 0))
     return table
 
 
