@@ -1,4 +1,4 @@
-"""What stands for a missing target in tables and arrays."""
+"""Values that stand for a missing target in tables and arrays."""
 
 from __future__ import annotations
 

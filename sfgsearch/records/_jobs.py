@@ -62,7 +62,7 @@ _SOME_JOBS = _JOBS.where(JobRow.job.in_(bindparam("keys", expanding=True)))
 
 
 class Holding(NamedTuple):
-    """What is asked about a job that somebody holds.
+    """Signs of life of a job that somebody holds.
 
     Args:
         job: Its key.

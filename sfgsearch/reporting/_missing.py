@@ -1,4 +1,4 @@
-"""What a study asks for and does not have: given up for good, or not there yet."""
+"""Trainings that a study asks for and does not have: given up for good, or not there yet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What a study asks for and does not have.
+    """Trainings that a study asks for and does not have.
 
     Args:
         missing: What failed for good.
@@ -62,7 +62,7 @@ class Shortfall:
 
     @property
     def not_there_yet(self) -> str:
-        """What is still to be trained, in words; empty if nothing is."""
+        """Trainings that are still to be done, in words; empty if there are none."""
         counts = (self.trials, "trial"), (self.finalists, "retraining of finalists")
         parts = [f"{number} {_plural(what, number)}" for number, what in counts if number]
         return " and ".join(parts)

@@ -28,7 +28,7 @@ IMPORTS = "sfgsearch.imports"
 
 @dataclass(frozen=True)
 class NetworkSignature:
-    """What tells a network from one of other code: its parameters under hard sharing.
+    """Signature that tells a network from one of other code: its parameters under hard sharing.
 
     Args:
         parameters: How many numbers they are.
@@ -51,7 +51,7 @@ class NetworkSignature:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """What must stay the same while a study runs, beside its settings.
+    """Data and network that must stay the same while a study runs, as its settings must.
 
     Args:
         data: Which data it sees.

@@ -82,7 +82,7 @@ class Objective:
             try:
                 self.check(trial.study)
             except StudyError:
-                enqueue_again(trial.study, trial.storage.get_trial(trial._trial_id))
+                enqueue_again(trial.study, trial.study.get_trials(deepcopy=False)[trial.number])
                 raise
         with holding(trial, self.config.execution.grace) as (session, held):
             return self.train(trial, session, held)

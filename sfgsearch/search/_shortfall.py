@@ -1,4 +1,4 @@
-"""What a study asks for and does not have, and another chance for what failed for good."""
+"""Trainings that a study asks for and does not have, and another chance for those that failed for good."""
 
 from __future__ import annotations
 
