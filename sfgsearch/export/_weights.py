@@ -55,6 +55,8 @@ def load_exported(path: str | Path) -> nn.Module:
             that were exported with the description; nothing else, whatever is in the files. Who changed the weights
             on purpose removes ``weights_digest`` from the JSON.
     """
+    if not Path(path).name:
+        raise ExportError(f"{str(path)!r} names no file; give the .safetensors file or the .json beside it")
     weights, text = Path(path).with_suffix(".safetensors"), Path(path).with_suffix(".json")
     try:
         description = NetworkDescription.from_json(text.read_text(encoding="utf-8"))

@@ -183,6 +183,18 @@ class Records:
             if metrics:
                 connection.execute(insert(MetricRow), metrics)
 
+    def confirm(self, held: tuple[str, str]) -> None:
+        """Check that a job is still its owner's.
+
+        Args:
+            held: The job and the owner.
+
+        Raises:
+            LeaseLostError: If it is not.
+        """
+        with self._engine.begin() as connection:
+            self._hold(connection, *held)
+
     def _hold(self, connection: Connection, job: str, owner: str) -> None:
         """Lock the row of a job until the transaction ends, so that nobody takes it over in between."""
         if connection.execute(_HELD, {"of_study": self._study, "of_job": job, "of_owner": owner}).first() is None:

@@ -170,8 +170,10 @@ class Objective:
             before = remembering.history if remembering else []
             outlast(lambda: self._keep_pruned(trial, kind, name, [*before, *epochs]))
             raise
+        records = records_of(trial.study) if isinstance(trial, optuna.Trial) else None
+        if records is not None and held is not None:  # the artifacts of whoever has the trial now must stay
+            outlast(lambda: records.confirm(held))
         record = outlast(lambda: self._keep(trial, kind, name, trained))
-        records = records_of(trial.study) if record is not None and isinstance(trial, optuna.Trial) else None
         if record is not None and records is not None:
             outlast(lambda: records.add(record, held))
         errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])

@@ -91,6 +91,8 @@ class Segmentation(Task):
         check_classes(self.name, self.num_classes, self.classes, self.class_weights)
         if len(set(self._suffixes)) != self.num_classes or not all(self._suffixes):
             raise DataError(f"task {self.name!r}: class names must differ in letters or digits, got {self.classes}")
+        if self.class_weights and self.loss == "dice":
+            raise DataError(f"task {self.name!r}: class_weights are of the cross-entropy; set loss to 'both'")
         if self.loss not in _LOSSES:
             raise DataError(f"task {self.name!r}: loss must be one of {', '.join(_LOSSES)}, got {self.loss!r}")
 

@@ -62,10 +62,12 @@ def evaluate(
         device: Where metrics accumulate.
 
     Returns:
-        Values by ``"<task>/<metric>"``, without metrics that are undefined (NaN) on these data.
+        Values by ``"<task>/<metric>"``, without those that are undefined: metrics that are NaN on these data, and all
+        of a task of which a prediction is not finite, for the greatest of such logits would pass for an answer.
     """
     collections = {task.name: task.metrics().to(device) for task in tasks}
     quantities: dict[str, MeanMetric] = {}
+    finite = {task.name: torch.ones((), dtype=torch.bool, device=device) for task in tasks}
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     for images, targets in batches:
@@ -74,6 +76,7 @@ def evaluate(
             of_present, target = select_present(prediction, targets[task])
             if not target.numel():
                 continue
+            finite[task] &= of_present.isfinite().all()
             if name in collections:
                 collections[name].update(of_present, target)
             else:
@@ -83,6 +86,7 @@ def evaluate(
     values = {
         f"{name}/{metric}": float(value)
         for name, collection in collections.items()
+        if finite[name]
         for metric, value in collection.compute().items()
     } | {name: float(quantity.compute()) for name, quantity in quantities.items()}
     return {name: value for name, value in values.items() if not math.isnan(value)}

@@ -227,10 +227,14 @@ class Experiment:
         )
 
     def _score(self, metrics: Metrics, split: str) -> float:
+        errors = self.relative_error(split).per_task(metrics)
         score = self.relative_error(split).mean(metrics)
         if not math.isfinite(score):
             check_images(getattr(self.data, split), split)
-            raise NonFiniteLossError(f"metrics on the {split} split are not finite: {metrics}; lower the learning rate")
+            undefined = [task.name for task in self.data.tasks if not math.isfinite(errors[task.name])]
+            raise NonFiniteLossError(
+                f"predictions of {', '.join(undefined)} on the {split} split are not finite; lower the learning rate"
+            )
         return score
 
     def _calibration(self) -> Iterable[Tensor]:

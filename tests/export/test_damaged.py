@@ -206,3 +206,8 @@ def test_stored_weights_are_checked_by_their_record(trained_study, tmp_path, rol
         pass
     assert str(file) in str(error.value)
     assert f"trial {record.trial} ({record.name}, {role}" in str(error.value)
+
+
+def test_a_path_that_names_no_file_is_refused():
+    with pytest.raises(ExportError, match="names no file"):
+        load_exported("")

@@ -50,6 +50,18 @@ def test_logits_between_zero_and_one_are_logits_for_the_area_under_the_curve():
     assert measured(Classification("t"), (logits, target))["auroc"] == 1
 
 
+def test_logits_far_apart_are_told_from_each_other_by_the_area_under_the_curve():
+    logits = torch.tensor([[0.0, 40.0], [0.0, 60.0], [0.0, 50.0], [0.0, 45.0], [0.0, 50.0]])
+    target = torch.tensor([0, 1, 1, 0, 0])
+    expected = roc_auc_score(target.numpy(), logits[:, 1].numpy())
+    assert measured(Classification("t"), (logits, target))["auroc"] == pytest.approx(expected)
+
+
+def test_class_weights_without_a_cross_entropy_are_refused():
+    with pytest.raises(DataError, match="class_weights are of the cross-entropy"):
+        Segmentation("t", loss="dice", class_weights=(1.0, 2.0))
+
+
 def test_the_area_under_the_curve_of_a_single_class_is_undefined():
     assert np.isnan(measured(Classification("t"), (torch.randn(3, 2), torch.tensor([1, 1, 1])))["auroc"])
 

@@ -136,6 +136,27 @@ def test_images_that_are_read_late_are_named_when_they_spoil_a_training(load, sp
     assert "learning rate" not in str(caught.value)
 
 
+def test_logits_that_are_not_finite_pass_for_no_class(load):
+    """The greatest of logits that are NaN would be that of the first class."""
+
+    def classes_only(damage):
+        data = flat(Lazy, damage)
+        return MultiTaskData(data.tasks[:1], data.train, data.validation, data.test)
+
+    def damage(parts):
+        for index in range(0, 300, 3):
+            set_image(2, index, math.nan)(parts)
+
+    experiment = load(lambda: classes_only(damage))
+    with pytest.raises(DataError, match=r"test split: image 0 .* 100 of 300"):
+        experiment.train(_equal(experiment), 0, splits=SPLITS)
+    network = experiment.train(_equal(experiment), 0).predictor
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(math.nan)
+    assert experiment.evaluate(network, "validation") == {}
+
+
 def test_a_loss_that_diverges_on_good_data_still_asks_for_a_lower_learning_rate(load):
     experiment = load(lambda: flat(Lazy, lambda parts: parts[0][1]["mean"].mul_(1e38)))
     with pytest.raises(NonFiniteLossError, match="lower the learning rate"):

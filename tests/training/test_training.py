@@ -212,5 +212,5 @@ def test_metrics_that_are_not_finite_are_an_error(experiment):
             return system
 
     broken = Broken(Allocation.hard_sharing(experiment.spec.filters, experiment.spec.task_names))
-    with pytest.raises(NonFiniteLossError, match="metrics on the validation split are not finite"):
+    with pytest.raises(NonFiniteLossError, match="predictions of mean on the validation split are not finite"):
         experiment.train(broken, seed=0)

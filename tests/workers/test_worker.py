@@ -127,6 +127,27 @@ def test_a_worker_that_lost_its_lease_drops_the_result(begin):
     assert records_of(created).jobs.all()["trial/0"].owner == "another"
 
 
+def test_a_worker_that_lost_its_lease_leaves_the_artifacts_of_the_other_alone(begin, tmp_path):
+    """It notices after its last epoch, when only the result is left to be kept."""
+    stop = StopRequest()
+
+    class LeavingNotes(Notes):
+        def note(self, line):
+            super().note(line)
+            stop.interrupt()
+
+    def on_epoch(_number, _name, report):
+        if report.epoch == 2:
+            jobs = records_of(created).jobs
+            assert jobs.claim("trial/0", "another", "another", jobs.all()["trial/0"])
+
+    notes = LeavingNotes()
+    created, worker = begin(on_epoch, execution={"retries": 1})
+    worker(stop=stop, listener=notes).run()
+    assert "went on elsewhere" in notes.lines[-1]
+    assert not [file for file in tmp_path.rglob("artifacts/*") if file.is_file()]
+
+
 def test_a_trial_that_ends_while_a_worker_looks_at_its_job_is_not_taken_again(begin, monkeypatch):
     created, worker = begin()
     slow, other = worker()._trials, worker()._trials
