@@ -130,12 +130,12 @@ def test_a_trial_that_reaches_the_limit_on_memory_says_what_to_lower(study_file)
         700,
         backbone={"plan": [1024, 1024, "pool", 6]},
         data={"pairs_per_digit": 50},
-        training={"epochs": 1, "batch_size": 4096},
+        training={"epochs": 1, "batch_size": 512},
     )
     done = run(path)
     assert "Traceback" not in done.stderr
     assert "equal" in done.stderr
-    assert "failed: out of memory on cpu with batch size 4096; lower training.batch_size (" in done.stderr
+    assert "failed: out of memory on cpu with batch size 512; lower training.batch_size (" in done.stderr
     assert done.returncode in (1, 2)
 
 

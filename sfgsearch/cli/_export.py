@@ -10,7 +10,7 @@ from typing import Any
 import click
 import optuna
 
-from sfgsearch.cli._options import SEED, Whole, existing_study, read_study, storage_option, study_file
+from sfgsearch.cli._options import Whole, existing_study, read_study, storage_option, study_file
 from sfgsearch.cli._show import find_trial
 from sfgsearch.errors import StudyError
 from sfgsearch.export import Exported, export_network
@@ -30,7 +30,7 @@ from sfgsearch.search._artifacts import artifact_folder, stored_weights
     required=True,
     help="The file to write: .pt2 (torch.export), .onnx, or .safetensors with .json beside it.",
 )
-@click.option("--seed", type=SEED, metavar="S", help="Export the finalist that retrained trial N with this seed.")
+@click.option("--seed", type=Whole(0), metavar="S", help="Export the finalist that retrained trial N with this seed.")
 @click.option(
     "--relearned",
     is_flag=True,

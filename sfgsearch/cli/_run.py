@@ -23,7 +23,7 @@ from sfgsearch.storage import is_embedded, outlast
 from sfgsearch.workers import AWAY, Worker
 
 MISSING = 1
-"""Exit status where something that the study asks for is missing for good."""
+"""Exit status where something that the study asks for is not there."""
 
 
 @click.command()
@@ -110,9 +110,12 @@ def retry_missing(study: optuna.Study, config: Config) -> str:
 
 
 def end_with(comparison: Comparison) -> None:
-    """End the process with status 1 where something that the study asks for is missing for good."""
-    missing = len(comparison.shortfall.missing)
+    """End the process with status 1 where something that the study asks for is not there."""
+    shortfall, missing = comparison.shortfall, len(comparison.shortfall.missing)
     if missing:
         what = "1 training that the study asks for is" if missing == 1 else f"{missing} trainings of the study are"
         click.echo(f"sfgsearch: {what} missing for good; the same command with --retry-failed tries again", err=True)
+    elif shortfall.is_unfinished:  # such as when all workers were asked to leave
+        click.echo(f"sfgsearch: not there yet: {shortfall.not_there_yet}; the same command continues", err=True)
+    if missing or shortfall.is_unfinished:
         sys.exit(MISSING)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sfgsearch.config._toml import show_value
 from sfgsearch.errors import ConfigError
 
 KEY = "study.imports"
@@ -30,7 +31,7 @@ def import_user_code(raw: dict[str, Any], file: Path) -> None:
     study = raw.get("study", {})
     entries = study.get("imports", []) if isinstance(study, dict) else []
     if not isinstance(entries, Sequence) or isinstance(entries, str) or not all(isinstance(e, str) for e in entries):
-        raise ConfigError(f"must be a list of modules and Python files, got {entries!r}", file=file, key=KEY)
+        raise ConfigError(f"must be a list of modules and Python files, got {show_value(entries)}", file=file, key=KEY)
     for entry in entries:
         try:
             if entry.endswith(".py"):

@@ -64,8 +64,9 @@ def _count(spec: NetworkSpec) -> tuple[int, int, int]:
     layers = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
     kept: list[int] = []
 
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
-        if isinstance(output, Tensor):
+    def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
+        takes_memory = not (isinstance(module, nn.Identity) or getattr(module, "inplace", False))
+        if isinstance(output, Tensor) and takes_memory:
             kept.append(output.numel())
 
     with torch.device("meta"):

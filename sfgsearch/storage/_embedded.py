@@ -181,7 +181,7 @@ class _Watch:
             try:
                 self._look()
                 said = ""
-            except (StudyError, OSError) as error:  # such as a full disk, which may have room again later
+            except Exception as error:  # such as a full disk, which may have room again later; without it nobody looks
                 if str(error) != said:
                     _logger.warning("%s; trying again every %g s", error, _PAUSE_SECONDS)
                 said = str(error)

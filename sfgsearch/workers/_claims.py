@@ -53,7 +53,8 @@ class Claims:
     The loss of a worker is held against a job that is to blame for it, see :func:`is_to_blame`, or the only one that is
     left to be done. Any other loss may be the machine's. It is not counted, and the job waits until everything else was
     tried and nobody is in the middle of an attempt that would tell: what does not fit into the machine together then
-    goes one by one.
+    goes one by one. Where nothing is left but jobs that lost their workers, each loss in turn is held against its job,
+    unless no training of the study has ever finished an epoch.
 
     Args:
         jobs: The jobs of the study.
@@ -87,11 +88,15 @@ class Claims:
         for key in free:
             if key not in waiting:
                 yield key, known.get(key)
-        if any(job.owner and job.fruitless and key not in free for key, job in known.items()):
+        if not waiting or any(job.owner and job.fruitless and key not in free for key, job in known.items()):
             return
-        for job in lost:
-            if job.job in waiting:
-                yield job.job, replace(job, fruitless=job.fruitless - 1)
+        doubtful = [job for job in lost if job.job in waiting]
+        if len(lost) == len(keys) and any(job.epoch for job in jobs):  # the machine has shown that it can train
+            job = max(doubtful, key=lambda job: job.fruitless)
+            yield job.job, job
+        else:
+            job = min(doubtful, key=lambda job: job.claims)
+            yield job.job, replace(job, fruitless=job.fruitless - 1)
 
     def take(self, key: str, seen: Job | None) -> bool:
         """Take a job that was free; False if another worker was faster."""

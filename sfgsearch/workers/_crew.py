@@ -122,7 +122,7 @@ class Crew(ABC):
             self._note(f"{dead.order.name} left")
             return
         if dead.status == BAD_INPUT:
-            raise StudyError(f"{dead.order.name} could not begin: {dead.reason or 'its reason stands above'}")
+            raise StudyError(f"{dead.order.name} stopped: {dead.reason or 'its reason stands above'}")
         self._check_progress()
         self._note(f"{dead.order.name} died ({dead.reason}); another one takes its place")
         self._begin(dead.order)

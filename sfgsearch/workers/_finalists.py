@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from sfgsearch.errors import LeaseLostError, NonFiniteLossError, TrainingInterrupted
+from sfgsearch.errors import LeaseLostError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
 from sfgsearch.search import missing_finalists
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist, is_given_up, retrain
 from sfgsearch.storage import is_outage, outlast
-from sfgsearch.workers._post import Post
+from sfgsearch.workers._post import Post, died
 
 
 class FinalistJobs:
@@ -54,7 +54,7 @@ class FinalistJobs:
         with post.holding(key, seen, self._hand_back) as (lease, session):
             try:
                 if post.is_doomed(seen):
-                    raise RuntimeError("its workers died before an epoch was finished")
+                    raise StudyError(died(seen))
                 retrain(
                     post.objective,
                     post.records,

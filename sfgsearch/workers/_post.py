@@ -30,6 +30,11 @@ def checkpoint_folder(config: Config) -> Path:
     return config.folder / "checkpoints"
 
 
+def died(seen: Job | None) -> str:
+    """Return the reason of a job whose workers died once too often."""
+    return f"its worker died {seen.fruitless if seen else 0} times before an epoch was finished"
+
+
 @dataclass
 class Post:
     """A worker's place in a study, which its jobs share.

@@ -10,13 +10,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from sfgsearch.errors import LeaseLostError, TrainingInterrupted
+from sfgsearch.errors import LeaseLostError, StudyError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
 from sfgsearch.search._unfinished import Unfinished, unfinished_trials
 from sfgsearch.storage import ending, is_outage, outlast
-from sfgsearch.workers._post import Post
+from sfgsearch.workers._post import Post, died
 from sfgsearch.workers._session import WorkerSession
 
 _AHEAD = 8, 64
@@ -108,8 +108,7 @@ class TrialJobs:
             post.study.get_trials(deepcopy=False)
         trial = optuna.Trial(post.study, chosen.id)
         if post.is_doomed(seen):
-            times = seen.fruitless if seen else 0
-            trial.set_user_attr(FAILURE, f"its worker died {times} times before an epoch was finished")
+            trial.set_user_attr(FAILURE, died(seen))
             trial.set_user_attr(RETRY_WITH, "nothing")
             return TrialState.FAIL, None
         try:
@@ -119,8 +118,8 @@ class TrialJobs:
         except TrainingInterrupted:
             raise
         except Exception as error:
-            if is_outage(error) or isinstance(error, UpdateFinishedTrialError):
-                raise
+            if is_outage(error) or isinstance(error, UpdateFinishedTrialError | StudyError):
+                raise  # the latter is of the database, which could not even keep the reason
             return TrialState.FAIL, None  # the objective has kept the reason
         values = result if isinstance(result, tuple) else (result,)
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)

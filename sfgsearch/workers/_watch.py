@@ -29,6 +29,10 @@ class Watch:
         self._held: frozenset[tuple[str, str, bool]] | None = None
         self._trials: list[Unfinished] = []
 
+    def begin(self) -> None:
+        """Forget what was seen before the worker found nothing to do: much may have happened since."""
+        self._held = None
+
     def has_news(self) -> bool:
         """Ask one question; False if the answer is what it was before, and no job has become free by silence."""
         self._asked += 1

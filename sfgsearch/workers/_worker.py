@@ -116,10 +116,12 @@ class Worker:
         while not stop.requested:
             try:
                 if not is_idle or self._watch.has_news():
-                    is_idle = not self._work()
+                    was_idle, is_idle = is_idle, not self._work()
                     self._away_since = None
                     if not is_idle:
                         continue
+                    if not was_idle:
+                        self._watch.begin()
                     if self._is_over:
                         self._post.refresh_page(at_end=True)
                         shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)

@@ -159,11 +159,34 @@ def test_a_loss_is_held_against_the_only_job_that_is_left(claims, jobs):
 @pytest.mark.usefixtures("clock")
 def test_losses_at_the_same_time_are_held_against_nothing_and_these_jobs_are_tried_last(claims, jobs):
     lose(jobs, "trial/0", "trial/1")
-    assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/2", 0), ("trial/0", 0), ("trial/1", 0)]
+    assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/2", 0), ("trial/0", 0)], "one by one"
     get_on(jobs, "trial/2")
-    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/1", 1), ("trial/0", 0)], "one got on, one was lost"
+    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/1", 1), ("trial/0", 1)], "nothing else is left"
     get_on(jobs, "trial/3")
     assert seen_losses(claims, "trial/0", "trial/1") == [("trial/0", 1), ("trial/1", 1)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_several_that_kill_their_workers_are_given_up_one_by_one_where_the_machine_can_train(claims, jobs):
+    get_on(jobs, "trial/9")
+    lose(jobs, "trial/0", "trial/1")
+    taken = []
+    for _ in range(3):
+        taken += seen_losses(claims, "trial/0", "trial/1")
+        lose(jobs, taken[-1][0])
+    assert taken == [("trial/0", 1), ("trial/0", 2), ("trial/0", 3)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_where_no_training_ever_got_on_all_are_tried_in_turn_and_none_is_given_up(claims, jobs):
+    lose(jobs, "trial/0", "trial/1")
+    taken = []
+    for _ in range(4):
+        ((key, seen),) = claims.look({"trial/0": False, "trial/1": False})
+        taken.append((key, seen.fruitless))
+        assert claims.take(key, seen)
+        jobs.release_dead("me")
+    assert taken == [("trial/0", 0), ("trial/1", 0), ("trial/0", 0), ("trial/1", 0)]
 
 
 @pytest.mark.usefixtures("clock")
@@ -173,7 +196,7 @@ def test_what_was_lost_waits_for_an_attempt_that_will_tell(claims, jobs):
     assert seen_losses(claims, "trial/0", "trial/1") == []
     assert seen_losses(claims, "trial/0", "trial/1", "trial/2") == [("trial/2", 0)]
     jobs.release_dead("other")
-    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/0", 0), ("trial/1", 0)]
+    assert seen_losses(claims, "trial/0", "trial/1") == [("trial/0", 0)]
 
 
 @pytest.mark.usefixtures("clock")

@@ -12,6 +12,7 @@ from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import missing_finalists, records_of
 from sfgsearch.search._study import engine_of
 from sfgsearch.workers import StopRequest, Worker
+from sfgsearch.workers._watch import Watch
 
 POLL = 0.125
 """Seconds; an eighth of the grace."""
@@ -137,3 +138,18 @@ def test_an_idle_worker_notices_that_others_finished_the_last_trial(idle):
     worker.thread.join(60)
     assert not worker.thread.is_alive()
     assert finalists_of(worker) == []
+
+
+def test_a_worker_that_becomes_idle_again_looks_once_whatever_it_saw_before():
+    """What others held may have ended, with nothing else begun, while it was at work."""
+
+    class Quiet:
+        any_silent = False
+
+        def held(self):
+            return frozenset()
+
+    watch = Watch(None, Quiet())
+    assert [watch.has_news(), watch.has_news()] == [True, False]
+    watch.begin()
+    assert watch.has_news()
