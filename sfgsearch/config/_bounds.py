@@ -60,6 +60,7 @@ Concentration = Annotated[float, Field(ge=1e-3, le=_LARGEST)]
 Device = Annotated[str, AfterValidator(_device)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 UTF8 = Annotated[str, AfterValidator(_utf8)]
+Folder = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
 DatabaseURL = Annotated[str, AfterValidator(_database_url)]
 
 

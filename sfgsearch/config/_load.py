@@ -36,7 +36,21 @@ def load_config(path: str | Path) -> Config:
         raise first_error(error, Config, raw, path) from None
     config._path = path
     _check_names(config)
+    _check_finalists(config)
     return config
+
+
+def _check_finalists(config: Config) -> None:
+    """Check that a comparison asks for no more finalists of a kind than the kind has trials."""
+    wanted, trials = config.comparison, config.budget
+    for kind, number in (("learned", wanted.learned), ("searched", wanted.searched), ("manual", wanted.manual)):
+        if number != "all" and 0 < trials[kind] < number:
+            raise ConfigError(
+                f"asks for {number} finalists, and the study has {trials[kind]} {kind} "
+                f"trial{'' if trials[kind] == 1 else 's'}; lower it, or ask for more trials",
+                file=config.path,
+                key=f"comparison.{kind}",
+            )
 
 
 def _check_names(config: Config) -> None:

@@ -51,7 +51,7 @@ class StudySection(_Section):
     name: bounds.Name | None = None
     seed: bounds.Seed = 0
     storage: bounds.DatabaseURL | None = None
-    folder: bounds.Name | None = None
+    folder: bounds.Folder | None = None
     objective: Literal["mean", "per_task"] = "mean"
     imports: Annotated[tuple[str, ...], Field(strict=False)] = ()
 

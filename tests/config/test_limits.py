@@ -226,3 +226,12 @@ def test_overrides_from_python_are_checked_alike(write):
     for changes in ({"trials": 0}, {"trials": 10**30}, {"seed": -1}, {"device": "cuda:\u0663"}, {"storage": "u:p@h"}):
         with pytest.raises((ValueError, SFGSearchError)):
             config.with_overrides(**changes)
+
+
+@pytest.mark.parametrize("kind", ["learned", "searched", "manual"])
+def test_more_finalists_than_trials_are_refused(write, kind):
+    quota = "[quota]\nlearned = 2\nsearched = 2\n[manual]\nmethods = ['equal', 'hard_sharing']\n[comparison]\n"
+    assert refusal(write(f"{START}{quota}{kind} = 3\n")) == (
+        f"comparison.{kind}: asks for 3 finalists, and the study has 2 {kind} trials; lower it, or ask for more trials"
+    )
+    load_config(write(f"{START}{quota}{kind} = 2\n"))
