@@ -48,7 +48,7 @@ def read_maps(
         if values.shape != sizes[row]:
             raise ValueError("has {1}x{0} pixels, its picture {3}x{2}".format(*values.shape, *sizes[row]))
         if not table.has_classes:
-            return _interpolate(values.astype(np.float32), table.missing.find(values), size)
+            return _interpolate(values.astype(np.float32), table.missing_pixels.find(values), size)
         if values.dtype.kind not in "bui":
             raise ValueError("holds no whole numbers")
         return values[np.ix_(*(_nearest(*sides) for sides in zip(values.shape, size, strict=True)))]
@@ -62,7 +62,7 @@ def read_maps(
     while maps:
         row, one = maps.popitem()
         array[row] = one
-        missing[row] = table.missing.find(one) if table.has_classes else np.isnan(one)
+        missing[row] = table.missing_pixels.find(one) if table.has_classes else np.isnan(one)
     return Values(array, missing), broken
 
 

@@ -23,7 +23,8 @@ class TaskTable:
         type: Its type.
         key: Where its targets stand: an array of an npz file, or a column of a table.
         options: The further keys, options of the task.
-        missing: Values that stand for a missing target.
+        missing: Values that stand for a missing target, in a table those of cells.
+        missing_pixels: Those of pixels without a target, in dense tasks.
         missing_key: Array that is true where a target is missing; none if None.
         class_values: The value of each class, if the study file says it.
     """
@@ -33,6 +34,7 @@ class TaskTable:
     key: str
     options: dict[str, Any]
     missing: MissingValues = field(default_factory=MissingValues)
+    missing_pixels: MissingValues = field(default_factory=MissingValues)
     missing_key: str | None = None
     class_values: tuple[str, ...] = ()
 
@@ -85,7 +87,7 @@ def read_task_tables(
     Args:
         tables: By task name; ``type`` is required, ``key`` is the task's name if it is missing.
         missing: Values that stand for a missing target in all tasks, besides those of each.
-        arrays: Whether ``missing`` may name an array.
+        arrays: Whether targets stand in arrays: ``missing`` may name one, and holds for pixels too.
 
     Raises:
         DataError: If there is no table, or a type is missing or unknown, or another option is not allowed.
@@ -109,15 +111,20 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
     unknown = [option for option in options if option not in allowed]
     if unknown:
         raise DataError(f"tasks.{name}: a {kind} has no key {unknown[0]!r}; allowed: {', '.join(allowed)}")
-    missing_key = None
+    missing_key, pixels = None, tuple[str | Number, ...]()
     for option in own:
         values = options.pop(option, [])
         if arrays and isinstance(values, str):
             missing_key = values
-        else:
+        elif option == "missing":
             missing += _check_values(f"tasks.{name}.{option}", values)
+        else:
+            pixels = _check_values(f"tasks.{name}.{option}", values)
+    if arrays:  # in which a value is that of a pixel; in a table it is the name of a file
+        missing, pixels = missing + pixels, missing + pixels
     class_values = _take_class_values(name, options)
-    table = TaskTable(name, kind, key, options, MissingValues.of(missing), missing_key, class_values)
+    found = MissingValues.of(missing), MissingValues.of(pixels)
+    table = TaskTable(name, kind, key, options, *found, missing_key, class_values)
     weights = options.get("class_weights")
     table.build(num_classes=max(2, len(weights) if isinstance(weights, list | tuple) else 0))
     return table

@@ -147,6 +147,23 @@ def test_a_mask_that_is_not_there_is_missing_as_a_whole(tmp_path, mark):
     assert all(labels["mask"].present and labels["depth"].present for labels in data.labels.values())
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+def test_missing_cells_say_nothing_of_pixels(tmp_path, of_all):
+    """A cell "0" means that there is no mask, while pixels of 0 are the background."""
+    rows = [f"{{}},{f'm{i}.png' if i % 4 else 0},d{i}.png" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,mask,depth", rows, SPACE)
+    masks = draw([0, 1, 2]).astype(np.uint8)
+    for index, mask in enumerate(masks):
+        Image.fromarray(mask).save(path / f"m{index}.png")
+        Image.fromarray(mask).save(path / f"d{index}.png")
+    own = {} if of_all else {"missing": ["0"]}
+    tasks = {"mask": {"type": "segmentation", "ignore": [2], **own}, "depth": {"type": "dense_regression", **own}}
+    data = folder(0, path=path, tasks=tasks, missing=("0",) if of_all else ())
+    gone = (np.arange(NUMBER)[:, None, None] % 4 == 0) | (masks == 2)
+    np.testing.assert_array_equal(by_row(data, "mask"), np.where(gone, -1, masks.astype(int)))
+    np.testing.assert_array_equal(by_row(data, "depth"), masks)
+
+
 @pytest.mark.parametrize("kind", ["segmentation", "dense_regression"])
 def test_maps_of_another_size_than_their_pictures_are_listed(tmp_path, kind):
     path = write_folder(tmp_path, "file,mask", [f"{{}},m{i}.png" for i in range(NUMBER)], SPACE)
