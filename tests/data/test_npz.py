@@ -84,6 +84,18 @@ def test_images_are_scaled_on_request(write):
     assert data.notes == ()
 
 
+def test_bytes_of_zero_and_one_are_scaled_as_asked(write):
+    images = np.random.default_rng(0).integers(0, 2, (NUMBER, 6, 4), dtype=np.uint8)
+    path = write(images=images)
+    for scale, white in ((None, 1 / 255), (1, 1.0), (1.0, 1.0), (2, 0.5)):
+        data = npz(0, path=path, tasks=TASKS, image_scale=scale)
+        batch, _ = data.train.__getitems__(list(range(len(data.train))))
+        assert batch.unique().tolist() == pytest.approx([0, white])
+        assert [note for note in data.notes if "image_scale = 1" in note] == [
+            "the images 'images' are bytes up to 1 and are divided by 255: set image_scale = 1 if 1 is white"
+        ] * (scale is None)
+
+
 def test_whole_numbers_are_classes_as_they_are_or_in_order(write):
     rows = np.arange(NUMBER)
     path = write(gender=rows % 3 + 4)
