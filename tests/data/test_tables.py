@@ -151,6 +151,13 @@ def test_tables_that_are_not_what_they_seem_are_refused(tmp_path, header, row, r
         folder(0, path=path, tasks=SEX_AGE)
 
 
+def test_quotes_in_a_column_that_is_not_used_swallow_no_rows(tmp_path):
+    rows = [f"{{}},{sex(i)},{i},{({3: chr(34) + '5 inch', 6: '6' + chr(34)}).get(i, 'ok')}" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,sex,age,note", rows)
+    with pytest.raises(DataError, match=r"1 bad row: line 8 \(a line break in column 'note'\);.*close the .*quotes"):
+        folder(0, path=path, tasks=SEX_AGE)
+
+
 def test_decimal_commas_in_quotes_are_no_numbers(tmp_path):
     path = write_folder(tmp_path, "file,sex,age", [f'{{}},{sex(i)},"{i},5"' for i in range(NUMBER)])
     with pytest.raises(DataError, match=r"line 2 \(p0\.png\) \(age is '0,5', no finite number\).*decimals with"):
