@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfgsearch.data._missing_values import Values, parse_number
+from sfgsearch.data._missing_values import Values, normalise, parse_number
 from sfgsearch.data._rows import LISTED, bad_rows, enumerate_some
 from sfgsearch.data._task_tables import TaskTable
 from sfgsearch.errors import DataError
@@ -79,9 +79,7 @@ def _as_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> NDArra
     numbers = [parse_number(text) for text in texts]
     if all(isinstance(number, int) or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
         return np.array([number if isinstance(number, int) else 0 for number in numbers])
-    if all(number is not None or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
-        texts = [str(number) for number in numbers]
-    return np.array(texts)
+    return np.array([normalise(text) for text in texts])
 
 
 def _or_text(table: TaskTable) -> str:
@@ -124,10 +122,18 @@ def _plain(value: Class) -> Class:
 
 def _in_order(found: set[Class]) -> list[Class]:
     """Return classes in ascending order: as numbers, if all are."""
-    numbers = {one: one if isinstance(one, int) else parse_number(str(one)) for one in found}
+    numbers = {one: _as_number(one) for one in found}
     if any(number is None for number in numbers.values()):
         return sorted(found, key=str)
-    return sorted(found, key=lambda one: numbers[one] or 0)
+    return sorted(found, key=lambda one: (numbers[one] or 0, one))
+
+
+def _as_number(one: Class) -> int | float | None:
+    return parse_number(one) if isinstance(one, str) else one
+
+
+def _is_below_zero(one: Class) -> bool:
+    return (_as_number(one) or 0) < 0
 
 
 def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[str, ...]]:
@@ -135,7 +141,7 @@ def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[st
     are_numbers = isinstance(found[0], int)
     if table.class_names:
         said = table.class_values or table.class_names
-        wanted = [_parse(text) for text in said] if are_numbers else list[Class](said)
+        wanted = [_parse(text) if are_numbers else normalise(text) for text in said]
         if table.class_values or not are_numbers or set(found) <= set(wanted):
             return wanted, table.class_names
     given = table.options.get("num_classes")
@@ -180,18 +186,18 @@ def _check_gaps(table: TaskTable, found: list[Class]) -> None:
 
 def _check_known(table: TaskTable, by_row: list[set[Class]], classes: list[Class], rows: Sequence[str]) -> None:
     """Refuse values that are not among the classes, and numbers below zero that nobody called classes."""
-    allowed = set(classes) if table.class_names else {one for one in classes if isinstance(one, str) or one >= 0}
+    allowed = set(classes) if table.class_names else {one for one in classes if not _is_below_zero(one)}
     problems, negative = [], False
     for row, found in zip(rows, by_row, strict=True):
         if unknown := found - allowed:
             value = min(unknown, key=str)
             problems.append(f"{row} ({value!r} is no class)")
-            negative |= not isinstance(value, str) and value < 0
+            negative |= any(map(_is_below_zero, unknown))
     if not problems:
         return
     option = f"tasks.{table.name}.{table.missing_option}"
     if negative:
-        below = sorted({int(one) for found in by_row for one in found if not isinstance(one, str) and one < 0})
+        below = sorted({_as_number(one) or 0 for found in by_row for one in found if _is_below_zero(one)})
         raise bad_rows(problems, f"set {option} = {below[:LISTED]} if nothing is known there, or number classes from 0")
     raise bad_rows(
         problems,

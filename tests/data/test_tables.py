@@ -112,6 +112,41 @@ def test_classes_that_do_not_fit_the_table_are_refused(tmp_path, options, reason
         folder(0, path=path, tasks={"sex": {"type": "classification", **options}})
 
 
+@pytest.mark.parametrize("others", [("cat", "dog"), ("0.5", "1.5"), ("2", "x"), ("2", "0.5")])
+def test_numbers_below_zero_are_asked_about_whatever_other_classes_are(tmp_path, others):
+    values = [("-1", "-1.0", *others)[i % 4] for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{value}" for value in values])
+    task = {"type": "classification"}
+    reason = r"20 bad rows: line 2 .*-1'? is no class\).*set tasks\.kind\.missing = \[-1\] if"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"kind": task})
+    data = folder(0, path=path, tasks={"kind": {**task, "missing": [-1]}})
+    order = tuple(sorted(others))
+    assert data.tasks[0].classes == order
+    found = [order.index(value) if value in order else -1 for value in values]
+    np.testing.assert_array_equal(by_row(data, "kind"), found)
+    classes = dict(zip(("-1.0", *others), ("no", "a", "b"), strict=True))
+    named = folder(0, path=path, tasks={"kind": {**task, "classes": classes}})
+    assert named.tasks[0].classes == ("no", "a", "b")
+    np.testing.assert_array_equal(by_row(named, "kind"), [max(0, i % 4 - 1) for i in range(NUMBER)])
+
+
+@pytest.mark.parametrize("classes", [None, ["other", "1"], ["other", "1.0"], {"other": "other", "1e0": "1"}])
+def test_a_number_is_one_class_however_it_is_written_beside_text(tmp_path, classes):
+    values = ["1", "1.0", "other", "01"]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{values[i % 4]}" for i in range(NUMBER)])
+    options = {} if classes is None else {"classes": classes}
+    data = folder(0, path=path, tasks={"kind": {"type": "classification", **options}})
+    one = 0 if classes is None else 1
+    np.testing.assert_array_equal(by_row(data, "kind"), [1 - one if i % 4 == 2 else one for i in range(NUMBER)])
+
+
+def test_whole_numbers_of_many_digits_are_different_classes(tmp_path):
+    values = ["12345678901234567891", "12345678901234567892"]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{values[i % 2]}" for i in range(NUMBER)])
+    assert folder(0, path=path, tasks={"kind": {"type": "classification"}}).tasks[0].classes == tuple(values)
+
+
 @pytest.mark.parametrize("options", [{}, {"num_classes": 2}])
 def test_numbers_below_zero_are_asked_about(tmp_path, options):
     path = write_folder(tmp_path, "file,sex", [f"{{}},{i % 3 - 1}" for i in range(NUMBER)])
