@@ -92,7 +92,7 @@ def npz(
         _as_images(pictures, image_scale, rows),
         [task for _, task in encoded],
         {task.name: target for target, task in encoded},
-        Division(seed, shares, *(arrays[column] if column else None for column in (groups, split))),
+        Division(seed, shares, *(_decode(arrays[column]) if column else None for column in (groups, split))),
         rows,
         _notes(pictures, images, image_scale),
     )

@@ -292,6 +292,13 @@ def test_equal_images_stay_in_one_split_and_are_counted(write):
         )
 
 
+def test_groups_may_be_text_that_is_stored_as_bytes(write):
+    wards = np.char.encode(np.char.add(np.char.add("Übung ", (ROWS // 4).astype(str)), np.where(ROWS % 2, " ", "")))
+    data = npz(0, path=write(ward=wards), tasks=TASKS, groups="ward")
+    found = [set((getattr(data, split).images[:, 0, 0, 0] // 4).tolist()) for split in SPLITS]
+    assert sum(map(len, found)) == len(set.union(*found)) == 10
+
+
 def test_groups_need_a_name_in_every_row(write):
     for ward in (np.where(ROWS == 5, np.nan, ROWS // 4), np.where(ROWS == 5, b"", (ROWS // 4).astype("S"))):
         with pytest.raises(DataError, match=r"1 bad row: row 5 \(nothing in 'ward'\)"):

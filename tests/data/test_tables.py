@@ -216,6 +216,14 @@ def test_groups_need_a_name_in_every_row(tmp_path, mark):
         folder(0, path=path, tasks={"sex": SEX_AGE["sex"]}, groups="patient")
 
 
+def test_patients_stay_together_however_their_numbers_are_written(tmp_path):
+    rows = [f"{{}},{sex(i)},{i // 2}{'.0' if i % 2 else ''}" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,sex,patient", rows)
+    data = folder(0, path=path, tasks={"sex": SEX_AGE["sex"]}, groups="patient")
+    found = [set((getattr(data, split).images[:, 0, 0, 0] // 2).tolist()) for split in SPLITS]
+    assert sum(map(len, found)) == len(set.union(*found)) == NUMBER // 2
+
+
 def test_few_targets_are_spread_over_all_splits(tmp_path):
     rows = [f"{{}},{sex(i)},{i if i in (3, 17, 30) else ''}" for i in range(NUMBER)]
     path = write_folder(tmp_path, "file,sex,age", rows)
