@@ -16,6 +16,7 @@ from sfgsearch.data._task_tables import TaskTable
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
+_BINARY_MASK = [0, 255]
 _COUNTABLE, _MOST_UNASKED, _MOST_IN_MASKS = 1 << 16, 64, 1024
 
 Class = int | float | str
@@ -142,7 +143,8 @@ def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[st
     if table.class_names:
         said = table.class_values or table.class_names
         wanted = [_parse(text) if are_numbers else normalise(text) for text in said]
-        if table.class_values or not are_numbers or set(found) <= set(wanted):
+        # A list of names that are numbers says which numbers are classes: as names of 0, 1, 2 they would mislead.
+        if table.class_values or not are_numbers or any(parse_number(text) is not None for text in said):
             return wanted, table.class_names
     given = table.options.get("num_classes")
     if given is None:
@@ -166,14 +168,23 @@ def _parse(text: str) -> Class:
 
 def _is_binary_mask(table: TaskTable, found: list[Class], given: int) -> bool:
     """Tell whether a mask can only be background and foreground, such as 0 and 255."""
-    return table.is_dense and given == 2 == len(found) and found[0] == 0
+    return table.is_dense and given == 2 and found == _BINARY_MASK
+
+
+def find_gaps(numbers: Sequence[int]) -> list[int]:
+    """Return the numbers before which others are left out; none of 0 and 255, the usual background and foreground.
+
+    Args:
+        numbers: The distinct numbers of masks or volumes without names, in ascending order.
+    """
+    return [] if list(numbers) == _BINARY_MASK else [b for a, b in pairwise(numbers) if b > a + 1]
 
 
 def _check_gaps(table: TaskTable, found: list[Class]) -> None:
     numbers = [int(one) for one in found]
-    beyond = [b for a, b in pairwise(numbers) if b > a + 1]
+    beyond = find_gaps(numbers)
     key = f"tasks.{table.name}: {table.key!r}"
-    if beyond and len(numbers) > 2 and numbers[0] >= 0:
+    if beyond and numbers[0] >= 0:
         raise DataError(
             f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; set ignore = "
             f"{numbers[numbers.index(beyond[-1]) :][:LISTED]} if pixels of that number have no class, else say which "
@@ -207,7 +218,8 @@ def _check_known(table: TaskTable, by_row: list[set[Class]], classes: list[Class
 
 
 def _allowed(classes: list[Class]) -> str:
-    return f"now {enumerate_some(classes)}" if isinstance(classes[0], str) else f"now {classes[0]} to {classes[-1]}"
+    are_from_zero = classes == list(range(len(classes)))
+    return f"now {classes[0]} to {classes[-1]}" if are_from_zero else f"now {enumerate_some(classes)}"
 
 
 def _number(
@@ -217,11 +229,11 @@ def _number(
         numbers = {one: index for index, one in enumerate(classes)}
         found = [MISSING if gone else numbers[_plain(one)] for one, gone in zip(array.tolist(), missing, strict=True)]
         return np.array(found, dtype=np.int64)
-    keys = np.array([int(one) for one in classes])
-    order = np.argsort(keys)
+    pairs = sorted((one, index) for index, one in enumerate(classes) if isinstance(one, int))  # texts are in no mask
+    keys, order = (np.array(column) for column in zip(*pairs, strict=True))
     kind: Any = np.int16 if len(classes) <= np.iinfo(np.int16).max else np.int64
     target = np.empty(array.shape, dtype=kind)
     for index, one in enumerate(array):  # row by row: masks of all images fill gigabytes
-        places = np.searchsorted(keys[order], np.where(missing[index], keys[0], one))
+        places = np.searchsorted(keys, np.where(missing[index], keys[0], one))
         target[index] = np.where(missing[index], MISSING, order[places])
     return target

@@ -56,6 +56,7 @@ def folder(
             options of the task. Quantities stand in the column in their unit and are divided by ``scale``. Classes
             are whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they
             are the numbers from 0, or ``classes`` lists them, or names them by value: ``{m = "male", f = "female"}``.
+            Those of pixels are whole numbers, and the lowest is the background.
             The column of a dense task names picture files of the picture's size with a value for every pixel; where
             it is empty the whole picture has no target. ``missing`` lists further cells of missing targets; pixels
             without a target have the values that ``ignore`` of a segmentation or ``invalid`` of a dense regression

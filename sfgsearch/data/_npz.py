@@ -55,6 +55,7 @@ def npz(
             options of the task. Quantities stand in the file in their unit and are divided by ``scale``. Classes are
             whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they are the
             numbers from 0, or ``classes`` lists them, or names them by value: ``{1 = "male", 2 = "female"}``.
+            Those of pixels are whole numbers, and the lowest is the background.
             ``missing`` lists further values of missing targets, or names an array that is true where a target is
             missing, one value per image or per target; ``ignore`` of a segmentation and ``invalid`` of a dense
             regression do too.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sfgsearch.data._missing_values import MissingValues, Number, parse_number
+from sfgsearch.data._missing_values import MissingValues, Number, normalise, parse_number
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task, task_from_dict, task_types
 
@@ -122,7 +122,7 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
             pixels = _check_values(f"tasks.{name}.{option}", values)
     if arrays:  # in which a value is that of a pixel; in a table it is the name of a file
         missing, pixels = missing + pixels, missing + pixels
-    class_values = _take_class_values(name, options)
+    class_values = _take_class_values(name, options, are_pixels=kind in _PIXEL_OPTIONS)
     found = MissingValues.of(missing), MissingValues.of(pixels)
     table = TaskTable(name, kind, key, options, *found, missing_key, class_values)
     weights = options.get("class_weights")
@@ -136,19 +136,26 @@ def _check_values(key: str, values: Any) -> tuple[str | Number, ...]:
     return tuple(values)
 
 
-def _take_class_values(name: str, options: dict[str, Any]) -> tuple[str, ...]:
+def _take_class_values(name: str, options: dict[str, Any], *, are_pixels: bool) -> tuple[str, ...]:
     """Replace ``classes = {3 = "cat", 7 = "dog"}`` in options by the names, and return the values."""
     classes = options.get("classes")
     if not isinstance(classes, dict | list | tuple) or not classes:
         return ()
     options.setdefault("num_classes", len(classes))
     if not isinstance(classes, dict):
-        return ()
-    values = [parse_number(value) if parse_number(value) is not None else value.strip() for value in classes]
-    if len(set(values)) < len(values):
+        if not are_pixels or not all(isinstance(one, str) and isinstance(parse_number(one), int) for one in classes):
+            return ()
+        classes = {one: one for one in classes}
+    values = {value: normalise(value) for value in classes}
+    if len(set(values.values())) < len(values):
         raise DataError(f"tasks.{name}.classes: names a value twice: {', '.join(classes)}")
-    options["classes"] = list(classes.values())
-    return tuple(value.strip() for value in classes)
+    if are_pixels:  # the lowest is the background, as everywhere
+        numbers = {value: parse_number(value.strip()) for value in classes}
+        if texts := [value for value, number in numbers.items() if not isinstance(number, int)]:
+            raise DataError(f"tasks.{name}.classes: must give names to whole numbers, got {texts[0]!r}")
+        values = {value: values[value] for value in sorted(values, key=lambda value: numbers[value] or 0)}
+    options["classes"] = [classes[value] for value in values]
+    return tuple(values.values())
 
 
 def _is_plain(value: object) -> bool:

@@ -57,9 +57,9 @@ def test_ignored_numbers_are_no_classes_that_are_counted(load, options):
 
 def test_numbers_with_gaps_are_classes_where_they_are_named(load):
     masks = draw([0, 41, 255]).astype(np.uint8)
-    data = load(masks, classes={"0": "nothing", "255": "void", "41": "lung"})
-    assert data.tasks[0].classes == ("nothing", "void", "lung")
-    np.testing.assert_array_equal(by_row(data, "mask"), np.select([masks == 255, masks == 41], [1, 2]))
+    data = load(masks, classes={"255": "void", "0": "nothing", "41": "lung"})
+    assert data.tasks[0].classes == ("nothing", "lung", "void"), "the lowest number is the background"
+    np.testing.assert_array_equal(by_row(data, "mask"), np.select([masks == 41, masks == 255], [1, 2]))
     assert load(masks, num_classes=256).tasks[0].num_classes == 256
 
 
@@ -68,6 +68,38 @@ def test_two_numbers_are_background_and_foreground(load, low, high):
     masks = draw([low, high]).astype(np.uint8)
     for options in ({}, {"num_classes": 2} if low == 0 else {}):
         np.testing.assert_array_equal(by_row(load(masks, **options), "mask"), masks == high)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 255), (0, 2), (0, 128), (0, 254)])
+def test_two_numbers_with_a_gap_are_asked_about(load, low, high):
+    masks = draw([low, high]).astype(np.uint8)
+    with pytest.raises(DataError, match=f"'mask' holds the numbers {low}, {high}, which leave a gap; .*classes = "):
+        load(masks)
+    if high > 2 or low:
+        with pytest.raises(DataError, match=rf"20 bad rows: .*\({high} is no class\)"):
+            load(masks, num_classes=2)
+    names = {str(high): "inside", str(low): "outside"}
+    data = load(masks, classes=names)
+    assert data.tasks[0].classes == ("outside", "inside")
+    np.testing.assert_array_equal(by_row(data, "mask"), masks == high)
+
+
+@pytest.mark.parametrize("classes", [["1", "2", "3"], ["0.0", "1", "3"], ["0", "one", "two"]])
+def test_names_that_are_other_numbers_are_refused(load, classes):
+    with pytest.raises(DataError, match=r"(\d is no class\).*classes \(now |one.* is no whole number)"):
+        load(draw([0, 1, 2]).astype(np.uint8), classes=classes)
+
+
+def test_listed_numbers_are_classes_in_ascending_order(load):
+    masks = draw([0, 41]).astype(np.uint8)
+    data = load(masks, classes=["41", "0"])
+    assert data.tasks[0].classes == ("0", "41")
+    np.testing.assert_array_equal(by_row(data, "mask"), masks == 41)
+
+
+def test_dense_classes_are_named_by_whole_numbers(load):
+    with pytest.raises(DataError, match=r"tasks\.mask\.classes: .*whole numbers.*'sky'"):
+        load(draw([0, 1]).astype(np.uint8), classes={"0": "road", "sky": "sky"})
 
 
 def test_numbers_below_zero_are_asked_about(load):

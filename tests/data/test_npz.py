@@ -329,14 +329,15 @@ def test_study_files_with_bad_descriptions_are_refused(write, study, changes, ke
 
 
 def test_masks_need_no_consecutive_numbers(write):
-    """The distinct numbers of a mask are its classes, in ascending order, such as 0 and 255."""
+    """Those of 0 and 255 are plain, and others may be named."""
     mask = np.where(np.random.default_rng(0).random((NUMBER, 6, 4)) < 0.4, 255, 0).astype(np.uint8)
     data = npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "classes": ["outside", "inside"]}})
     assert data.tasks[0].num_classes == 2
     rows = (data.train.images[:, 0, 0, 0].float()).long()
     np.testing.assert_array_equal(data.train.targets["mask"], mask[rows] // 255)
     assert data.tasks[0].classes == ("outside", "inside")
-    far = npz(0, path=write(mask=mask.astype(np.int64) * 10**6), tasks={"mask": {"type": "segmentation"}})
+    named = {"mask": {"type": "segmentation", "classes": {"0": "outside", "255000000": "inside"}}}
+    far = npz(0, path=write(mask=mask.astype(np.int64) * 10**6), tasks=named)
     np.testing.assert_array_equal(far.train.targets["mask"], mask[rows] // 255)
     with pytest.raises(DataError, match=r"40 bad rows: row 0 \(255 is no class\).*num_classes"):
         npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "num_classes": 3}})

@@ -94,6 +94,14 @@ def test_names_of_whole_numbers(tmp_path):
         np.testing.assert_array_equal(by_row(data, "sex"), np.arange(NUMBER) % 2)
 
 
+@pytest.mark.parametrize("classes", [["1", "2", "3"], ["0.5", "1.5", "2.5"], ["1", "2", "more"]])
+@pytest.mark.parametrize("first", [0, 2])
+def test_names_that_are_other_numbers_are_refused(tmp_path, classes, first):
+    path = write_folder(tmp_path, "file,grade", [f"{{}},{first + i % 3}" for i in range(NUMBER)])
+    with pytest.raises(DataError, match=r"bad rows: .*\(\d is no class\).*tasks\.grade\.classes \(now "):
+        folder(0, path=path, tasks={"grade": {"type": "classification", "classes": classes}})
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
