@@ -42,11 +42,13 @@ def read_maps(
 
     def decode(row: int) -> NDArray[Any]:
         with open_upright(files[row]) as image:
-            values = np.asarray(image)
+            values, mode = np.asarray(image), image.mode
         if values.ndim != 2:
             raise ValueError(f"has {values.shape[2]} channels instead of one")
         if values.shape != sizes[row]:
             raise ValueError("has {1}x{0} pixels, its picture {3}x{2}".format(*values.shape, *sizes[row]))
+        if not table.has_classes and mode == "P":
+            raise ValueError("holds places in a palette; save it as greyscale")
         if not table.has_classes:
             return _interpolate(values.astype(np.float32), table.missing_pixels.find(values), size)
         if values.dtype.kind not in "bui":

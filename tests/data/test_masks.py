@@ -275,6 +275,20 @@ def test_pictures_that_are_no_masks_are_listed(tmp_path, values, reason):
         folder(0, path=path, tasks={"mask": {"type": "segmentation"}})
 
 
+def test_places_in_a_palette_are_classes_but_no_quantities(tmp_path):
+    masks = draw([0, 1, 2, 3]).astype(np.uint8)
+    path = write_folder(tmp_path, "file,mask", [f"{{}},m{i}.png" for i in range(NUMBER)], SPACE)
+    for index, mask in enumerate(masks):
+        picture = Image.fromarray(mask)
+        picture.putpalette([10, 10, 10, 90, 90, 90, 160, 160, 160, 200, 200, 200])
+        picture.save(path / f"m{index}.png")
+    data = folder(0, path=path, tasks={"mask": {"type": "segmentation"}})
+    np.testing.assert_array_equal(by_row(data, "mask"), masks)
+    reason = r"20 bad rows: line 2 \(p0\.png\) \(m0\.png: .*palette; save it as greyscale\)"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"mask": {"type": "dense_regression"}})
+
+
 def test_classes_of_masks_are_in_training_and_divided(tmp_path):
     """A class that only three masks have is in every split."""
     for seed in range(4):
