@@ -18,6 +18,10 @@ from sfgsearch.data._task_tables import TaskTable
 _MOSTLY = 0.5
 """Share of valid pixels, by weight, from which an interpolated pixel is valid."""
 
+_BYTES_OF_CLASSES, _BYTES_OF_QUANTITIES = 1 + 1 + 2, 4 + 1 + 4
+"""What a pixel takes at most while maps are read: its number as it is in most files, whether it is missing, and its
+target."""
+
 
 def read_maps(
     table: TaskTable, files: Mapping[int, Path], sizes: Mapping[int, Size], number: int, size: Size
@@ -38,7 +42,8 @@ def read_maps(
     Raises:
         DataError: If memory cannot hold all maps.
     """
-    check_memory(number * size[0] * size[1], f"task {table.name!r} of all {number} pictures", "set size to less")
+    taken = number * size[0] * size[1] * (_BYTES_OF_CLASSES if table.has_classes else _BYTES_OF_QUANTITIES)
+    check_memory(taken, f"task {table.name!r} of all {number} pictures", "set size to less")
 
     def decode(row: int) -> NDArray[Any]:
         with open_upright(files[row]) as image:

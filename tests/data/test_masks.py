@@ -1,5 +1,8 @@
 """Targets for every pixel with holes: ignored classes, invalid quantities, whole masks that are missing, resizing."""
 
+import re
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,9 @@ from pictured_tables import SPLITS, by_row, write_folder
 from PIL import Image
 
 from sfgsearch.data import batches, folder, npz
+from sfgsearch.data._maps import read_maps
+from sfgsearch.data._targets import encode
+from sfgsearch.data._task_tables import read_task_tables
 from sfgsearch.errors import DataError
 
 NUMBER, SPACE = 20, (6, 8)
@@ -215,6 +221,28 @@ def write_pairs(path, masks, depths):
         Image.fromarray(mask).save(path / f"m{index}.png")
         Image.fromarray(depth).save(path / f"d{index}.tiff")
     return path
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "dense_regression"])
+def test_memory_is_checked_for_what_maps_take(tmp_path, kind):
+    """The memory that an error claims for maps beyond memory is about what maps take as they are read."""
+    (table,) = read_task_tables({"mask": {"type": kind}}, (), arrays=False)
+    side, millions = 100, 10**6
+    with pytest.raises(DataError, match=r"task 'mask' of all .* TB of memory.*set size to less") as caught:
+        read_maps(table, {}, {}, millions, (millions // side, millions // side))
+    claimed = float(re.search(r"takes ([0-9.]+) TB", str(caught.value))[1]) / 100
+    files = {index: tmp_path / f"{index}.png" for index in range(100)}
+    for file in files.values():
+        Image.fromarray((np.arange(side**2) % 3).astype(np.uint8).reshape(side, side)).save(file)
+    tracemalloc.start()
+    try:
+        values, _ = read_maps(table, files, dict.fromkeys(files, (side, side)), len(files), (side, side))
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    target, _ = encode(table, values, [file.name for file in files.values()])
+    taken = max(highest, values.array.nbytes + values.missing.nbytes + target.nbytes) / target.numel()
+    assert taken == pytest.approx(claimed, rel=0.1)
 
 
 @pytest.mark.parametrize("size", [5, 9, 16, 40])
