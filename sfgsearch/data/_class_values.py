@@ -185,11 +185,16 @@ def _check_gaps(table: TaskTable, found: list[Class]) -> None:
     beyond = find_gaps(numbers)
     key = f"tasks.{table.name}: {table.key!r}"
     if beyond and numbers[0] >= 0:
+        named = f'classes = {{ {numbers[0]} = "background", {numbers[1]} = "other", ... }}'
+        rest = numbers[: numbers.index(beyond[0])]
+        remedy = (
+            f"set ignore = {numbers[len(rest) :][:LISTED]} if pixels of that number have no class, else say which"
+            if len(beyond) == 1 and len(rest) > 1
+            else "list those of pixels without a class in ignore, if there are any, and say which"
+        )
         raise DataError(
-            f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; set ignore = "
-            f"{numbers[numbers.index(beyond[-1]) :][:LISTED]} if pixels of that number have no class, else say which "
-            f"numbers are classes: num_classes = {numbers[-1] + 1} for all up to the greatest, or classes = "
-            f'{{ {numbers[0]} = "background", {numbers[1]} = "other", ... }}'
+            f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; {remedy} numbers are classes: "
+            f"num_classes = {numbers[-1] + 1} for all up to the greatest, or {named}"
         )
     if len(numbers) > _MOST_UNASKED:
         raise DataError(f"{key} holds {len(numbers)} numbers, more than most masks have classes; set num_classes")

@@ -78,10 +78,15 @@ def _check_header(file: Path, header: Sequence[str], columns: Sequence[str]) -> 
     missing = [column for column in columns if column not in header]
     if not missing:
         return
+    if not any(header):
+        raise DataError(f"line 1 of {file} is blank; put the names of the columns there")
+    if header[0].lower().startswith("sep="):
+        line = ",".join(header)
+        raise DataError(f"line 1 of {file} is {line!r}, a note for Excel, not the names of columns; leave the line out")
     for separator, called in _SEPARATORS.items():
         if any(separator in cell for cell in header):
             raise DataError(
                 f"line 1 of {file} separates columns by {called}: {separator.join(header)!r}; write commas between "
                 "columns, and decimals with a point"
             )
-    raise DataError(f"{file} has no column {missing[0]!r}; it has {', '.join(map(repr, header)) or 'none'}")
+    raise DataError(f"{file} has no column {missing[0]!r}; it has {', '.join(map(repr, header))}")

@@ -106,6 +106,11 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
     scale = options.get("scale", 1.0)
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
         raise DataError(f"tasks.{name}.scale: must be a number > 0, got {scale!r}")
+    if isinstance(weights := options.get("class_weights"), str):
+        raise DataError(
+            f"tasks.{name}.class_weights: must be a list of numbers here, got {weights!r}; [tasks.{name}] of the study "
+            "file takes 'balanced'"
+        )
     own = ["missing", *([_PIXEL_OPTIONS[kind]] if kind in _PIXEL_OPTIONS else [])]
     allowed = ["type", "key", *own, *(field for field in _fields(kind) if field != "name")]
     unknown = [option for option in options if option not in allowed]
@@ -125,7 +130,6 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
     class_values = _take_class_values(name, options, are_pixels=kind in _PIXEL_OPTIONS)
     found = MissingValues.of(missing), MissingValues.of(pixels)
     table = TaskTable(name, kind, key, options, *found, missing_key, class_values)
-    weights = options.get("class_weights")
     table.build(num_classes=max(2, len(weights) if isinstance(weights, list | tuple) else 0))
     return table
 

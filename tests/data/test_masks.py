@@ -76,6 +76,21 @@ def test_two_numbers_are_background_and_foreground(load, low, high):
         np.testing.assert_array_equal(by_row(load(masks, **options), "mask"), masks == high)
 
 
+@pytest.mark.parametrize(
+    ("values", "ignore"), [([0, 1, 128, 255], None), ([0, 128, 255], None), ([0, 1, 254, 255], [254, 255])]
+)
+def test_what_an_error_says_to_ignore_leaves_no_gap(load, values, ignore):
+    masks = draw(values).astype(np.uint8)
+    with pytest.raises(DataError, match=r"which leave.*num_classes = 256.*classes = ") as caught:
+        load(masks)
+    if ignore is None:
+        assert "ignore = [" not in str(caught.value)
+        assert "in ignore" in str(caught.value)
+        return
+    assert f"set ignore = {ignore}" in str(caught.value)
+    assert load(masks, ignore=ignore).tasks[0].classes == tuple(map(str, values[: -len(ignore)]))
+
+
 @pytest.mark.parametrize(("low", "high"), [(1, 255), (0, 2), (0, 128), (0, 254)])
 def test_two_numbers_with_a_gap_are_asked_about(load, low, high):
     masks = draw([low, high]).astype(np.uint8)

@@ -45,6 +45,20 @@ def test_further_values_are_missing_on_request(tmp_path, of_all, missing):
     assert by_row(plain, "age").min() == np.float32(-0.1)
 
 
+def test_an_empty_table_has_no_names_of_columns(tmp_path):
+    path = write_folder(tmp_path, "file", [])
+    (path / "labels.csv").write_text("")
+    with pytest.raises(DataError, match=r"line 1 of .*labels\.csv is blank; put the names of the columns there"):
+        folder(0, path=path, tasks=SEX_AGE)
+
+
+def test_balanced_weights_belong_in_the_table_of_the_task_itself(tmp_path):
+    path = write_folder(tmp_path, "file,sex", [f"{{}},{sex(i)}" for i in range(NUMBER)])
+    reason = r"tasks\.sex\.class_weights: .*numbers.*\[tasks\.sex\] of the study file takes 'balanced'"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"sex": {"type": "classification", "class_weights": "balanced"}})
+
+
 def test_missing_values_of_a_table_are_a_list(tmp_path):
     path = write_folder(tmp_path, "file,sex", [f"{{}},{sex(i)}" for i in range(NUMBER)])
     with pytest.raises(DataError, match=r"tasks\.sex\.missing: must be a list of the values.*got 'unknown'"):
@@ -182,6 +196,11 @@ def test_numbers_below_zero_are_asked_about(tmp_path, options):
         ("file;sex;age", "{};m;5,7", "line 1 of .* separates columns by semicolons.*write commas"),
         ("file\tsex\tage", "{}\tm\t5", "separates columns by tabs"),
         ("file|sex|age", "{}|m|5", "separates columns by bars"),
+        ("\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is blank; put the names of the columns there"),
+        (",,\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is blank; put the names of the columns there"),
+        ("sep=,\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is 'sep=,', .*; leave the line out"),
+        ("sep=;\nfile;sex;age", "{};m;5", r"line 1 of .*labels\.csv is 'sep=;', .*; leave the line out"),
+        ("SEP=\t\nfile;sex;age", "{};m;5", r"line 1 of .*labels\.csv is 'SEP=', .*; leave the line out"),
         ("file,sex,years", "{},m,5", "has no column 'age'; it has 'file', 'sex', 'years'"),
         ("file,sex,age", '{},"m"f,5', r"cannot read .*labels.csv \(line 2: "),
         ("file,sex,age", '{},"m\nf",5', r"40 bad rows: line 3 \(a line break in column 'sex'\);.*close the"),
