@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfgsearch.data._missing_values import Values, parse_number
+from sfgsearch.data._missing_values import Values, normalise, parse_number
 from sfgsearch.data._rows import LISTED, bad_rows, enumerate_some
 from sfgsearch.data._task_tables import TaskTable
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
+_BINARY_MASK = [0, 255]
 _COUNTABLE, _MOST_UNASKED, _MOST_IN_MASKS = 1 << 16, 64, 1024
 
 Class = int | float | str
@@ -79,9 +80,7 @@ def _as_classes(table: TaskTable, values: Values, rows: Sequence[str]) -> NDArra
     numbers = [parse_number(text) for text in texts]
     if all(isinstance(number, int) or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
         return np.array([number if isinstance(number, int) else 0 for number in numbers])
-    if all(number is not None or gone for number, gone in zip(numbers, values.missing.tolist(), strict=True)):
-        texts = [str(number) for number in numbers]
-    return np.array(texts)
+    return np.array([normalise(text) for text in texts])
 
 
 def _or_text(table: TaskTable) -> str:
@@ -124,10 +123,18 @@ def _plain(value: Class) -> Class:
 
 def _in_order(found: set[Class]) -> list[Class]:
     """Return classes in ascending order: as numbers, if all are."""
-    numbers = {one: one if isinstance(one, int) else parse_number(str(one)) for one in found}
+    numbers = {one: _as_number(one) for one in found}
     if any(number is None for number in numbers.values()):
         return sorted(found, key=str)
-    return sorted(found, key=lambda one: numbers[one] or 0)
+    return sorted(found, key=lambda one: (numbers[one] or 0, one))
+
+
+def _as_number(one: Class) -> int | float | None:
+    return parse_number(one) if isinstance(one, str) else one
+
+
+def _is_below_zero(one: Class) -> bool:
+    return (_as_number(one) or 0) < 0
 
 
 def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[str, ...]]:
@@ -135,8 +142,9 @@ def _choose(table: TaskTable, found: list[Class]) -> tuple[list[Class], tuple[st
     are_numbers = isinstance(found[0], int)
     if table.class_names:
         said = table.class_values or table.class_names
-        wanted = [_parse(text) for text in said] if are_numbers else list[Class](said)
-        if table.class_values or not are_numbers or set(found) <= set(wanted):
+        wanted = [_parse(text) if are_numbers else normalise(text) for text in said]
+        # A list of names that are numbers says which numbers are classes: as names of 0, 1, 2 they would mislead.
+        if table.class_values or not are_numbers or any(parse_number(text) is not None for text in said):
             return wanted, table.class_names
     given = table.options.get("num_classes")
     if given is None:
@@ -160,19 +168,33 @@ def _parse(text: str) -> Class:
 
 def _is_binary_mask(table: TaskTable, found: list[Class], given: int) -> bool:
     """Tell whether a mask can only be background and foreground, such as 0 and 255."""
-    return table.is_dense and given == 2 == len(found) and found[0] == 0
+    return table.is_dense and given == 2 and found == _BINARY_MASK
+
+
+def find_gaps(numbers: Sequence[int]) -> list[int]:
+    """Return the numbers before which others are left out; none of 0 and 255, the usual background and foreground.
+
+    Args:
+        numbers: The distinct numbers of masks or volumes without names, in ascending order.
+    """
+    return [] if list(numbers) == _BINARY_MASK else [b for a, b in pairwise(numbers) if b > a + 1]
 
 
 def _check_gaps(table: TaskTable, found: list[Class]) -> None:
     numbers = [int(one) for one in found]
-    beyond = [b for a, b in pairwise(numbers) if b > a + 1]
+    beyond = find_gaps(numbers)
     key = f"tasks.{table.name}: {table.key!r}"
-    if beyond and len(numbers) > 2 and numbers[0] >= 0:
+    if beyond and numbers[0] >= 0:
+        named = f'classes = {{ {numbers[0]} = "background", {numbers[1]} = "other", ... }}'
+        rest = numbers[: numbers.index(beyond[0])]
+        remedy = (
+            f"set ignore = {numbers[len(rest) :][:LISTED]} if pixels of that number have no class, else say which"
+            if len(beyond) == 1 and len(rest) > 1
+            else "list those of pixels without a class in ignore, if there are any, and say which"
+        )
         raise DataError(
-            f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; set ignore = "
-            f"{numbers[numbers.index(beyond[-1]) :][:LISTED]} if pixels of that number have no class, else say which "
-            f"numbers are classes: num_classes = {numbers[-1] + 1} for all up to the greatest, or classes = "
-            f'{{ {numbers[0]} = "background", {numbers[1]} = "other", ... }}'
+            f"{key} holds the numbers {enumerate_some(numbers)}, which leave a gap; {remedy} numbers are classes: "
+            f"num_classes = {numbers[-1] + 1} for all up to the greatest, or {named}"
         )
     if len(numbers) > _MOST_UNASKED:
         raise DataError(f"{key} holds {len(numbers)} numbers, more than most masks have classes; set num_classes")
@@ -180,18 +202,18 @@ def _check_gaps(table: TaskTable, found: list[Class]) -> None:
 
 def _check_known(table: TaskTable, by_row: list[set[Class]], classes: list[Class], rows: Sequence[str]) -> None:
     """Refuse values that are not among the classes, and numbers below zero that nobody called classes."""
-    allowed = set(classes) if table.class_names else {one for one in classes if isinstance(one, str) or one >= 0}
+    allowed = set(classes) if table.class_names else {one for one in classes if not _is_below_zero(one)}
     problems, negative = [], False
     for row, found in zip(rows, by_row, strict=True):
         if unknown := found - allowed:
             value = min(unknown, key=str)
             problems.append(f"{row} ({value!r} is no class)")
-            negative |= not isinstance(value, str) and value < 0
+            negative |= any(map(_is_below_zero, unknown))
     if not problems:
         return
     option = f"tasks.{table.name}.{table.missing_option}"
     if negative:
-        below = sorted({int(one) for found in by_row for one in found if not isinstance(one, str) and one < 0})
+        below = sorted({_as_number(one) or 0 for found in by_row for one in found if _is_below_zero(one)})
         raise bad_rows(problems, f"set {option} = {below[:LISTED]} if nothing is known there, or number classes from 0")
     raise bad_rows(
         problems,
@@ -201,7 +223,8 @@ def _check_known(table: TaskTable, by_row: list[set[Class]], classes: list[Class
 
 
 def _allowed(classes: list[Class]) -> str:
-    return f"now {enumerate_some(classes)}" if isinstance(classes[0], str) else f"now {classes[0]} to {classes[-1]}"
+    are_from_zero = classes == list(range(len(classes)))
+    return f"now {classes[0]} to {classes[-1]}" if are_from_zero else f"now {enumerate_some(classes)}"
 
 
 def _number(
@@ -211,11 +234,11 @@ def _number(
         numbers = {one: index for index, one in enumerate(classes)}
         found = [MISSING if gone else numbers[_plain(one)] for one, gone in zip(array.tolist(), missing, strict=True)]
         return np.array(found, dtype=np.int64)
-    keys = np.array([int(one) for one in classes])
-    order = np.argsort(keys)
+    pairs = sorted((one, index) for index, one in enumerate(classes) if isinstance(one, int))  # texts are in no mask
+    keys, order = (np.array(column) for column in zip(*pairs, strict=True))
     kind: Any = np.int16 if len(classes) <= np.iinfo(np.int16).max else np.int64
     target = np.empty(array.shape, dtype=kind)
     for index, one in enumerate(array):  # row by row: masks of all images fill gigabytes
-        places = np.searchsorted(keys[order], np.where(missing[index], keys[0], one))
+        places = np.searchsorted(keys, np.where(missing[index], keys[0], one))
         target[index] = np.where(missing[index], MISSING, order[places])
     return target

@@ -56,16 +56,18 @@ def folder(
             options of the task. Quantities stand in the column in their unit and are divided by ``scale``. Classes
             are whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they
             are the numbers from 0, or ``classes`` lists them, or names them by value: ``{m = "male", f = "female"}``.
+            Those of pixels are whole numbers, and the lowest is the background.
             The column of a dense task names picture files of the picture's size with a value for every pixel; where
-            it is empty the whole picture has no target. ``missing`` lists further values of missing targets, and so
-            do for pixels ``ignore`` of a segmentation and ``invalid`` of a dense regression.
+            it is empty the whole picture has no target. ``missing`` lists further cells of missing targets; pixels
+            without a target have the values that ``ignore`` of a segmentation or ``invalid`` of a dense regression
+            lists.
         table: The table in the folder, a CSV file with a header and a column ``file`` that names pictures, relative
             to the folder, each once.
         size: Pixels a side that pictures are resized to, bilinearly; classes take the nearest pixel, and quantities
             are interpolated between valid pixels alone, and valid where these have half of the weight. Without it
             all pictures must have one size.
         colours: ``"rgb"`` or ``"grey"``.
-        missing: Further values of missing targets in all tasks.
+        missing: Further cells of missing targets in all tasks.
         shares: Of training, validation and test.
         groups: Column whose equal values stay in one split, such as patients.
         split: Column that holds ``"train"``, ``"validation"`` or ``"test"`` for every picture, instead of shares.

@@ -18,6 +18,10 @@ from sfgsearch.data._task_tables import TaskTable
 _MOSTLY = 0.5
 """Share of valid pixels, by weight, from which an interpolated pixel is valid."""
 
+_BYTES_OF_CLASSES, _BYTES_OF_QUANTITIES = 1 + 1 + 2, 4 + 1 + 4
+"""What a pixel takes at most while maps are read: its number as it is in most files, whether it is missing, and its
+target."""
+
 
 def read_maps(
     table: TaskTable, files: Mapping[int, Path], sizes: Mapping[int, Size], number: int, size: Size
@@ -38,17 +42,20 @@ def read_maps(
     Raises:
         DataError: If memory cannot hold all maps.
     """
-    check_memory(number * size[0] * size[1], f"task {table.name!r} of all {number} pictures", "set size to less")
+    taken = number * size[0] * size[1] * (_BYTES_OF_CLASSES if table.has_classes else _BYTES_OF_QUANTITIES)
+    check_memory(taken, f"task {table.name!r} of all {number} pictures", "set size to less")
 
     def decode(row: int) -> NDArray[Any]:
         with open_upright(files[row]) as image:
-            values = np.asarray(image)
+            values, mode = np.asarray(image), image.mode
         if values.ndim != 2:
             raise ValueError(f"has {values.shape[2]} channels instead of one")
         if values.shape != sizes[row]:
             raise ValueError("has {1}x{0} pixels, its picture {3}x{2}".format(*values.shape, *sizes[row]))
+        if not table.has_classes and mode == "P":
+            raise ValueError("holds places in a palette; save it as greyscale")
         if not table.has_classes:
-            return _interpolate(values.astype(np.float32), table.missing.find(values), size)
+            return _interpolate(values.astype(np.float32), table.missing_pixels.find(values), size)
         if values.dtype.kind not in "bui":
             raise ValueError("holds no whole numbers")
         return values[np.ix_(*(_nearest(*sides) for sides in zip(values.shape, size, strict=True)))]
@@ -62,7 +69,7 @@ def read_maps(
     while maps:
         row, one = maps.popitem()
         array[row] = one
-        missing[row] = table.missing.find(one) if table.has_classes else np.isnan(one)
+        missing[row] = table.missing_pixels.find(one) if table.has_classes else np.isnan(one)
     return Values(array, missing), broken
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,18 @@ def parse_number(text: str) -> Number | None:
         return int(text)
     number = float(text)
     return int(number) if number.is_integer() and abs(number) < 10.0**_MOST_DIGITS else number
+
+
+def normalise(text: str) -> str:
+    """Return a text without blanks around it; that of a number is the same however it is written, as ``3`` and ``3.0``.
+
+    A number that would lose digits is left as it is.
+    """
+    text = text.strip()
+    number = parse_number(text)
+    if isinstance(number, float) and (_WHOLE.fullmatch(text) or not math.isfinite(number)):
+        return text
+    return text if number is None else str(number)
 
 
 @dataclass(frozen=True)

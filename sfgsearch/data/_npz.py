@@ -55,13 +55,14 @@ def npz(
             options of the task. Quantities stand in the file in their unit and are divided by ``scale``. Classes are
             whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they are the
             numbers from 0, or ``classes`` lists them, or names them by value: ``{1 = "male", 2 = "female"}``.
+            Those of pixels are whole numbers, and the lowest is the background.
             ``missing`` lists further values of missing targets, or names an array that is true where a target is
             missing, one value per image or per target; ``ignore`` of a segmentation and ``invalid`` of a dense
             regression do too.
         images: The array with the images.
         layout: Its axes: N images, C channels, D, H, W space. Without it three axes are ``"NHW"``, and four
             ``"NHWC"`` if only the last can be channels: 1, 3 or 4 of them.
-        image_scale: What images are divided by; by nothing if None, and bytes come as [0, 1].
+        image_scale: What images are divided by; by nothing if None, but bytes by 255.
         missing: Further values of missing targets in all tasks.
         shares: Of training, validation and test.
         groups: Array whose equal values stay in one split, such as patients.
@@ -92,7 +93,7 @@ def npz(
         _as_images(pictures, image_scale, rows),
         [task for _, task in encoded],
         {task.name: target for target, task in encoded},
-        Division(seed, shares, *(arrays[column] if column else None for column in (groups, split))),
+        Division(seed, shares, *(_decode(arrays[column]) if column else None for column in (groups, split))),
         rows,
         _notes(pictures, images, image_scale),
     )
@@ -156,7 +157,7 @@ def _decode(values: NDArray[Any]) -> NDArray[Any]:
 def _as_images(pictures: NDArray[Any], scale: float | None, rows: Sequence[str]) -> torch.Tensor:
     if scale is not None and not scale > 0:
         raise DataError(f"image_scale must be above 0, got {scale}")
-    if pictures.dtype == np.uint8 and scale in (None, 1):
+    if pictures.dtype == np.uint8 and scale is None:
         return torch.from_numpy(np.ascontiguousarray(pictures))
     numbers, broken = as_float32(pictures, 1.0 if scale is None else scale)
     if broken:
@@ -166,8 +167,10 @@ def _as_images(pictures: NDArray[Any], scale: float | None, rows: Sequence[str])
 
 
 def _notes(pictures: NDArray[Any], key: str, scale: float | None) -> list[str]:
-    """Return a sentence on the range of images that nobody scaled, unless it is 0 to 1."""
+    """Return a sentence on the range of images that nobody scaled, unless it is 0 to 1 for networks."""
     low, high = pictures.min(), pictures.max()
+    if scale is None and pictures.dtype == np.uint8 and high == 1:
+        return [f"the images {key!r} are bytes up to 1 and are divided by 255: set image_scale = 1 if 1 is white"]
     if scale is not None or pictures.dtype == np.uint8 or (low >= 0 and high <= 1):
         return []
     return [f"the images {key!r} range from {low:g} to {high:g}; networks expect about 0 to 1: set image_scale"]

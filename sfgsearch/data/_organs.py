@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfgsearch.data._class_values import find_gaps
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
@@ -97,10 +98,12 @@ def _describe(classes: Classes, organs: Organs) -> str:
 def _unnamed(labels: Sequence[int]) -> Organs:
     """Return classes without names, if labels can only be those from 0 to the greatest."""
     # The background may be nowhere, as where it is what is ignored.
-    gap = next((first + 1 for first, second in pairwise([0, *labels]) if second > first + 1), None)
-    if gap is None and labels[-1] < _MOST_CLASSES:
-        return Organs(tuple(range(labels[-1] + 1)))
-    problem = f"there is no {gap}" if gap is not None else f"that makes more than {_MOST_CLASSES} classes"
+    classes = sorted({0, *labels})
+    gaps = find_gaps(labels if 0 in labels else classes)
+    if not gaps and len(classes) <= _MOST_CLASSES:
+        return Organs(tuple(classes))
+    gap = next(label for label in count() if label not in classes)
+    problem = f"there is no {gap}" if gaps else f"that makes more than {_MOST_CLASSES} classes"
     example = ", ".join(f'{label} = "{name}"' for label, name in zip(labels, ("background", "prostate"), strict=False))
     raise DataError(
         f"labels are {_list(labels)}, and {problem}; name those that are classes, as in classes = {{ {example} }}, and "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from sfgsearch.data._copies import join
+from sfgsearch.data._missing_values import normalise
 from sfgsearch.data._rows import bad_rows
 from sfgsearch.data._stratification import stratify
 from sfgsearch.errors import DataError
@@ -29,7 +31,8 @@ class Division:
     Args:
         seed: Fixes the division by shares.
         shares: Of training, validation and test; they sum to one.
-        groups: Rows of equal values stay in one split, such as the images of a patient; shape (N,).
+        groups: Rows of equal values stay in one split, such as the images of a patient, and ``"3"`` equals ``"3.0"``;
+            shape (N,).
         names: The split of every row, ``"train"``, ``"validation"`` or ``"test"``; shape (N,).
 
     Raises:
@@ -48,6 +51,13 @@ class Division:
         unknown = set() if self.names is None else set(self.names.astype(str).tolist()) - set(SPLIT_NAMES)
         if unknown:
             raise DataError(f"the split {min(unknown)!r} is unknown; allowed: {', '.join(map(repr, SPLIT_NAMES))}")
+
+    @cached_property
+    def written_alike(self) -> NDArray[Any] | None:
+        """The groups, a number in text always written in the same way."""
+        if self.groups is None or self.groups.dtype.kind not in "USO":
+            return self.groups
+        return np.array([normalise(text) for text in self.groups.astype(str).tolist()])
 
 
 def partition(division: Division, images: Members, labels: csr_array, rows: Sequence[str]) -> Parts:
@@ -71,7 +81,7 @@ def partition(division: Division, images: Members, labels: csr_array, rows: Sequ
         splits = np.array([SPLIT_NAMES.index(name) for name in names.tolist()])
         _check_together(division, images, splits, rows)
     else:
-        units = join(images) if division.groups is None else join(images, division.groups)
+        units = join(images) if division.written_alike is None else join(images, division.written_alike)
         splits = stratify(units, labels, division.shares, division.seed)
     parts = tuple(np.flatnonzero(splits == split) for split in range(len(SPLIT_NAMES)))
     for name, part in zip(SPLIT_NAMES, parts, strict=True):
@@ -86,8 +96,9 @@ def partition(division: Division, images: Members, labels: csr_array, rows: Sequ
 
 def _check_together(division: Division, images: Members, splits: Members, rows: Sequence[str]) -> None:
     """Refuse a group, or copies of an image, in more than one of the named splits."""
-    if division.groups is not None and (parted := _parted(division.groups, splits)):
-        group = division.groups[parted[0][0]]
+    groups = division.written_alike
+    if groups is not None and (parted := _parted(groups, splits)):
+        group = groups[parted[0][0]]
         raise DataError(f"the group {group!s} is in more than one split; keep its rows in one, or drop groups")
     problems = [
         " equals ".join(f"{rows[row]} in {SPLIT_NAMES[splits[row]]}" for row in members)

@@ -31,7 +31,7 @@ def read_table(file: Path, columns: Sequence[str]) -> Table:
 
     Args:
         file: The file, in UTF-8.
-        columns: Which columns; others may hold anything.
+        columns: Which columns; others may hold anything but line breaks.
 
     Raises:
         DataError: If the file is no such table: the error names the line and the remedy.
@@ -58,15 +58,15 @@ def read_table(file: Path, columns: Sequence[str]) -> Table:
             problems,
             f'in {file} separate cells by commas, write decimals with a point, and text that holds a comma in "quotes"',
         )
-    places = {column: header.index(column) for column in columns}
-    problems = [
+    problems = [  # in any column: a text whose quotes end nowhere swallows the rows up to the next quotes
         f"line {line} (a line break in column {column!r})"
         for line, cells in read
-        for column, place in places.items()
-        if len(cells[place].strip().splitlines()) > 1
+        for column, cell in zip(header, cells, strict=True)
+        if len(cell.strip().splitlines()) > 1
     ]
     if problems:
-        raise bad_rows(problems, f'close the "quotes" in {file} where a text ends')
+        raise bad_rows(problems, f'close the "quotes" in {file} where a text ends, or write texts in one line')
+    places = {column: header.index(column) for column in columns}
     cells = {column: [cells[place].strip() for _, cells in read] for column, place in places.items()}
     return Table(cells, [line for line, _ in read])
 
@@ -78,10 +78,15 @@ def _check_header(file: Path, header: Sequence[str], columns: Sequence[str]) -> 
     missing = [column for column in columns if column not in header]
     if not missing:
         return
+    if not any(header):
+        raise DataError(f"line 1 of {file} is blank; put the names of the columns there")
+    if header[0].lower().startswith("sep="):
+        line = ",".join(header)
+        raise DataError(f"line 1 of {file} is {line!r}, a note for Excel, not the names of columns; leave the line out")
     for separator, called in _SEPARATORS.items():
         if any(separator in cell for cell in header):
             raise DataError(
                 f"line 1 of {file} separates columns by {called}: {separator.join(header)!r}; write commas between "
                 "columns, and decimals with a point"
             )
-    raise DataError(f"{file} has no column {missing[0]!r}; it has {', '.join(map(repr, header)) or 'none'}")
+    raise DataError(f"{file} has no column {missing[0]!r}; it has {', '.join(map(repr, header))}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sfgsearch.data._missing_values import MissingValues, Number, parse_number
+from sfgsearch.data._missing_values import MissingValues, Number, normalise, parse_number
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task, task_from_dict, task_types
 
@@ -23,7 +23,8 @@ class TaskTable:
         type: Its type.
         key: Where its targets stand: an array of an npz file, or a column of a table.
         options: The further keys, options of the task.
-        missing: Values that stand for a missing target.
+        missing: Values that stand for a missing target, in a table those of cells.
+        missing_pixels: Those of pixels without a target, in dense tasks.
         missing_key: Array that is true where a target is missing; none if None.
         class_values: The value of each class, if the study file says it.
     """
@@ -33,6 +34,7 @@ class TaskTable:
     key: str
     options: dict[str, Any]
     missing: MissingValues = field(default_factory=MissingValues)
+    missing_pixels: MissingValues = field(default_factory=MissingValues)
     missing_key: str | None = None
     class_values: tuple[str, ...] = ()
 
@@ -85,7 +87,7 @@ def read_task_tables(
     Args:
         tables: By task name; ``type`` is required, ``key`` is the task's name if it is missing.
         missing: Values that stand for a missing target in all tasks, besides those of each.
-        arrays: Whether ``missing`` may name an array.
+        arrays: Whether targets stand in arrays: ``missing`` may name one, and holds for pixels too.
 
     Raises:
         DataError: If there is no table, or a type is missing or unknown, or another option is not allowed.
@@ -104,21 +106,30 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
     scale = options.get("scale", 1.0)
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
         raise DataError(f"tasks.{name}.scale: must be a number > 0, got {scale!r}")
+    if isinstance(weights := options.get("class_weights"), str):
+        raise DataError(
+            f"tasks.{name}.class_weights: must be a list of numbers here, got {weights!r}; [tasks.{name}] of the study "
+            "file takes 'balanced'"
+        )
     own = ["missing", *([_PIXEL_OPTIONS[kind]] if kind in _PIXEL_OPTIONS else [])]
     allowed = ["type", "key", *own, *(field for field in _fields(kind) if field != "name")]
     unknown = [option for option in options if option not in allowed]
     if unknown:
         raise DataError(f"tasks.{name}: a {kind} has no key {unknown[0]!r}; allowed: {', '.join(allowed)}")
-    missing_key = None
+    missing_key, pixels = None, tuple[str | Number, ...]()
     for option in own:
         values = options.pop(option, [])
         if arrays and isinstance(values, str):
             missing_key = values
-        else:
+        elif option == "missing":
             missing += _check_values(f"tasks.{name}.{option}", values)
-    class_values = _take_class_values(name, options)
-    table = TaskTable(name, kind, key, options, MissingValues.of(missing), missing_key, class_values)
-    weights = options.get("class_weights")
+        else:
+            pixels = _check_values(f"tasks.{name}.{option}", values)
+    if arrays:  # in which a value is that of a pixel; in a table it is the name of a file
+        missing, pixels = missing + pixels, missing + pixels
+    class_values = _take_class_values(name, options, are_pixels=kind in _PIXEL_OPTIONS)
+    found = MissingValues.of(missing), MissingValues.of(pixels)
+    table = TaskTable(name, kind, key, options, *found, missing_key, class_values)
     table.build(num_classes=max(2, len(weights) if isinstance(weights, list | tuple) else 0))
     return table
 
@@ -129,19 +140,26 @@ def _check_values(key: str, values: Any) -> tuple[str | Number, ...]:
     return tuple(values)
 
 
-def _take_class_values(name: str, options: dict[str, Any]) -> tuple[str, ...]:
+def _take_class_values(name: str, options: dict[str, Any], *, are_pixels: bool) -> tuple[str, ...]:
     """Replace ``classes = {3 = "cat", 7 = "dog"}`` in options by the names, and return the values."""
     classes = options.get("classes")
     if not isinstance(classes, dict | list | tuple) or not classes:
         return ()
     options.setdefault("num_classes", len(classes))
     if not isinstance(classes, dict):
-        return ()
-    values = [parse_number(value) if parse_number(value) is not None else value.strip() for value in classes]
-    if len(set(values)) < len(values):
+        if not are_pixels or not all(isinstance(one, str) and isinstance(parse_number(one), int) for one in classes):
+            return ()
+        classes = {one: one for one in classes}
+    values = {value: normalise(value) for value in classes}
+    if len(set(values.values())) < len(values):
         raise DataError(f"tasks.{name}.classes: names a value twice: {', '.join(classes)}")
-    options["classes"] = list(classes.values())
-    return tuple(value.strip() for value in classes)
+    if are_pixels:  # the lowest is the background, as everywhere
+        numbers = {value: parse_number(value.strip()) for value in classes}
+        if texts := [value for value, number in numbers.items() if not isinstance(number, int)]:
+            raise DataError(f"tasks.{name}.classes: must give names to whole numbers, got {texts[0]!r}")
+        values = {value: values[value] for value in sorted(values, key=lambda value: numbers[value] or 0)}
+    options["classes"] = [classes[value] for value in values]
+    return tuple(values.values())
 
 
 def _is_plain(value: object) -> bool:

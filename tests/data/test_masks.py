@@ -1,5 +1,8 @@
 """Targets for every pixel with holes: ignored classes, invalid quantities, whole masks that are missing, resizing."""
 
+import re
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,9 @@ from pictured_tables import SPLITS, by_row, write_folder
 from PIL import Image
 
 from sfgsearch.data import batches, folder, npz
+from sfgsearch.data._maps import read_maps
+from sfgsearch.data._targets import encode
+from sfgsearch.data._task_tables import read_task_tables
 from sfgsearch.errors import DataError
 
 NUMBER, SPACE = 20, (6, 8)
@@ -57,9 +63,9 @@ def test_ignored_numbers_are_no_classes_that_are_counted(load, options):
 
 def test_numbers_with_gaps_are_classes_where_they_are_named(load):
     masks = draw([0, 41, 255]).astype(np.uint8)
-    data = load(masks, classes={"0": "nothing", "255": "void", "41": "lung"})
-    assert data.tasks[0].classes == ("nothing", "void", "lung")
-    np.testing.assert_array_equal(by_row(data, "mask"), np.select([masks == 255, masks == 41], [1, 2]))
+    data = load(masks, classes={"255": "void", "0": "nothing", "41": "lung"})
+    assert data.tasks[0].classes == ("nothing", "lung", "void"), "the lowest number is the background"
+    np.testing.assert_array_equal(by_row(data, "mask"), np.select([masks == 41, masks == 255], [1, 2]))
     assert load(masks, num_classes=256).tasks[0].num_classes == 256
 
 
@@ -68,6 +74,53 @@ def test_two_numbers_are_background_and_foreground(load, low, high):
     masks = draw([low, high]).astype(np.uint8)
     for options in ({}, {"num_classes": 2} if low == 0 else {}):
         np.testing.assert_array_equal(by_row(load(masks, **options), "mask"), masks == high)
+
+
+@pytest.mark.parametrize(
+    ("values", "ignore"), [([0, 1, 128, 255], None), ([0, 128, 255], None), ([0, 1, 254, 255], [254, 255])]
+)
+def test_what_an_error_says_to_ignore_leaves_no_gap(load, values, ignore):
+    masks = draw(values).astype(np.uint8)
+    with pytest.raises(DataError, match=r"which leave.*num_classes = 256.*classes = ") as caught:
+        load(masks)
+    if ignore is None:
+        assert "ignore = [" not in str(caught.value)
+        assert "in ignore" in str(caught.value)
+        return
+    assert f"set ignore = {ignore}" in str(caught.value)
+    assert load(masks, ignore=ignore).tasks[0].classes == tuple(map(str, values[: -len(ignore)]))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 255), (0, 2), (0, 128), (0, 254)])
+def test_two_numbers_with_a_gap_are_asked_about(load, low, high):
+    masks = draw([low, high]).astype(np.uint8)
+    with pytest.raises(DataError, match=f"'mask' holds the numbers {low}, {high}, which leave a gap; .*classes = "):
+        load(masks)
+    if high > 2 or low:
+        with pytest.raises(DataError, match=rf"20 bad rows: .*\({high} is no class\)"):
+            load(masks, num_classes=2)
+    names = {str(high): "inside", str(low): "outside"}
+    data = load(masks, classes=names)
+    assert data.tasks[0].classes == ("outside", "inside")
+    np.testing.assert_array_equal(by_row(data, "mask"), masks == high)
+
+
+@pytest.mark.parametrize("classes", [["1", "2", "3"], ["0.0", "1", "3"], ["0", "one", "two"]])
+def test_names_that_are_other_numbers_are_refused(load, classes):
+    with pytest.raises(DataError, match=r"(\d is no class\).*classes \(now |one.* is no whole number)"):
+        load(draw([0, 1, 2]).astype(np.uint8), classes=classes)
+
+
+def test_listed_numbers_are_classes_in_ascending_order(load):
+    masks = draw([0, 41]).astype(np.uint8)
+    data = load(masks, classes=["41", "0"])
+    assert data.tasks[0].classes == ("0", "41")
+    np.testing.assert_array_equal(by_row(data, "mask"), masks == 41)
+
+
+def test_dense_classes_are_named_by_whole_numbers(load):
+    with pytest.raises(DataError, match=r"tasks\.mask\.classes: .*whole numbers.*'sky'"):
+        load(draw([0, 1]).astype(np.uint8), classes={"0": "road", "sky": "sky"})
 
 
 def test_numbers_below_zero_are_asked_about(load):
@@ -147,6 +200,23 @@ def test_a_mask_that_is_not_there_is_missing_as_a_whole(tmp_path, mark):
     assert all(labels["mask"].present and labels["depth"].present for labels in data.labels.values())
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+def test_missing_cells_say_nothing_of_pixels(tmp_path, of_all):
+    """A cell "0" means that there is no mask, while pixels of 0 are the background."""
+    rows = [f"{{}},{f'm{i}.png' if i % 4 else 0},d{i}.png" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,mask,depth", rows, SPACE)
+    masks = draw([0, 1, 2]).astype(np.uint8)
+    for index, mask in enumerate(masks):
+        Image.fromarray(mask).save(path / f"m{index}.png")
+        Image.fromarray(mask).save(path / f"d{index}.png")
+    own = {} if of_all else {"missing": ["0"]}
+    tasks = {"mask": {"type": "segmentation", "ignore": [2], **own}, "depth": {"type": "dense_regression", **own}}
+    data = folder(0, path=path, tasks=tasks, missing=("0",) if of_all else ())
+    gone = (np.arange(NUMBER)[:, None, None] % 4 == 0) | (masks == 2)
+    np.testing.assert_array_equal(by_row(data, "mask"), np.where(gone, -1, masks.astype(int)))
+    np.testing.assert_array_equal(by_row(data, "depth"), masks)
+
+
 @pytest.mark.parametrize("kind", ["segmentation", "dense_regression"])
 def test_maps_of_another_size_than_their_pictures_are_listed(tmp_path, kind):
     path = write_folder(tmp_path, "file,mask", [f"{{}},m{i}.png" for i in range(NUMBER)], SPACE)
@@ -166,6 +236,28 @@ def write_pairs(path, masks, depths):
         Image.fromarray(mask).save(path / f"m{index}.png")
         Image.fromarray(depth).save(path / f"d{index}.tiff")
     return path
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "dense_regression"])
+def test_memory_is_checked_for_what_maps_take(tmp_path, kind):
+    """The memory that an error claims for maps beyond memory is about what maps take as they are read."""
+    (table,) = read_task_tables({"mask": {"type": kind}}, (), arrays=False)
+    side, millions = 100, 10**6
+    with pytest.raises(DataError, match=r"task 'mask' of all .* TB of memory.*set size to less") as caught:
+        read_maps(table, {}, {}, millions, (millions // side, millions // side))
+    claimed = float(re.search(r"takes ([0-9.]+) TB", str(caught.value))[1]) / 100
+    files = {index: tmp_path / f"{index}.png" for index in range(100)}
+    for file in files.values():
+        Image.fromarray((np.arange(side**2) % 3).astype(np.uint8).reshape(side, side)).save(file)
+    tracemalloc.start()
+    try:
+        values, _ = read_maps(table, files, dict.fromkeys(files, (side, side)), len(files), (side, side))
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    target, _ = encode(table, values, [file.name for file in files.values()])
+    taken = max(highest, values.array.nbytes + values.missing.nbytes + target.nbytes) / target.numel()
+    assert taken == pytest.approx(claimed, rel=0.1)
 
 
 @pytest.mark.parametrize("size", [5, 9, 16, 40])
@@ -224,6 +316,20 @@ def test_pictures_that_are_no_masks_are_listed(tmp_path, values, reason):
         Image.fromarray(values).save(path / f"m{index}.tiff")
     with pytest.raises(DataError, match=rf"20 bad rows: line 2 \(p0\.png\) \(m0\.tiff: {reason}\).*leave the cells"):
         folder(0, path=path, tasks={"mask": {"type": "segmentation"}})
+
+
+def test_places_in_a_palette_are_classes_but_no_quantities(tmp_path):
+    masks = draw([0, 1, 2, 3]).astype(np.uint8)
+    path = write_folder(tmp_path, "file,mask", [f"{{}},m{i}.png" for i in range(NUMBER)], SPACE)
+    for index, mask in enumerate(masks):
+        picture = Image.fromarray(mask)
+        picture.putpalette([10, 10, 10, 90, 90, 90, 160, 160, 160, 200, 200, 200])
+        picture.save(path / f"m{index}.png")
+    data = folder(0, path=path, tasks={"mask": {"type": "segmentation"}})
+    np.testing.assert_array_equal(by_row(data, "mask"), masks)
+    reason = r"20 bad rows: line 2 \(p0\.png\) \(m0\.png: .*palette; save it as greyscale\)"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"mask": {"type": "dense_regression"}})
 
 
 def test_classes_of_masks_are_in_training_and_divided(tmp_path):

@@ -392,6 +392,13 @@ def test_a_table_names_labels_with_gaps(folder, copy):
     assert torch.equal(every_target(data, "organs").long(), expected)
 
 
+def test_labels_of_0_and_255_are_background_and_foreground(folder, copy):
+    relabel(copy, [0, 255, 255], np.uint8)
+    data, plain = mr_ct(0, path=copy, patch=8), mr_ct(0, path=folder, patch=8)
+    assert data.tasks[1].num_classes == 2
+    assert torch.equal(every_target(data, "organs").long(), every_target(plain, "organs").clamp(max=1).long())
+
+
 def test_study_files_can_have_such_a_table(study, copy):
     relabel(copy, [0, 41, 255])
     data = {"name": "mr_ct", "pairs_per_digit": None, "path": str(copy), "patch": [8, 6]}
@@ -408,6 +415,7 @@ def test_study_files_can_have_such_a_table(study, copy):
 
 UNCLEAR = [
     ([0, 1, 3], {}, r"labels are 0, 1, 3, and there is no 2; name those .* classes = .* set ignore = \[3\]"),
+    ([0, 2, 2], {}, "labels are 0, 2, and there is no 1; name"),
     ([0, 41, 255], {}, 'there is no 1; .* classes = { 0 = "background", 41 = "prostate" }, and set ignore'),
     ([5, 5, 5], {}, "labels are 5, and there is no 1; name"),
     ([0, 1, 2_000_000_000], {}, "there is no 2; name"),

@@ -84,6 +84,18 @@ def test_images_are_scaled_on_request(write):
     assert data.notes == ()
 
 
+def test_bytes_of_zero_and_one_are_scaled_as_asked(write):
+    images = np.random.default_rng(0).integers(0, 2, (NUMBER, 6, 4), dtype=np.uint8)
+    path = write(images=images)
+    for scale, white in ((None, 1 / 255), (1, 1.0), (1.0, 1.0), (2, 0.5)):
+        data = npz(0, path=path, tasks=TASKS, image_scale=scale)
+        batch, _ = data.train.__getitems__(list(range(len(data.train))))
+        assert batch.unique().tolist() == pytest.approx([0, white])
+        assert [note for note in data.notes if "image_scale = 1" in note] == [
+            "the images 'images' are bytes up to 1 and are divided by 255: set image_scale = 1 if 1 is white"
+        ] * (scale is None)
+
+
 def test_whole_numbers_are_classes_as_they_are_or_in_order(write):
     rows = np.arange(NUMBER)
     path = write(gender=rows % 3 + 4)
@@ -280,6 +292,13 @@ def test_equal_images_stay_in_one_split_and_are_counted(write):
         )
 
 
+def test_groups_may_be_text_that_is_stored_as_bytes(write):
+    wards = np.char.encode(np.char.add(np.char.add("Übung ", (ROWS // 4).astype(str)), np.where(ROWS % 2, " ", "")))
+    data = npz(0, path=write(ward=wards), tasks=TASKS, groups="ward")
+    found = [set((getattr(data, split).images[:, 0, 0, 0] // 4).tolist()) for split in SPLITS]
+    assert sum(map(len, found)) == len(set.union(*found)) == 10
+
+
 def test_groups_need_a_name_in_every_row(write):
     for ward in (np.where(ROWS == 5, np.nan, ROWS // 4), np.where(ROWS == 5, b"", (ROWS // 4).astype("S"))):
         with pytest.raises(DataError, match=r"1 bad row: row 5 \(nothing in 'ward'\)"):
@@ -310,14 +329,15 @@ def test_study_files_with_bad_descriptions_are_refused(write, study, changes, ke
 
 
 def test_masks_need_no_consecutive_numbers(write):
-    """The distinct numbers of a mask are its classes, in ascending order, such as 0 and 255."""
+    """Those of 0 and 255 are plain, and others may be named."""
     mask = np.where(np.random.default_rng(0).random((NUMBER, 6, 4)) < 0.4, 255, 0).astype(np.uint8)
     data = npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "classes": ["outside", "inside"]}})
     assert data.tasks[0].num_classes == 2
     rows = (data.train.images[:, 0, 0, 0].float()).long()
     np.testing.assert_array_equal(data.train.targets["mask"], mask[rows] // 255)
     assert data.tasks[0].classes == ("outside", "inside")
-    far = npz(0, path=write(mask=mask.astype(np.int64) * 10**6), tasks={"mask": {"type": "segmentation"}})
+    named = {"mask": {"type": "segmentation", "classes": {"0": "outside", "255000000": "inside"}}}
+    far = npz(0, path=write(mask=mask.astype(np.int64) * 10**6), tasks=named)
     np.testing.assert_array_equal(far.train.targets["mask"], mask[rows] // 255)
     with pytest.raises(DataError, match=r"40 bad rows: row 0 \(255 is no class\).*num_classes"):
         npz(0, path=write(mask=mask), tasks={"mask": {"type": "segmentation", "num_classes": 3}})

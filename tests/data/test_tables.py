@@ -45,6 +45,20 @@ def test_further_values_are_missing_on_request(tmp_path, of_all, missing):
     assert by_row(plain, "age").min() == np.float32(-0.1)
 
 
+def test_an_empty_table_has_no_names_of_columns(tmp_path):
+    path = write_folder(tmp_path, "file", [])
+    (path / "labels.csv").write_text("")
+    with pytest.raises(DataError, match=r"line 1 of .*labels\.csv is blank; put the names of the columns there"):
+        folder(0, path=path, tasks=SEX_AGE)
+
+
+def test_balanced_weights_belong_in_the_table_of_the_task_itself(tmp_path):
+    path = write_folder(tmp_path, "file,sex", [f"{{}},{sex(i)}" for i in range(NUMBER)])
+    reason = r"tasks\.sex\.class_weights: .*numbers.*\[tasks\.sex\] of the study file takes 'balanced'"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"sex": {"type": "classification", "class_weights": "balanced"}})
+
+
 def test_missing_values_of_a_table_are_a_list(tmp_path):
     path = write_folder(tmp_path, "file,sex", [f"{{}},{sex(i)}" for i in range(NUMBER)])
     with pytest.raises(DataError, match=r"tasks\.sex\.missing: must be a list of the values.*got 'unknown'"):
@@ -94,6 +108,14 @@ def test_names_of_whole_numbers(tmp_path):
         np.testing.assert_array_equal(by_row(data, "sex"), np.arange(NUMBER) % 2)
 
 
+@pytest.mark.parametrize("classes", [["1", "2", "3"], ["0.5", "1.5", "2.5"], ["1", "2", "more"]])
+@pytest.mark.parametrize("first", [0, 2])
+def test_names_that_are_other_numbers_are_refused(tmp_path, classes, first):
+    path = write_folder(tmp_path, "file,grade", [f"{{}},{first + i % 3}" for i in range(NUMBER)])
+    with pytest.raises(DataError, match=r"bad rows: .*\(\d is no class\).*tasks\.grade\.classes \(now "):
+        folder(0, path=path, tasks={"grade": {"type": "classification", "classes": classes}})
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -110,6 +132,41 @@ def test_classes_that_do_not_fit_the_table_are_refused(tmp_path, options, reason
     path = write_folder(tmp_path, "file,sex", [f"{{}},{sex(i)}" for i in range(NUMBER)])
     with pytest.raises(DataError, match=reason):
         folder(0, path=path, tasks={"sex": {"type": "classification", **options}})
+
+
+@pytest.mark.parametrize("others", [("cat", "dog"), ("0.5", "1.5"), ("2", "x"), ("2", "0.5")])
+def test_numbers_below_zero_are_asked_about_whatever_other_classes_are(tmp_path, others):
+    values = [("-1", "-1.0", *others)[i % 4] for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{value}" for value in values])
+    task = {"type": "classification"}
+    reason = r"20 bad rows: line 2 .*-1'? is no class\).*set tasks\.kind\.missing = \[-1\] if"
+    with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks={"kind": task})
+    data = folder(0, path=path, tasks={"kind": {**task, "missing": [-1]}})
+    order = tuple(sorted(others))
+    assert data.tasks[0].classes == order
+    found = [order.index(value) if value in order else -1 for value in values]
+    np.testing.assert_array_equal(by_row(data, "kind"), found)
+    classes = dict(zip(("-1.0", *others), ("no", "a", "b"), strict=True))
+    named = folder(0, path=path, tasks={"kind": {**task, "classes": classes}})
+    assert named.tasks[0].classes == ("no", "a", "b")
+    np.testing.assert_array_equal(by_row(named, "kind"), [max(0, i % 4 - 1) for i in range(NUMBER)])
+
+
+@pytest.mark.parametrize("classes", [None, ["other", "1"], ["other", "1.0"], {"other": "other", "1e0": "1"}])
+def test_a_number_is_one_class_however_it_is_written_beside_text(tmp_path, classes):
+    values = ["1", "1.0", "other", "01"]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{values[i % 4]}" for i in range(NUMBER)])
+    options = {} if classes is None else {"classes": classes}
+    data = folder(0, path=path, tasks={"kind": {"type": "classification", **options}})
+    one = 0 if classes is None else 1
+    np.testing.assert_array_equal(by_row(data, "kind"), [1 - one if i % 4 == 2 else one for i in range(NUMBER)])
+
+
+def test_whole_numbers_of_many_digits_are_different_classes(tmp_path):
+    values = ["12345678901234567891", "12345678901234567892"]
+    path = write_folder(tmp_path, "file,kind", [f"{{}},{values[i % 2]}" for i in range(NUMBER)])
+    assert folder(0, path=path, tasks={"kind": {"type": "classification"}}).tasks[0].classes == tuple(values)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_classes": 2}])
@@ -139,6 +196,11 @@ def test_numbers_below_zero_are_asked_about(tmp_path, options):
         ("file;sex;age", "{};m;5,7", "line 1 of .* separates columns by semicolons.*write commas"),
         ("file\tsex\tage", "{}\tm\t5", "separates columns by tabs"),
         ("file|sex|age", "{}|m|5", "separates columns by bars"),
+        ("\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is blank; put the names of the columns there"),
+        (",,\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is blank; put the names of the columns there"),
+        ("sep=,\nfile,sex,age", "{},m,5", r"line 1 of .*labels\.csv is 'sep=,', .*; leave the line out"),
+        ("sep=;\nfile;sex;age", "{};m;5", r"line 1 of .*labels\.csv is 'sep=;', .*; leave the line out"),
+        ("SEP=\t\nfile;sex;age", "{};m;5", r"line 1 of .*labels\.csv is 'SEP=', .*; leave the line out"),
         ("file,sex,years", "{},m,5", "has no column 'age'; it has 'file', 'sex', 'years'"),
         ("file,sex,age", '{},"m"f,5', r"cannot read .*labels.csv \(line 2: "),
         ("file,sex,age", '{},"m\nf",5', r"40 bad rows: line 3 \(a line break in column 'sex'\);.*close the"),
@@ -148,6 +210,13 @@ def test_numbers_below_zero_are_asked_about(tmp_path, options):
 def test_tables_that_are_not_what_they_seem_are_refused(tmp_path, header, row, reason):
     path = write_folder(tmp_path, header, [row] * (1 if row.endswith('"') else NUMBER))
     with pytest.raises(DataError, match=reason):
+        folder(0, path=path, tasks=SEX_AGE)
+
+
+def test_quotes_in_a_column_that_is_not_used_swallow_no_rows(tmp_path):
+    rows = [f"{{}},{sex(i)},{i},{({3: chr(34) + '5 inch', 6: '6' + chr(34)}).get(i, 'ok')}" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,sex,age,note", rows)
+    with pytest.raises(DataError, match=r"1 bad row: line 8 \(a line break in column 'note'\);.*close the .*quotes"):
         folder(0, path=path, tasks=SEX_AGE)
 
 
@@ -172,6 +241,14 @@ def test_groups_need_a_name_in_every_row(tmp_path, mark):
     path = write_folder(tmp_path, "file,sex,patient", rows)
     with pytest.raises(DataError, match=r"1 bad row: line 6 \(nothing in column 'patient'\); fill in"):
         folder(0, path=path, tasks={"sex": SEX_AGE["sex"]}, groups="patient")
+
+
+def test_patients_stay_together_however_their_numbers_are_written(tmp_path):
+    rows = [f"{{}},{sex(i)},{i // 2}{'.0' if i % 2 else ''}" for i in range(NUMBER)]
+    path = write_folder(tmp_path, "file,sex,patient", rows)
+    data = folder(0, path=path, tasks={"sex": SEX_AGE["sex"]}, groups="patient")
+    found = [set((getattr(data, split).images[:, 0, 0, 0] // 2).tolist()) for split in SPLITS]
+    assert sum(map(len, found)) == len(set.union(*found)) == NUMBER // 2
 
 
 def test_few_targets_are_spread_over_all_splits(tmp_path):
