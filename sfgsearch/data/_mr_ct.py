@@ -205,7 +205,8 @@ def _prepare(
 def _source(subjects: Sequence[Subject], organs: Organs, mode: str, ct_range: tuple[float, float]) -> SplitIdentity:
     """Return the identity of volumes as their files have them; what is computed from them may differ by processor."""
     mr, ct, labels = (np.array([subject.digests[file] for subject in subjects]) for file in FILES)
-    spacing = np.array([subject.spacing for subject in subjects])
+    spacings = [(subject.own_spacing, subject.spacing) for subject in subjects]
+    spacing = np.array(spacings, dtype=np.float32)  # headers are no more precise, and float64 norms may round otherwise
     number = len(subjects) if mode == "patches" else sum(subject.mr.shape[2] for subject in subjects)
     targets = {"ct": [ct, spacing, np.array(ct_range)], "organs": [labels, spacing, np.array(organs.labels)]}
     return SplitIdentity.of(number, [mr, spacing], targets)
