@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -24,6 +24,12 @@ def identify(images: Tensor) -> NDArray[np.int64]:
     numbers: dict[bytes, int] = {}
     digests = (blake2b(image.numpy().tobytes(), digest_size=_DIGEST_BYTES).digest() for image in images)
     return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
+
+
+def number(keys: ArrayLike) -> NDArray[np.int64]:
+    """Return a number for every key, the same for equal ones; from 0 on, in the order in which they first occur."""
+    _, firsts, members = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+    return np.unique(firsts[members], return_inverse=True)[1].astype(np.int64)
 
 
 def join(*columns: NDArray[Any]) -> NDArray[np.int64]:
