@@ -55,6 +55,14 @@ def test_a_split_without_any_label_of_a_task_is_refused():
         check_labels(data(validation=split([0, 1], [NAN, NAN])))
 
 
+def test_a_class_that_training_lacks_is_refused():
+    with pytest.raises(DataError, match=r"tasks.sex: the classes 1 are in the test split but not in the training"):
+        check_labels(
+            MultiTaskData(TASKS, split([0, 0], [1.0, 2.0]), split([0, MISSING], [1.0, 2.0]), split([1], [0.0]))
+        )
+    check_labels(data())
+
+
 def test_a_wrong_target_is_refused_with_task_and_split():
     with pytest.raises(DataError, match="'sex', validation split: the class 7"):
         check_labels(data(validation=split([0, 7], [1.0, 2.0])))
