@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.data._rows import enumerate_some
 from sfgsearch.errors import DataError
-from sfgsearch.tasks import Classification, Task, is_present
+from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation, Task, is_present
 from sfgsearch.tasks._classes import as_signed
 
 if TYPE_CHECKING:
     from sfgsearch.data._splits import MultiTaskData, Split
+
+_FEW = 2
+_UNITS = {Classification: "image", Regression: "image", Segmentation: "pixel", DenseRegression: "pixel"}
 
 
 class LabelCount(NamedTuple):
@@ -39,7 +42,7 @@ def count_labels(split: Split, tasks: Iterable[Task]) -> dict[str, LabelCount]:
 
 
 def check_labels(data: MultiTaskData) -> None:
-    """Check that the targets of every task are what the task takes, and that each split has some.
+    """Check that the targets of every task have the values and shape that it takes, and that each split has some.
 
     Of classes of images, training must have all; whether it must of classes of pixels is up to the data set, since
     what is rare is not in every image.
@@ -58,7 +61,22 @@ def check_labels(data: MultiTaskData) -> None:
                     f"task {task.name!r} has no label in the {split} split; label some of its images, change how data "
                     "are split, or leave the task out"
                 )
+        _check_shapes(split, getattr(data, split), data.tasks)
     check_seen(data, [task for task in data.tasks if isinstance(task, Classification)])
+
+
+def _check_shapes(name: str, split: Split, tasks: Iterable[Task]) -> None:
+    """Check that a batch has one target for each image or pixel: losses would broadcast others without a word."""
+    images, targets = split.__getitems__(list(range(min(len(split), split.max_batch or _FEW))))
+    for task in tasks:
+        unit = _UNITS.get(type(task))  # a task of one's own takes what it likes
+        expected = images.shape[:1] + (images.shape[2:] if unit == "pixel" else ())
+        shape = targets[task.name].shape
+        if unit and shape != expected:
+            raise DataError(
+                f"task {task.name!r}, {name} split: the targets of {len(images)} images have the shape {tuple(shape)}; "
+                f"reshape them to {tuple(expected)}, one for each {unit}"
+            )
 
 
 def check_seen(data: MultiTaskData, tasks: Iterable[Task]) -> None:
