@@ -10,10 +10,9 @@ from scipy.sparse import csr_array, hstack
 from torch import Tensor
 
 from sfgsearch.data._copies import describe_copies, identify
-from sfgsearch.data._partition import SPLIT_NAMES, Division, Parts, partition
-from sfgsearch.data._rows import enumerate_some
+from sfgsearch.data._labels import check_seen
+from sfgsearch.data._partition import Division, partition
 from sfgsearch.data._splits import InMemory, MultiTaskData
-from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING, Task, is_present
 
 
@@ -45,15 +44,14 @@ def assemble(
     held = {task.name: _held(targets[task.name]) for task in tasks}
     labels = hstack([column for one in held.values() for column in (one, _has_any(one))], format="csr")
     parts = partition(division, equal, labels, rows)
-    for task in tasks:
-        if not targets[task.name].is_floating_point():
-            _check_seen(task, held[task.name], parts)
     train, validation, test = (
         InMemory(images[part], {name: target[part] for name, target in targets.items()})
         for part in map(torch.from_numpy, parts)
     )
     copies = describe_copies(equal, rows)
-    return MultiTaskData(tuple(tasks), train, validation, test, (*notes, *([copies] if copies else [])))
+    data = MultiTaskData(tuple(tasks), train, validation, test, (*notes, *([copies] if copies else [])))
+    check_seen(data, [task for task in tasks if not targets[task.name].is_floating_point()])
+    return data
 
 
 def _held(target: Tensor) -> csr_array:
@@ -73,16 +71,3 @@ def _held(target: Tensor) -> csr_array:
 
 def _has_any(held: csr_array) -> csr_array:
     return csr_array((held.sum(axis=1) > 0).astype(float)[:, None])
-
-
-def _check_seen(task: Task, held: csr_array, parts: Parts) -> None:
-    """Refuse classes of validation and test that training data do not have."""
-    names = getattr(task, "classes", ())
-    seen, *others = (held[part].sum(axis=0) > 0 for part in parts)
-    for split, found in zip(SPLIT_NAMES[1:], others, strict=True):
-        unseen = [names[one] if names else one for one in np.flatnonzero(found & ~seen).tolist()]
-        if unseen:
-            raise DataError(
-                f"tasks.{task.name}: the classes {enumerate_some([repr(one) for one in unseen])} are in the {split} "
-                "split but not in the training split; add training images of them, leave them out, or change the split"
-            )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-_DIGEST_BYTES = 16
+from sfgsearch.data._digests import row_hashes
 
 
 def identify(images: Tensor) -> NDArray[np.int64]:
@@ -21,9 +20,20 @@ def identify(images: Tensor) -> NDArray[np.int64]:
     Args:
         images: Shape (N, C, *space).
     """
-    numbers: dict[bytes, int] = {}
-    digests = (blake2b(image.numpy().tobytes(), digest_size=_DIGEST_BYTES).digest() for image in images)
-    return np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)
+    array = images.numpy()
+    _, firsts, members = np.unique(row_hashes(array), return_index=True, return_inverse=True)
+    like, others = firsts[members], dict[bytes, int]()
+    for row in np.flatnonzero(like != np.arange(len(like))).tolist():
+        content = array[row].tobytes()
+        if content != array[like[row]].tobytes():
+            like[row] = others.setdefault(content, row)
+    return number(like)
+
+
+def number(keys: ArrayLike) -> NDArray[np.int64]:
+    """Return a number for every key, the same for equal ones; from 0 on, in the order in which they first occur."""
+    _, firsts, members = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+    return np.unique(firsts[members], return_inverse=True)[1].astype(np.int64)
 
 
 def join(*columns: NDArray[Any]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SHOWN = 60
 _MOST_NAMED = 3
+_WEIGHTS = "class_weights"
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,22 @@ class SplitIdentity:
         digest, pool = digest_and_pool(images)
         return cls(number, digest, pool, {name: digest_and_pool(arrays)[0] for name, arrays in targets.items()})
 
+    def for_tasks(self, names: Sequence[str]) -> Self:
+        """Leave out the targets of other tasks, which a source may have besides."""
+        return replace(self, targets={name: digest for name, digest in self.targets.items() if name in names})
+
 
 @dataclass(frozen=True)
 class DataIdentity:
     """Which data a study, a record or a checkpoint saw.
 
+    Two are of the same data where splits and tasks agree. Counts of labels follow from the data, but after arithmetic
+    that processors round differently; so do balanced class weights, of which a study file has the rest.
+
     Args:
         splits: The identities of training, validation and test split by name.
-        tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them: classes, scales and losses.
-        labels: How many targets are present, by split, then by task.
+        tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them, without weights of classes.
+        labels: How many targets are present, by split, then by task; for reports.
     """
 
     splits: Mapping[str, SplitIdentity]
@@ -71,13 +79,16 @@ class DataIdentity:
     def of(cls, data: MultiTaskData) -> Self:
         """Take the identity of a data set, at about a second per gigabyte of images in memory."""
         names = [task.name for task in data.tasks]
-        splits = {split: getattr(data, split).identity(names) for split in SPLIT_NAMES}
-        return cls(splits, json.loads(json.dumps([task_to_dict(task) for task in data.tasks])), data.labels)
+        splits = {split: getattr(data, split).identity(names).for_tasks(names) for split in SPLIT_NAMES}
+        tasks = json.loads(json.dumps([task_to_dict(task) for task in data.tasks]))
+        for task in tasks:
+            task.pop(_WEIGHTS, None)
+        return cls(splits, tasks, data.labels)
 
     @cached_property
     def digest(self) -> str:
-        """A short digest of the whole: 16 hexadecimal digits."""
-        return text_digest(json.dumps(self.to_dict(), sort_keys=True))
+        """A short digest of splits and tasks: 16 hexadecimal digits."""
+        return text_digest(_as_text({name: value for name, value in self.to_dict().items() if name != "labels"}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -98,7 +109,7 @@ class DataIdentity:
 
 
 def describe_change(before: DataIdentity, now: DataIdentity) -> str | None:
-    """Say in one line what differs between two identities; None if nothing does."""
+    """Say in one line what differs between two identities; None where their digests are equal."""
     return "; ".join(_changes(before, now)) or None
 
 
@@ -136,7 +147,7 @@ def _task_changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
         _describe(name, key, old.get(key), new.get(key))
         for name, old, new in zip(names[0], before, now, strict=True)
         for key in {**old, **new}
-        if old.get(key) != new.get(key)
+        if _as_text(old.get(key)) != _as_text(new.get(key))
     ]
     yield from _shortened(changes)
 
@@ -150,6 +161,11 @@ def _describe(task: str, key: str, old: Any, new: Any) -> str:
     if len(repr(old)) + len(repr(new)) > _LONGEST_SHOWN:
         return f"another {key} of task {task!r}"
     return f"{key} of task {task!r} is {new!r} instead of {old!r}"
+
+
+def _as_text(value: Any) -> str:
+    """Return JSON that is the same where values are; 1 and 1.0 are two, as they are for a digest."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _quoted(names: Iterable[Any]) -> str:

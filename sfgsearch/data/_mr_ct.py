@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfgsearch.data._copies import describe_copies, number
 from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._organs import Organs
 from sfgsearch.data._patches import RandomPatches, WholeImages
@@ -49,8 +50,9 @@ def mr_ct(
     grid to a tenth of a voxel; ``.nii`` will do. Volumes are turned to (depth, height, width): bottom to top, front to
     back, left to right. Each MRI gets the mean 0 and standard deviation 1 over its foreground, the voxels above its
     own mean. A subject may lack its CT or its labels: then that task has no targets there. Subjects that cannot be
-    used (a file broken, no MRI, neither of the others, grids that differ) are skipped. Notes of the data set list these
-    with reasons, count what is lacking, and name organs that are not in training.
+    used (a file broken, no MRI, neither of the others, grids that differ) are skipped; those with the same MRI stay in
+    one split. Notes of the data set list these with reasons, count what is lacking, and name organs that are not in
+    training.
 
     Args:
         seed: Fixes the split by subject: 60 % training, 20 % validation, 20 % test, at least one each, and in each
@@ -93,7 +95,10 @@ def mr_ct(
         because = f"; {notes[0]}" if notes else ""
         raise DataError(f"{path} has {len(subjects)} usable subjects, too few for three splits{because}")
     _check_range(subjects, ct_range)
-    train, validation, test = _share_out(subjects, seed)
+    copies = number([subject.digests["mr"] for subject in subjects])
+    noted = describe_copies(copies, [subject.name for subject in subjects])
+    notes += (noted,) if noted else ()
+    train, validation, test = _share_out(subjects, copies, seed)
     organs = Organs.of(classes, _labels(subjects), ignore)
     notes += (*_note_untrained(organs, train), *_note_padding(subjects))
     images, targets = _prepare(train, organs, mode, ct_range)
@@ -159,18 +164,27 @@ def _note_padding(subjects: Sequence[Subject]) -> tuple[str, ...]:
     )
 
 
-def _share_out(subjects: Sequence[Subject], seed: int) -> tuple[list[Subject], list[Subject], list[Subject]]:
+def _share_out(
+    subjects: Sequence[Subject], copies: NDArray[np.int64], seed: int
+) -> tuple[list[Subject], list[Subject], list[Subject]]:
     """Return the subjects of training, validation and test, drawn until each has some with a CT and with labels.
+
+    Args:
+        subjects: The subjects.
+        copies: Numbers from 0 on, the same for subjects that stay in one split.
+        seed: Fixes the draws.
 
     Raises:
         DataError: If there are too few of either.
     """
-    held_out = max(1, round(_HELD_OUT_SHARE * len(subjects)))
+    distinct = int(copies.max()) + 1
+    held_out = max(1, round(_HELD_OUT_SHARE * distinct))
     random = np.random.default_rng(seed)
     for _ in range(_DRAWS):
-        order = random.permutation(len(subjects))
-        parts = np.split(order, [len(order) - 2 * held_out, len(order) - held_out])
-        train, validation, test = ([subjects[index] for index in part] for part in parts)
+        parts = np.split(random.permutation(distinct), [distinct - 2 * held_out, distinct - held_out])
+        train, validation, test = (
+            [subjects[index] for one in part for index in np.flatnonzero(copies == one).tolist()] for part in parts
+        )
         if all(
             any(getattr(subject, file) is not None for subject in part)
             for part in (train, validation, test)
@@ -179,7 +193,8 @@ def _share_out(subjects: Sequence[Subject], seed: int) -> tuple[list[Subject], l
             return train, validation, test
     numbers = (f"{sum(getattr(one, file) is not None for one in subjects)} have {file}" for file in FILES[1:])
     raise DataError(
-        f"of {len(subjects)} subjects {' and '.join(numbers)}; training, validation and test need some of both"
+        f"of {len(subjects)} subjects {' and '.join(numbers)}; training, validation and test need some of both, and "
+        "subjects with the same mr stay together"
     )
 
 
@@ -205,7 +220,8 @@ def _prepare(
 def _source(subjects: Sequence[Subject], organs: Organs, mode: str, ct_range: tuple[float, float]) -> SplitIdentity:
     """Return the identity of volumes as their files have them; what is computed from them may differ by processor."""
     mr, ct, labels = (np.array([subject.digests[file] for subject in subjects]) for file in FILES)
-    spacing = np.array([subject.spacing for subject in subjects])
+    spacings = [(subject.own_spacing, subject.spacing) for subject in subjects]
+    spacing = np.array(spacings, dtype=np.float32)  # headers are no more precise, and float64 norms may round otherwise
     number = len(subjects) if mode == "patches" else sum(subject.mr.shape[2] for subject in subjects)
     targets = {"ct": [ct, spacing, np.array(ct_range)], "organs": [labels, spacing, np.array(organs.labels)]}
     return SplitIdentity.of(number, [mr, spacing], targets)

@@ -36,6 +36,7 @@ class Subject:
         ct: CT in Hounsfield units, float32, NaN where missing; None if the subject has none.
         labels: Label of every voxel, int32, :data:`sfgsearch.tasks.MISSING` where missing; None if there are none.
         spacing: Sides of a voxel in millimetres.
+        own_spacing: The same before volumes were resampled.
         digests: Of these three volumes before they were resampled, by file; empty without one.
     """
 
@@ -44,6 +45,7 @@ class Subject:
     ct: NDArray[np.float32] | None
     labels: NDArray[np.int32] | None
     spacing: Spacing
+    own_spacing: Spacing
     digests: Mapping[str, str]
 
 
@@ -165,10 +167,10 @@ def _read_subject(place: Path, reading: Reading) -> Subject:
     digests = {file: "" if volume is None else array_digest(volume) for file, volume in volumes}
     size = voxel_size(affine)
     if reading.spacing is None or _is_close(size, reading.spacing):
-        return Subject(_shown(place), mr, quantity, classes, size, digests)
+        return Subject(_shown(place), mr, quantity, classes, size, size, digests)
     mr = resample(mr, affine, reading.spacing)
     quantity, classes = (one if one is None else resample(one, affine, reading.spacing) for one in (quantity, classes))
-    return Subject(_shown(place), mr, quantity, classes, reading.spacing, digests)
+    return Subject(_shown(place), mr, quantity, classes, reading.spacing, size, digests)
 
 
 def _find(place: Path, file: str) -> Path | None:

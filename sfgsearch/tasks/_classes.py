@@ -12,6 +12,7 @@ from sfgsearch.errors import DataError
 from sfgsearch.tasks._missing import MISSING, is_present
 
 _MOST_CLASSES = 2**16
+_UNSUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def check_classes(name: str, num_classes: int, classes: tuple[str, ...], class_weights: tuple[float, ...]) -> None:
@@ -46,12 +47,18 @@ def check_class_target(target: Tensor, num_classes: int) -> None:
     """
     if target.is_floating_point() or target.dtype == torch.bool:
         raise DataError(f"targets are {target.dtype}; classes are integers, {MISSING} where one is missing")
+    target = as_signed(target)
     wrong = target[is_present(target) & ((target < 0) | (target >= num_classes))]
     if wrong.numel():
         raise DataError(
             f"the class {int(wrong[0])} is not in 0 to {num_classes - 1}; correct it, or set it to {MISSING} if it is "
             "missing"
         )
+
+
+def as_signed(target: Tensor) -> Tensor:
+    """Return classes as a type that torch computes with: wide unsigned ones as int64, others as they are."""
+    return target.long() if target.dtype in _UNSUPPORTED else target
 
 
 def balanced_weights(target: Tensor, num_classes: int) -> tuple[float, ...]:
@@ -61,6 +68,7 @@ def balanced_weights(target: Tensor, num_classes: int) -> tuple[float, ...]:
         target: Classes of the training split, of any shape; missing ones do not count.
         num_classes: How many classes there are; one that does not occur gets the weight of one that occurs once.
     """
+    target = as_signed(target)
     counts = target[is_present(target)].long().bincount(minlength=num_classes)
     return tuple((counts.sum() / (num_classes * counts.clamp(min=1))).tolist())
 

@@ -14,6 +14,7 @@ from sfgsearch.data import MultiTaskData, Split
 from sfgsearch.errors import DataError
 from sfgsearch.nn import MonteCarloEnsemble
 from sfgsearch.tasks import Task, is_present, select_present
+from sfgsearch.tasks._classes import as_signed
 
 Metrics = dict[str, float]
 """Values by ``"<task>/<metric>"``."""
@@ -136,5 +137,5 @@ class RelativeError:
 
 def _present(split: Split, task: str) -> Tensor:
     """Return the targets of a task that are present, flattened."""
-    target = split.target(task)
+    target = as_signed(split.target(task))
     return target[is_present(target)]

@@ -44,8 +44,7 @@ def fingerprint(
         "seed": seed,
         "method": method,
         "network": spec,
-        "tasks": data.tasks,
-        "number of training images": len(data.train),
+        "tasks": data.tasks,  # with class weights, and all that repr says of a task of one's own: digests lack these
         "digest of the data": data.identity.digest,
         "augmentation": augmentation,
         **{name: getattr(settings, name) for name in relevant},

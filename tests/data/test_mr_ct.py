@@ -627,6 +627,26 @@ def test_subjects_are_shared_out_by_the_seed(folder):
     assert any(not torch.equal(other, data.test.target("ct")) for other in others)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_subject_that_is_there_twice_is_in_one_split(tmp_path, seed):
+    for index in range(8):
+        write(tmp_path / f"s{index}", draw_subject(index % 4))
+    data = mr_ct(seed, path=tmp_path, patch=4, mode="patches")
+    splits = [{image.numpy().tobytes() for image in getattr(data, split).stored_images()} for split in data.labels]
+    assert [len(images) for images in splits] == [2, 1, 1]
+    assert len(set.union(*splits)) == 4
+    assert data.notes == (
+        "4 of 8 images are copies of others, byte for byte, such as s0 and s4; each stays in the split of the other",
+    )
+
+
+def test_subjects_that_are_all_the_same_are_no_three_splits(tmp_path):
+    for index in range(4):
+        write(tmp_path / f"s{index}", draw_subject(index % 2))
+    with pytest.raises(DataError, match="subjects with the same mr stay together"):
+        mr_ct(0, path=tmp_path, patch=4)
+
+
 def test_slices_are_normalised_clipped_and_aligned(folder):
     data = mr_ct(0, path=folder, patch=(6, 5), classes=("background", "gland", "bone"))
     ct, organs = data.tasks
@@ -654,7 +674,7 @@ def test_slices_stand_as_people_look_at_them(tmp_path):
     x, y, z = np.indices(SHAPE)
     ramp = (100.0 * x + 10 * y + z).astype(np.float32)
     for index in range(3):
-        write(tmp_path / f"s{index}", {"mr": ramp, "ct": ramp, "labels": (x > 3).astype(np.uint8)})
+        write(tmp_path / f"s{index}", {"mr": ramp + np.float32(index), "ct": ramp, "labels": (x > 3).astype(np.uint8)})
     volume = mr_ct(0, path=tmp_path, mode="patches", patch=8).test.__getitems__([0])[1]["ct"][0] * 1000
     assert volume.shape == (8, 12, 14)
     steps = [volume.diff(dim=axis).unique() for axis in range(3)]

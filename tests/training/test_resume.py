@@ -330,18 +330,31 @@ def test_checkpoints_of_another_training_are_rejected_with_the_reason(tmp_path, 
     assert_same(result(trained), result(train(make, method, seed=seed)))
 
 
-def test_checkpoints_of_other_data_are_rejected_with_the_reason(tmp_path):
+def with_other_weights(data):
+    return replace(data, tasks=(replace(data.tasks[0], class_weights=(1.0, 2.0)), *data.tasks[1:]))
+
+
+@pytest.mark.parametrize(
+    ("alter", "differing"),
+    [
+        (lambda data: replace(data, test=make_split(40, 3)), "digest of the data was"),
+        (lambda data: replace(data, train=make_split(30, 3)), "digest of the data was"),
+        (with_other_weights, "tasks was"),
+    ],
+)
+def test_checkpoints_of_other_data_are_rejected_with_the_reason(tmp_path, alter, differing):
     with pytest.raises(InterruptionError):
         train(make_experiment, "equal", Interrupting(CheckpointFolder(tmp_path), {6}))
 
     def make():
         experiment = make_experiment()
-        return replace(experiment, data=replace(experiment.data, test=make_split(40, 3)))
+        return replace(experiment, data=alter(experiment.data))
 
     session = FolderSession(CheckpointFolder(tmp_path))
     train(make, "equal", session)
     (problem,) = session.problems
-    assert "starts anew: digest of the data was" in problem
+    (reason,) = problem.partition("starts anew: ")[2].split("; ")
+    assert reason.startswith(differing)
 
 
 def test_where_a_training_runs_makes_no_other_training(tmp_path):
