@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfgsearch.data._class_values import find_gaps
+from sfgsearch.data._missing_values import parse_number
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
@@ -76,6 +77,12 @@ class Organs:
 
 def _named(classes: Classes, ignore: tuple[int, ...]) -> Organs:
     if not isinstance(classes, Mapping):
+        for label, name in enumerate(classes):
+            if parse_number(name) not in (None, label):
+                raise DataError(
+                    f"classes lists the names of the labels from 0 on, and {name!r} is that of {label}; if it is a "
+                    f'label itself, name labels in a table, as in classes = {{ {name} = "prostate" }}'
+                )
         return Organs(tuple(range(len(classes))), tuple(classes))
     wrong = [label for label in classes if not (label.isascii() and label.isdecimal() and len(label) < len(str(2**31)))]
     if wrong:

@@ -419,6 +419,7 @@ UNCLEAR = [
     ([0, 41, 255], {}, 'there is no 1; .* classes = { 0 = "background", 41 = "prostate" }, and set ignore'),
     ([5, 5, 5], {}, "labels are 5, and there is no 1; name"),
     ([0, 1, 2_000_000_000], {}, "there is no 2; name"),
+    ([0, 1, 2], {"classes": ("1", "2", "3")}, "names of the labels from 0 on, and '1' is that of 0; .* in a table"),
     ([0, 1, 255], {"classes": ("background", "gland", "bone")}, "names 3 labels from 0 on, but .*'s0' .*255; name it"),
     ([0, 41, 255], {"classes": {"0": "a", "41": "b"}}, r"names the labels 0, 41, but .* 255; .* set ignore = \[255\]"),
     ([0, -1, 1], {}, r"subject 's0' has the label -1, below 0; set ignore = \[-1\]"),
