@@ -75,6 +75,7 @@ def _shortfall(comparison: Comparison, config: Config) -> Iterator[str]:
     if shortfall.is_unfinished:
         yield f"Not there yet: {shortfall.not_there_yet}; continue with sfgsearch run {config.path}"
     if shortfall.missing:
-        yield "Missing for good, having failed once too often (run --retry-failed gives another chance):"
+        again = any(one.may_be_retried for one in shortfall.missing)
+        yield f"Missing for good{' (run --retry-failed gives what failed another chance)' if again else ''}:"
     for one in shortfall.missing:
         yield f"  {one}"

@@ -114,7 +114,9 @@ def end_with(comparison: Comparison) -> None:
     shortfall, missing = comparison.shortfall, len(comparison.shortfall.missing)
     if missing:
         what = "1 training that the study asks for is" if missing == 1 else f"{missing} trainings of the study are"
-        click.echo(f"sfgsearch: {what} missing for good; the same command with --retry-failed tries again", err=True)
+        again = any(one.may_be_retried for one in shortfall.missing)
+        remedy = "; the same command with --retry-failed tries again" if again else ""
+        click.echo(f"sfgsearch: {what} missing for good{remedy}", err=True)
     elif shortfall.is_unfinished:  # such as when all workers were asked to leave
         click.echo(f"sfgsearch: not there yet: {shortfall.not_there_yet}; the same command continues", err=True)
     if missing or shortfall.is_unfinished:

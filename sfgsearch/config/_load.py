@@ -42,12 +42,12 @@ def load_config(path: str | Path) -> Config:
 
 def _check_finalists(config: Config) -> None:
     """Check that a comparison asks for no more finalists of a kind than the kind has trials."""
-    wanted, trials = config.comparison, config.budget
-    for kind, number in (("learned", wanted.learned), ("searched", wanted.searched), ("manual", wanted.manual)):
-        if number != "all" and 0 < trials[kind] < number:
+    for kind, number in config.finalists.items():
+        trials = config.budget[kind]
+        if trials < number:
             raise ConfigError(
-                f"asks for {number} finalists, and the study has {trials[kind]} {kind} "
-                f"trial{'' if trials[kind] == 1 else 's'}; lower it, or ask for more trials",
+                f"asks for {number} finalists, and the study has {trials} {kind} "
+                f"trial{'' if trials == 1 else 's'}; lower it, or ask for more trials",
                 file=config.path,
                 key=f"comparison.{kind}",
             )

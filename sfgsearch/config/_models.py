@@ -352,3 +352,12 @@ class Config(_Section):
         quotas = (self.quota.learned, self.quota.searched, len(self.manual.names))
         counts = quotas if self._trials is None else split_trials(self._trials, *quotas)
         return dict(zip(("learned", "searched", "manual"), counts, strict=True))
+
+    @property
+    def finalists(self) -> dict[str, int]:
+        """Candidates per kind that the comparison asks for; none of a kind without trials."""
+        asked, budget = self.comparison, self.budget
+        wanted = {"learned": asked.learned, "searched": asked.searched, "manual": asked.manual}
+        return {
+            kind: budget[kind] if number == "all" else number * bool(budget[kind]) for kind, number in wanted.items()
+        }

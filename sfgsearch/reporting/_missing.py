@@ -13,25 +13,33 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True)
 class Missing:
-    """A training that failed for good.
+    """A training that failed for good, or a candidate that no trial is left for.
 
     Args:
         kind: Its kind; None if a trial died before it drew one.
         name: Its name.
-        trial: The trial that it is, or retrains.
+        trial: The trial that it is, or retrains; None for a candidate.
         seed: The seed of the retraining; None for a trial.
-        role: ``"trial"``, ``"finalist"``, or ``"relearned"`` for a learned trial that should be learned again.
+        role: ``"trial"``, ``"finalist"``, ``"relearned"`` for a learned trial that should be learned again, or
+            ``"candidate"`` for a finalist that the comparison asks for and that too many pruned trials leave out.
         reason: Why it failed the last time.
     """
 
     kind: str | None
     name: str
-    trial: int
+    trial: int | None
     seed: int | None
     role: str
     reason: str
 
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether another chance can bring it."""
+        return self.role != "candidate"
+
     def __str__(self) -> str:
+        if self.trial is None:
+            return f"{self.name}: {self.reason}"
         verb = {"finalist": "retrained", "relearned": "learned again"}.get(self.role)
         how = f", {verb} with seed {self.seed}" if verb else ""
         return f"{self.name} ({self.kind or 'no kind yet'}), trial {self.trial}{how}: {' '.join(self.reason.split())}"
@@ -46,7 +54,7 @@ class Shortfall:
     """Trainings that a study asks for and does not have.
 
     Args:
-        missing: What failed for good.
+        missing: What will not come by itself.
         trials: How many trials are still to be trained.
         finalists: How many retrainings are still to be done, as trials stand now.
     """
@@ -70,6 +78,8 @@ class Shortfall:
     def without(self, kinds: Collection[str | None], compared: Collection[int]) -> str:
         """Return in words what a comparison of kinds lacks, such as ``"without single_task, which failed"``.
 
+        Candidates that were pruned away are among it.
+
         Args:
             kinds: The kinds that are compared.
             compared: The trials of which there are retrainings.
@@ -77,10 +87,11 @@ class Shortfall:
         Returns:
             Empty if nothing is missing.
         """
-        parts = _names([one for one in self.missing if one.kind in kinds and one.role != "relearned"], compared)
+        missing = [one for one in self.missing if one.kind in kinds and one.role != "relearned"]
+        parts, failed = _names(missing, compared), all(one.may_be_retried for one in missing)
         if len(parts) > _MOST_NAMES:
             parts = [*parts[: _MOST_NAMES - 1], f"{len(parts) - _MOST_NAMES + 1} more"]
-        return f"without {_listed(parts)}, which failed" if parts else ""
+        return f"without {_listed(parts)}, which {'failed' if failed else 'failed or were pruned'}" if parts else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -92,7 +103,7 @@ class Shortfall:
 
 def _names(missing: Sequence[Missing], compared: Collection[int]) -> list[str]:
     """Return the candidates that are missing whole, and the seeds of those that are missing in part."""
-    seeds = defaultdict[tuple[str, int], list[int | None]](list)
+    seeds = defaultdict[tuple[str, int | None], list[int | None]](list)
     for one in missing:
         seeds[one.name, one.trial].append(one.seed)
     return [

@@ -86,7 +86,14 @@ def report_tables(
 
 def _missing(comparison: Comparison) -> PlainTable:
     rows: list[tuple[str, ...]] = [
-        (one.kind or "?", one.name, one.role, one.reason, str(one.trial), "-" if one.seed is None else str(one.seed))
+        (
+            one.kind or "?",
+            one.name,
+            one.role,
+            one.reason,
+            "-" if one.trial is None else str(one.trial),
+            "-" if one.seed is None else str(one.seed),
+        )
         for one in comparison.shortfall.missing
     ]
     return PlainTable(
@@ -94,7 +101,7 @@ def _missing(comparison: Comparison) -> PlainTable:
         ("kind", "name", "role", "reason", "trial", "seed"),
         rows,
         words=4,
-        note="What the study asks for and what failed once too often. sfgsearch run --retry-failed tries it again.",
+        note="What the study asks for and will not get. sfgsearch run --retry-failed tries again what failed.",
     )
 
 

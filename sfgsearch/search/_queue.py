@@ -261,7 +261,7 @@ def _interrupted(trials: Sequence[FrozenTrial], tracker: QuotaTracker) -> list[_
     """Return the interrupted trials that no later trial took up."""
     taken = [_Entry.of(trial) for trial in trials if tracker.counts(trial)]
     gone = [trial for trial in trials if trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs]
-    entries = [_Entry.of(trial) for trial in gone if trial.params]
+    entries = [_Entry.of(trial) for trial in gone if trial.params or tracker.is_extra(trial)]
     return [entry for entry in entries if entry not in taken]
 
 

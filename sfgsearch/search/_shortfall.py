@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
 from sfgsearch.records import Job
@@ -52,8 +53,29 @@ class StudyProgress:
         for one in given_up:
             reason = self.jobs[one.job].reason or "?"
             missing.append(Missing(one.kind, one.name, one.trial, one.seed, one.role, reason))
+        if not trials.unfinished:
+            missing += self._pruned_away(missing)
         shown = tuple(replace(one, reason=redact(one.reason, self.config.storage)) for one in missing)
         return Shortfall(shown, trials.unfinished, len(finalists) - len(given_up))
+
+    def _pruned_away(self, failed: Sequence[Missing]) -> Iterator[Missing]:
+        """Yield the candidates that the comparison asks for and that pruning left too few complete trials for.
+
+        Args:
+            failed: What is missing for another reason.
+        """
+        current, still = self.finals.current, self.finals.missing
+        finalists = {(one.kind, one.trial) for one in current} | {(one.kind, one.trial) for one in still}
+        there = Counter[str | None](kind for kind, _ in finalists)
+        lost = Counter(one.kind for one in failed if one.role == "trial")
+        pruned = Counter(params_of(trial).get(KIND) for trial in self.trials if trial.state is TrialState.PRUNED)
+        for kind, wanted in self.config.finalists.items():
+            for number in range(there[kind] + lost[kind] + 1, wanted + 1):
+                reason = (
+                    f"{there[kind]} of {self.config.budget[kind]} {kind} trials are complete and {pruned[kind]} were "
+                    "pruned; ask for more trials, or prune later"
+                )
+                yield Missing(kind, f"{kind} candidate {number} of {wanted}", None, None, "candidate", reason)
 
 
 def read_progress(study: optuna.Study, config: Config) -> StudyProgress:

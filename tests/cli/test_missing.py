@@ -4,6 +4,7 @@ import json
 
 import pytest
 from faulty_study import FINALISTS_FAIL, TRIALS_FAIL, sections
+from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from sfgsearch import create_study, load_config
@@ -111,3 +112,28 @@ def test_what_the_file_does_not_ask_for_any_more_is_not_missing(study_file, call
     changed["manual"]["methods"] = ["equal"]
     path = study_file(**changed)
     assert call("run", path)[0] == 0
+
+
+def test_a_comparison_that_pruning_left_too_few_candidates_says_so(study_file, call):
+    path = study_file(
+        quota={"learned": 3, "searched": 0},
+        manual={"methods": ["equal"]},
+        comparison={"seeds": 2, "as_learned": False, "learned": 2},
+        training={"epochs": 1},
+    )
+    study = create_study(load_config(path))
+    asked = [study.ask() for _ in study.get_trials(states=[TrialState.WAITING])]
+    for trial in asked[1:3]:
+        trial.suggest_categorical("kind", ["learned", "searched", "manual"])
+        study.tell(trial, state=TrialState.PRUNED)
+    status, out, err = call("run", path)
+    assert status == 1
+    assert (
+        "  learned candidate 2 of 2: 1 of 3 learned trials are complete and 2 were pruned; ask for more trials" in out
+    )
+    (verdict,) = [line for line in out.splitlines() if " against equal (manual)" in line]
+    assert verdict.endswith(", without learned candidate 2 of 2, which failed or were pruned.")
+    assert err.splitlines()[-1] == "sfgsearch: 1 training that the study asks for is missing for good"
+    (missing,) = json.loads(call("compare", path, "--json")[1])["missing"]
+    assert (missing["kind"], missing["role"], missing["trial"]) == ("learned", "candidate", None)
+    assert call("run", path, "--trials", 8)[0] == 0, "more trials are the remedy"

@@ -129,6 +129,16 @@ def test_running_trials_of_dead_processes_wait_again_with_what_they_have(plain, 
     assert plain.get_trials()[0].intermediate_values == {0: 0.5}
 
 
+def test_a_users_trial_that_was_interrupted_before_it_drew_anything_comes_again(plain, study):
+    config = study(manual={"methods": []}, quota={"learned": 0, "searched": 1})
+    plain.enqueue_trial({"kind": "learned", "learned.lr": 0.05})
+    plain.tell(plain.ask(), state=TrialState.FAIL)
+    assert enqueue_missing(plain, config) == 2
+    asked = [trial.system_attrs["fixed_params"] for trial in plain.get_trials(states=(TrialState.WAITING,))]
+    assert {"kind": "learned", "learned.lr": 0.05} in asked
+    assert enqueue_missing(plain, config) == 0
+
+
 def test_interrupted_trials_come_again_with_their_parameters(plain, study):
     config = study(manual={"methods": []})
     enqueue_missing(plain, config)
