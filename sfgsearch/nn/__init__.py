@@ -17,6 +17,7 @@ from sfgsearch.nn._cross_stitch import (
     cross_stitch_structure,
 )
 from sfgsearch.nn._derive import Derived, derive
+from sfgsearch.nn._grouped import GroupedNetwork, from_model
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Backbone, Head, MultiTaskNetwork, NetworkSpec, initialise, sfg_layers
@@ -47,6 +48,7 @@ __all__ = [
     "FilterGroups",
     "GateSampling",
     "Granularity",
+    "GroupedNetwork",
     "Head",
     "LayerBuilder",
     "MakeBlock",
@@ -73,6 +75,7 @@ __all__ = [
     "convert",
     "cross_stitch_structure",
     "derive",
+    "from_model",
     "initialise",
     "likely_tree",
     "map_streams",

@@ -43,13 +43,19 @@ class FilterGroups(nn.Module):
         learn: Whether the probabilities are parameters; otherwise they stay what they are.
         learn_prior: Whether the prior is a parameter too (empirical Bayes).
         sampling: How :meth:`forward` draws gates; an object of its own if None.
+        sizes: Filters of consecutive layers, where the table is for several ones with a prior each, of shape
+            (layers, T+1).
+
+    Attributes:
+        settled: Whether :meth:`forward` returns the most probable gates in training, too, so that weights alone learn.
 
     Raises:
-        ValueError: If a number is not positive, or a prior or initial value is off the simplex.
+        ValueError: If a number is not positive, a prior or initial value is off the simplex, or sizes do not sum to K.
     """
 
     logits: Tensor
     prior_logits: Tensor
+    settled: bool
 
     def __init__(
         self,
@@ -61,16 +67,21 @@ class FilterGroups(nn.Module):
         learn: bool = True,
         learn_prior: bool = False,
         sampling: GateSampling | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.settled = False
         if num_filters < 1 or num_tasks < 1:
             raise ValueError(f"num_filters and num_tasks must be at least 1, got {num_filters} and {num_tasks}")
         self.num_filters, self.num_tasks = num_filters, num_tasks
         self.sampling = sampling or GateSampling()
         self._fixed: Tensor | None = None
         self._gates: Tensor | None = None
-        centre = uniform_prior(num_tasks) if prior is None else simplex(prior, num_tasks + 1, "prior")
-        start = centre if initial is None else torch.as_tensor(initial, dtype=torch.float64)
+        self._sizes = None if sizes is None else tuple(sizes)
+        if self._sizes is not None and sum(self._sizes) != num_filters:
+            raise ValueError(f"sizes must sum to {num_filters} filters, got {sum(self._sizes)}")
+        centre = self._centre(prior)
+        start = self._per_filter(centre) if initial is None else torch.as_tensor(initial, dtype=torch.float64)
         shape = (num_filters, num_tasks + 1)
         if start.shape not in (shape, shape[1:]) or bool((start < 0).any()):
             raise ValueError(f"initial must be probabilities of shape {shape} or {shape[1:]}, got {tuple(start.shape)}")
@@ -78,6 +89,23 @@ class FilterGroups(nn.Module):
             raise ValueError("initial probabilities must sum to one for every filter")
         self._register("logits", start.expand(shape), learn)
         self._register("prior_logits", centre, learn_prior)
+
+    def _centre(self, prior: Sequence[float] | Tensor | None) -> Tensor:
+        """Return the prior, or the prior of every layer, float64."""
+        if prior is None:
+            prior = uniform_prior(self.num_tasks)
+            return prior if self._sizes is None else prior.expand(len(self._sizes), -1)
+        if self._sizes is None:
+            return simplex(prior, self.num_tasks + 1, "prior")
+        if len(prior) != len(self._sizes):
+            raise ValueError(f"prior must have a row for each of {len(self._sizes)} layers, got {len(prior)}")
+        return torch.stack([simplex(row, self.num_tasks + 1, "prior") for row in prior])  # type: ignore[arg-type]
+
+    def _per_filter(self, per_layer: Tensor) -> Tensor:
+        """Return rows of layers as rows of filters, or the only row as it is."""
+        if self._sizes is None:
+            return per_layer
+        return per_layer.repeat_interleave(torch.tensor(self._sizes, device=per_layer.device), 0)
 
     def _register(self, name: str, probs: Tensor, learn: bool) -> None:
         dtype = torch.get_default_dtype()
@@ -99,7 +127,7 @@ class FilterGroups(nn.Module):
 
     @property
     def log_prior(self) -> Tensor:
-        """Log prior in nats, shape (T+1,)."""
+        """Log prior in nats, shape (T+1,), or (layers, T+1) where there are several."""
         return self.prior_logits.log_softmax(-1)
 
     def sample(self, temperature: float, hard: bool = False, generator: torch.Generator | None = None) -> Tensor:
@@ -112,7 +140,7 @@ class FilterGroups(nn.Module):
 
     def kl(self) -> Tensor:
         """Return KL(Cat(p_k) || Cat(prior)) summed over filters, a scalar in nats."""
-        return categorical_kl(self.log_probs, self.log_prior).sum()
+        return categorical_kl(self.log_probs, self._per_filter(self.log_prior)).sum()
 
     def entropy(self) -> Tensor:
         """Return the entropy of every filter in nats, shape (K,)."""
@@ -154,14 +182,14 @@ class FilterGroups(nn.Module):
     def forward(self) -> Tensor:
         """Return the gates of this pass, shape (K, T+1).
 
-        Fixed gates if :meth:`fix` was called; else in training a fresh sample as ``sampling`` says, and in
-        evaluation the one-hot gates of the most probable assignment.
+        Fixed gates if :meth:`fix` was called; else in training, until it has settled, a fresh sample as ``sampling``
+        says, and otherwise the one-hot gates of the most probable assignment.
         """
         self._gates = self._draw()
         return self._gates
 
     def _draw(self) -> Tensor:
-        if self._fixed is None and self.training:
+        if self._fixed is None and self.training and not self.settled:
             return self.sample(self.sampling.temperature, self.sampling.hard, self.sampling.generator)
         groups = self.assignment() if self._fixed is None else self._fixed.to(self.logits.device)
         return torch.nn.functional.one_hot(groups, self.num_tasks + 1).to(self.logits.dtype)

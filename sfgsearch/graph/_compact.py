@@ -1,0 +1,162 @@
+"""Compact execution: a network of a fixed assignment with one plain layer per group, and no zeros multiplied."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from sfgsearch.graph._analysis import Analysis, Layer
+from sfgsearch.graph._dense import bake
+from sfgsearch.graph._masks import Masks
+from sfgsearch.graph._trace import owner
+
+
+class GroupedLayer(nn.Module):
+    """A convolution or linear layer as one small layer per group.
+
+    Every group's layer reads the channels that its group may read and writes the filters of its group; channels keep
+    their places. Filters that nothing reads are left out: their channels are zeros.
+
+    Args:
+        plain: The layer, with its weight unmasked.
+        parts: For every group its filters and the channels that it reads, int64.
+    """
+
+    order: Tensor | None
+
+    def __init__(self, plain: nn.Module, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._dim = -1 if isinstance(plain, nn.Linear) else 1
+        is_transposed = isinstance(plain, _ConvTransposeNd)
+        width = cast(Tensor, plain.weight).shape[1 if is_transposed else 0]
+        self.parts = nn.ModuleList(_narrowed(plain, filters, channels, is_transposed) for filters, channels in parts)
+        self._runs = [_run(channels) for _, channels in parts]
+        for index, (_, channels) in enumerate(parts):
+            self.register_buffer(f"channels{index}", channels, persistent=False)
+        written = torch.cat([filters for filters, _ in parts])
+        self._missing = width - len(written)
+        absent = torch.ones(width, dtype=torch.bool)
+        absent[written] = False
+        order = torch.cat([written, absent.nonzero().flatten()]).argsort()
+        in_order = torch.equal(order, torch.arange(width))
+        self.register_buffer("order", None if in_order else order, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the plain layer returns under its mask."""
+        responses = []
+        for index, (part, run) in enumerate(zip(self.parts, self._runs, strict=True)):
+            channels: Tensor = getattr(self, f"channels{index}")
+            read = x.narrow(self._dim, *run) if run else x.index_select(self._dim, channels)
+            responses.append(part(read))
+        if self._missing:
+            shape = list(responses[0].shape)
+            shape[self._dim] = self._missing
+            responses.append(responses[0].new_zeros(shape))
+        joined = torch.cat(responses, self._dim) if len(responses) > 1 else responses[0]
+        return joined if self.order is None else joined.index_select(self._dim, self.order)
+
+
+def _run(channels: Tensor) -> tuple[int, int] | None:
+    """Return the first of channels that are neighbours, and their number; None if they are not."""
+    first = int(channels[0])
+    are_neighbours = torch.equal(channels, torch.arange(first, first + len(channels)))
+    return (first, len(channels)) if are_neighbours else None
+
+
+def _narrowed(plain: nn.Module, filters: Tensor, channels: Tensor, is_transposed: bool) -> nn.Module:
+    """Return a layer of the same kind with some of the filters and channels."""
+    part: Any = copy.copy(plain)  # keeps stride, padding and the like
+    part._parameters = dict(plain._parameters)
+    weight = cast(Tensor, plain.weight).detach()
+    selected = weight[channels][:, filters] if is_transposed else weight[filters][:, channels]
+    part.weight = nn.Parameter(selected.clone())
+    if plain.bias is not None:
+        part.bias = nn.Parameter(cast(Tensor, plain.bias).detach()[filters].clone())
+    inputs, outputs = (
+        ("in_features", "out_features") if isinstance(plain, nn.Linear) else ("in_channels", "out_channels")
+    )
+    setattr(part, inputs, len(channels))
+    setattr(part, outputs, len(filters))
+    return cast(nn.Module, part)
+
+
+@torch.no_grad()
+def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Module:
+    """Return a plain network that computes what the network of groups computes under an assignment.
+
+    Where all filters of a layer are shared it is the layer itself. Grouped convolutions, and layers that are no
+    modules of torch, keep the zeros of their mask.
+
+    Args:
+        network: The plain network that was analysed.
+        analysis: Its analysis.
+        assignment: Group of every filter, int64 of shape (F,).
+    """
+    assignment = assignment.cpu()
+    groups = torch.cat([torch.tensor([-1]), assignment, torch.tensor(analysis.heads, dtype=torch.int64)])
+    used = used_rows(analysis, groups)
+    plain = bake(network, analysis, assignment)
+    for layer in analysis.layers:
+        module = plain.get_submodule(layer.module)
+        if not _can_be_split(module, layer):
+            continue
+        parts = _parts(layer, groups, used, analysis.num_tasks)
+        whole = (layer.writes.numel(), layer.reads.numel())
+        if parts and [(len(filters), len(channels)) for filters, channels in parts] != [whole]:
+            device = cast(Tensor, module.weight).device
+            split = GroupedLayer(module.cpu(), parts).to(device).train(module.training)
+            plain.set_submodule(layer.module, split)
+    return plain
+
+
+def _can_be_split(module: nn.Module, layer: Layer) -> bool:
+    is_plain = isinstance(module, _ConvNd | nn.Linear) and layer.weight == f"{layer.module}.weight"
+    is_called = owner(layer.node) == layer.module  # and its weight not only read by another module
+    return is_plain and is_called and len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
+
+
+def _parts(layer: Layer, groups: Tensor, used: Tensor, num_tasks: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the filters of every group and the channels that it reads, where it has filters that are used."""
+    writes, reads = groups[layer.writes[0]], groups[layer.reads[0]]
+    is_used = used[layer.writes[0]]
+    parts = []
+    for group in range(num_tasks + 1):
+        filters = ((writes == group) & is_used).nonzero().flatten()
+        channels = ((reads == -1) | (reads == num_tasks) | (reads == group)).nonzero().flatten()
+        if len(filters):
+            parts.append((filters, channels if len(channels) else torch.tensor([0])))  # a masked one: zeros
+    if len(parts) > 1 and all(len(channels) == len(reads) for _, channels in parts):  # all may read all
+        filters = torch.cat([filters for filters, _ in parts]).sort().values
+        parts = [(filters, torch.arange(len(reads)))]
+    return parts
+
+
+def used_rows(analysis: Analysis, groups: Tensor) -> Tensor:
+    """Return which rows of the table of gates a prediction depends on.
+
+    Args:
+        analysis: The analysis.
+        groups: Group of every row, -1 for row 0.
+    """
+    used = torch.zeros(len(groups), dtype=torch.bool)
+    used[1 + analysis.num_filters :] = True
+    gates = nn.functional.one_hot(groups[1 : 1 + analysis.num_filters], analysis.num_tasks + 1).double()
+    masks = Masks(analysis)(gates)
+    by_weight = {layer.weight: layer for layer in analysis.layers}
+    for norm in analysis.norms:  # the others' statistics depend on them
+        used[norm.rows] = True
+    while True:
+        before = int(used.sum())
+        for weight, mask in masks.items():
+            layer = by_weight[weight]
+            parts = mask.view(len(layer.writes), -1, mask.shape[1])
+            for writes, reads, part in zip(layer.writes, layer.reads, parts, strict=True):
+                mask_of = part.mT if layer.transposed else part
+                used[reads[(mask_of[used[writes]] > 0).any(0)]] = True
+        if int(used.sum()) == before:
+            return used

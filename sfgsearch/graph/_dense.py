@@ -1,0 +1,82 @@
+"""Dense execution: a network of groups as the plain network with masked weights."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sfgsearch.graph._analysis import Analysis
+from sfgsearch.graph._masks import Masks, apply_mask, readable, with_fixed
+from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
+
+
+class DenseNetwork(nn.Module):
+    r"""Runs a network's own forward with masked weights.
+
+    .. math:: y = \mathrm{conv}(x, W \odot M), \qquad M_{kc} = \sum_g z_{kg}\, r_{cg}
+
+    Under one-hot gates every channel belongs to one group, so all T+1 streams are slices of one tensor, and this is
+    the network of filter groups exactly, for any number of tasks. The gradient of the gates comes from that of
+    :math:`W \odot M`: what a filter would read, and who would read it, in another group, to first order.
+
+    Args:
+        network: The plain network that was analysed.
+        analysis: Its analysis.
+    """
+
+    def __init__(self, network: nn.Module, analysis: Analysis) -> None:
+        super().__init__()
+        self.network, self._norms = network, analysis.norms
+        self.masks = Masks(analysis)
+
+    def forward(self, images: Tensor, gates: Tensor) -> Any:
+        """Return what the network returns.
+
+        Args:
+            images: Shape (B, C, *space).
+            gates: Of all filters, shape (F, T+1); one-hot, or relaxed, which relaxes the masks.
+        """
+        parameters = dict(self.network.named_parameters())
+        weights = {name: apply_mask(parameters[name], mask) for name, mask in self.masks(gates).items()}
+        with self._normalising(gates):
+            return functional_call(self.network, weights, (images,))
+
+    def _normalising(self, gates: Tensor) -> NormsByGroup | nullcontext[None]:
+        if not self._norms:
+            return nullcontext()
+        table = with_fixed(gates, self.masks.head_gates)
+        carried = readable(table)
+        return NormsByGroup(
+            {
+                id(self.network.get_parameter(norm.weight)): (table[norm.rows], carried[norm.rows])
+                for norm in self._norms
+            }
+        )
+
+
+@torch.no_grad()
+def bake(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Module:
+    """Return a copy of a network whose weights are masked once and for all by an assignment, zeros included.
+
+    Args:
+        network: The plain network that was analysed.
+        analysis: Its analysis.
+        assignment: Group of every filter, int64 of shape (F,).
+    """
+    gates = nn.functional.one_hot(assignment, analysis.num_tasks + 1).to(next(network.parameters()))
+    baked = copy.deepcopy(network)
+    masks = Masks(analysis).to(gates.device)
+    for name, mask in masks(gates).items():
+        weight = baked.get_parameter(name)
+        weight.copy_(apply_mask(weight, mask))
+    table = with_fixed(gates, masks.head_gates)
+    for norm in analysis.norms:
+        path = norm.weight.rpartition(".")[0]
+        rows = norm.rows.to(gates.device)
+        baked.set_submodule(path, GroupedNorm(baked.get_submodule(path), table[rows], readable(table)[rows]))
+    return baked

@@ -1,0 +1,84 @@
+"""Masks: which filter reads which, from the gates of both."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.graph._analysis import Analysis, Layer
+
+
+def with_fixed(gates: Tensor, head_gates: Tensor) -> Tensor:
+    """Return the whole table of gates, shape (rows, T+1): zeros for row 0, those of the filters, those of heads.
+
+    Args:
+        gates: Of the filters that are allocated, shape (F, T+1).
+        head_gates: Of the heads' filters.
+    """
+    return torch.cat([gates.new_zeros(1, gates.shape[1]), gates, head_gates.to(gates)])
+
+
+def readable(table: Tensor) -> Tensor:
+    r"""Return how much of each row's filter every stream carries, shape (rows, T+1).
+
+    .. math:: r_{ct} = z_{ct} + z_{cs}, \qquad r_{cs} = z_{cs}
+
+    and 1 for row 0, which all may read.
+    """
+    shared = table[:, -1:]
+    carried = torch.cat([table[:, :-1] + shared, shared], 1)
+    return torch.cat([torch.ones_like(carried[:1]), carried[1:]])
+
+
+class Masks(nn.Module):
+    r"""Computes the masks of all layers at once.
+
+    .. math:: M_{kc} = \sum_g z_{kg}\, r_{cg}
+
+    which is 1 where filter k may read channel c and 0 elsewhere if gates are one-hot.
+
+    Args:
+        analysis: Says what reads what.
+    """
+
+    head_gates: Tensor
+    _writes: Tensor
+    _reads: Tensor
+
+    def __init__(self, analysis: Analysis) -> None:
+        super().__init__()
+        self.layers = analysis.masked
+        self._sizes = tuple(
+            [rows.numel() for rows in all_rows]
+            for all_rows in ([layer.writes for layer in self.layers], [layer.reads for layer in self.layers])
+        )
+        writes = torch.cat([layer.writes.flatten() for layer in self.layers])
+        reads = torch.cat([layer.reads.flatten() for layer in self.layers])
+        for name, rows in (("_writes", writes), ("_reads", reads), ("head_gates", analysis.head_gates)):
+            self.register_buffer(name, rows, persistent=False)
+
+    def forward(self, gates: Tensor) -> dict[str, Tensor]:
+        """Return the mask of every masked layer by the name of its weight, ready to be multiplied with it.
+
+        Args:
+            gates: Of the filters that are allocated, shape (F, T+1).
+        """
+        table = with_fixed(gates, self.head_gates)
+        written = torch.split(table.index_select(0, self._writes), self._sizes[0])  # one gather for all layers
+        read = torch.split(readable(table).index_select(0, self._reads), self._sizes[1])
+        return {
+            layer.weight: _mask(layer, one, other) for layer, one, other in zip(self.layers, written, read, strict=True)
+        }
+
+
+def _mask(layer: Layer, written: Tensor, read: Tensor) -> Tensor:
+    groups = len(layer.writes)
+    first, second = written.view(groups, -1, written.shape[1]), read.view(groups, -1, read.shape[1])
+    if layer.transposed:
+        first, second = second, first
+    return (first @ second.mT).flatten(0, 1)  # (K, C / G); (C, K / G) where transposed
+
+
+def apply_mask(weight: Tensor, mask: Tensor) -> Tensor:
+    """Return a weight (first, second, *kernel) times its mask (first, second)."""
+    return weight * mask.view(*mask.shape, *[1] * (weight.ndim - 2))

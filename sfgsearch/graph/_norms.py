@@ -1,0 +1,135 @@
+"""Norms over channels in networks of groups: each group is normalised over what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+def normalise_by_group(channels: Tensor, gates: Tensor, carried: Tensor, blocks: int, eps: float) -> Tensor:
+    r"""Normalise every channel over the channels that its group's stream carries.
+
+    .. math::
+        \mu_g = \frac{\sum_c r_{cg}\, \bar{x}_c}{\sum_c r_{cg}}, \qquad
+        y_c = \frac{x_c - \sum_g z_{cg} \mu_g}{\sum_g z_{cg} \sigma_g}
+
+    Args:
+        channels: Shape (B, C, S), with statistics over C and S.
+        gates: z of shape (C, T+1).
+        carried: r of shape (C, T+1).
+        blocks: Blocks of neighbouring channels that are normalised apart, as group norm has them.
+        eps: Added to variances.
+
+    Returns:
+        Shape (B, C, S).
+    """
+    x = torch.unflatten(channels, 1, (blocks, -1))  # (B, blocks, channels, S)
+    x = x - x.mean((2, 3), keepdim=True).detach()  # a shift changes nothing but the rounding of variances
+    weights = carried.view(blocks, -1, carried.shape[1])
+    weights = weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    mean, square = (torch.einsum("bjc,jcg->bjg", moment, weights) for moment in (x.mean(3), x.square().mean(3)))
+    scale = ((square - mean.square()).clamp_min(0) + eps).rsqrt()
+    own = gates.view(blocks, -1, gates.shape[1])
+    shift, factor = (torch.einsum("bjg,jcg->bjc", moment, own)[..., None] for moment in (mean, scale))
+    normalised: Tensor = (x - shift) * factor
+    return normalised.flatten(1, 2)
+
+
+def layer_norm_by_group(
+    x: Tensor, gates: Tensor, carried: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Return :func:`torch.nn.functional.layer_norm` over the last dimension (..., C), by group."""
+    flat = x.flatten(0, -2)[..., None]
+    y = normalise_by_group(flat, gates, carried, 1, eps).reshape(x.shape) * weight
+    return y if bias is None else y + bias
+
+
+def group_norm_by_group(
+    x: Tensor, blocks: int, gates: Tensor, carried: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Return :func:`torch.nn.functional.group_norm` of (B, C, *space), by group."""
+    y = normalise_by_group(x.flatten(2), gates, carried, blocks, eps).reshape(x.shape)
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    y = y * weight.view(shape)
+    return y if bias is None else y + bias.view(shape)
+
+
+class NormsByGroup(TorchFunctionMode):
+    """Lets layer norms and group norms with known scales normalise by group inside.
+
+    Args:
+        tables: Gates and what streams carry, both (C, T+1), by the identity of a norm's scale.
+    """
+
+    def __init__(self, tables: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._tables = tables
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in (functional.layer_norm, torch.layer_norm):
+            return self._layer_norm(func, *args, **given)
+        if func in (functional.group_norm, torch.group_norm):
+            return self._group_norm(func, *args, **given)
+        return func(*args, **given)
+
+    def _layer_norm(
+        self,
+        func: Callable[..., Any],
+        input: Tensor,
+        normalized_shape: Any,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+        *rest: Any,
+    ) -> Tensor:
+        if id(weight) in self._tables and weight is not None:
+            return layer_norm_by_group(input, *self._tables[id(weight)], weight, bias, eps)
+        result: Tensor = func(input, normalized_shape, weight, bias, eps, *rest)
+        return result
+
+    def _group_norm(
+        self,
+        func: Callable[..., Any],
+        input: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+        *rest: Any,
+    ) -> Tensor:
+        if id(weight) in self._tables and weight is not None:
+            return group_norm_by_group(input, num_groups, *self._tables[id(weight)], weight, bias, eps)
+        result: Tensor = func(input, num_groups, weight, bias, eps, *rest)
+        return result
+
+
+class GroupedNorm(nn.Module):
+    """A norm over channels whose channels have fixed groups.
+
+    Args:
+        norm: The norm, as the network has it.
+        gates: One-hot, shape (C, T+1).
+        carried: What streams carry of each channel, shape (C, T+1).
+    """
+
+    gates: Tensor
+    carried: Tensor
+
+    def __init__(self, norm: nn.Module, gates: Tensor, carried: Tensor) -> None:
+        super().__init__()
+        self.norm = norm
+        self.register_buffer("gates", gates, persistent=False)
+        self.register_buffer("carried", carried, persistent=False)
+
+    def forward(self, *args: Any) -> Any:
+        """Return what the norm returns, by group."""
+        with NormsByGroup({id(self.norm.weight): (self.gates, self.carried)}):
+            return self.norm(*args)

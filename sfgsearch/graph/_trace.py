@@ -1,0 +1,233 @@
+"""A module as a graph of operations that can be run node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from sfgsearch.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The operations that a module runs for an image, as :func:`torch.export.export` finds them.
+
+    Args:
+        nodes: The graph's nodes, in the order in which they run.
+        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name.
+        constants: Tensors that are neither, by the placeholder's name.
+        last_uses: By node, the nodes whose values nobody reads after it.
+    """
+
+    nodes: tuple[fx.Node, ...]
+    state: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    last_uses: Mapping[fx.Node, tuple[fx.Node, ...]]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trace:
+        """Return itself: it never changes, and graphs are linked too deeply to be copied."""
+        return self
+
+    @property
+    def outputs(self) -> tuple[fx.Node, ...]:
+        """The nodes whose values the module returns."""
+        return tuple(self.nodes[-1].args[0])  # type: ignore[arg-type]
+
+    @property
+    def operations(self) -> Iterator[fx.Node]:
+        """The nodes that compute something."""
+        return (node for node in self.nodes if node.op == "call_function" and not _only_checks(node))
+
+    def inputs(self, module: nn.Module, images: Tensor) -> Iterator[tuple[fx.Node, Tensor]]:
+        """Yield the values of all placeholders: the module's parameters and buffers, constants, and the images."""
+        own = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
+        for node in self.nodes:
+            if node.op != "placeholder":
+                continue
+            if node.name in self.state:
+                yield node, own[self.state[node.name]]
+            elif node.name in self.constants:
+                yield node, self.constants[node.name].to(images.device)
+            else:
+                yield node, images
+
+    @torch.no_grad()
+    def run(self, module: nn.Module, images: Tensor) -> list[Tensor]:
+        """Return what the graph computes with the module's parameters and buffers, as in evaluation."""
+        values: dict[fx.Node, Any] = dict(self.inputs(module, images))
+        for node in self.operations:
+            values[node] = call(node, values)
+            for other in self.last_uses.get(node, ()):
+                del values[other]
+        return [values[output] for output in self.outputs]
+
+
+def call(node: fx.Node, values: Mapping[fx.Node, Any], **replaced: Any) -> Any:
+    """Run a node's operation on the values of the nodes that it reads.
+
+    Args:
+        node: The node.
+        values: Values by node.
+        replaced: Arguments, by ``arg`` and position, that are passed instead of the node's own.
+    """
+    arguments = list(fx.map_arg(node.args, values.__getitem__))
+    keywords = fx.map_arg(node.kwargs, values.__getitem__)
+    for name, value in replaced.items():
+        arguments[int(name.removeprefix("arg"))] = value
+    return node.target(*arguments, **keywords)  # type: ignore[operator]
+
+
+def operation(node: fx.Node) -> str:
+    """Return the name of a node's operation, such as ``"conv2d"``."""
+    name: str = getattr(node.target, "__name__", str(node.target))
+    return name.partition(".")[0]  # without that of the overload
+
+
+def place(node: fx.Node) -> str:
+    """Return in words where a node comes from: its operation and the module that runs it."""
+    return f"{owner(node) or 'the network itself'} ({operation(node)})"
+
+
+def owner(node: fx.Node) -> str:
+    """Return the path of the module whose forward runs a node; empty for the network's own."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((str(path) for path, _ in reversed(list(stack.values())) if path), _WRAPPED)
+    return path.removeprefix(_WRAPPED).removeprefix(".")
+
+
+class _Ordered(nn.Module):
+    """Returns the predictions of a network as a tuple, in the order of the tasks."""
+
+    def __init__(self, network: nn.Module, tasks: Sequence[str] | None) -> None:
+        super().__init__()
+        self.network, self._tasks = network, tasks
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(images)
+        if isinstance(outputs, Mapping):
+            return tuple(outputs[task] for task in self._tasks or outputs)
+        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+_WRAPPED = "network"
+
+
+def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Trace:
+    """Find the operations that a module runs, in evaluation mode, and check that they compute what it computes.
+
+    Args:
+        network: Maps images (B, C, *space) to one prediction per task, by name or in a sequence.
+        example: Images of the size that it is for, at least two.
+        tasks: Names of the tasks in order, where predictions have names.
+
+    Raises:
+        BackboneError: If torch cannot export the network, its graph computes something else, or it has parameters
+            that the graph does not read.
+    """
+    with evaluating(network):
+        module = _Ordered(network, tasks)
+        module.training = False
+        try:
+            program = torch.export.export(
+                module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
+            )
+        except Exception as error:  # whatever the module's own code raises
+            reason = " ".join(str(error).split())[:300]
+            raise BackboneError(
+                f"torch.export cannot trace the network: {reason}; its forward must not depend on the values of images"
+            ) from error
+        signature = program.graph_signature
+        found = Trace(
+            tuple(program.graph.nodes),
+            {
+                placeholder: name.removeprefix(f"{_WRAPPED}.")
+                for names in (signature.inputs_to_parameters, signature.inputs_to_buffers)
+                for placeholder, name in names.items()
+            },
+            {
+                placeholder: program.constants[name]
+                for placeholder, name in signature.inputs_to_lifted_tensor_constants.items()
+            },
+            _last_uses(program.graph.nodes),
+        )
+        _check_modules(found)
+        _check_reads(found, network)
+        _check_values(found, module, example)
+    return found
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode inside, and restore the modes of its parts."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _only_checks(node: fx.Node) -> bool:
+    return "assert" in operation(node) or operation(node).startswith("sym_constrain")
+
+
+def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
+    seen: set[fx.Node] = set()
+    found: dict[fx.Node, tuple[fx.Node, ...]] = {}
+    nodes = [node for node in nodes if node.op != "call_function" or not _only_checks(node)]
+    for node in reversed(nodes):
+        fresh = [other for other in node.all_input_nodes if other not in seen]
+        seen.update(fresh)
+        if node.op == "call_function" and fresh:
+            found[node] = tuple(fresh)
+    return found
+
+
+def _check_modules(found: Trace) -> None:
+    for node in found.nodes:
+        if node.op == "get_attr" or (node.op == "call_function" and "HigherOrder" in type(node.target).__name__):
+            raise BackboneError(
+                f"{place(node)} runs a part of the network on its own terms (autocast, no_grad or control flow inside "
+                "forward), which filters cannot be followed through; move that out of forward"
+            )
+
+
+def _check_reads(found: Trace, module: nn.Module) -> None:
+    """Check that every parameter is read, under one of its names at least."""
+    read = {found.state[node.name] for node in found.nodes if node.name in found.state and node.users}
+    known: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        known.setdefault(id(parameter), []).append(name)
+    unread = [names[0] for names in known.values() if not read.intersection(names)]
+    if unread:
+        raise BackboneError(
+            f"no prediction depends on {', '.join(unread[:3])}{' and more' if unread[3:] else ''}, as far as the "
+            "network's evaluation shows; remove what is not used, such as auxiliary heads"
+        )
+
+
+def _check_values(found: Trace, module: _Ordered, example: Tensor) -> None:
+    """Check the graph on other images than those it was found with, and another number of them."""
+    generator = torch.Generator(example.device).manual_seed(0)
+    images = torch.randn(example[:1].shape, generator=generator, device=example.device, dtype=example.dtype)
+    images = torch.cat([images, images.flip(-1), example])
+    try:
+        computed = found.run(module.network, images)
+    except RuntimeError:  # the graph is for one batch size only
+        images = images[: len(example)]
+        computed = found.run(module.network, images)
+    with torch.no_grad():
+        expected = module(images)
+    tolerance = 1e-9 if example.dtype == torch.float64 else 1e-3
+    for one, other in zip(expected, computed, strict=True):
+        if one.shape != other.shape or not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise BackboneError(
+                "the network's graph does not compute what the network computes: its forward depends on chance or on "
+                "the values of images"
+            )
