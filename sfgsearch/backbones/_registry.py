@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sfgsearch._registry import Registry
-from sfgsearch.nn import Backbone
+from torch import nn
 
-backbones: Registry[Callable[..., Backbone]] = Registry(
+from sfgsearch._registry import Registry
+
+backbones: Registry[Callable[..., nn.Module]] = Registry(
     "backbone", "@sfgsearch.backbones.backbones.register('my_backbone')"
 )
-"""Functions of ``(layers, image_shape, *, options...)``; the keyword options are what a study file may set."""
+"""Functions of ``(image_shape, *, options...)`` that return any module of features; see
+:class:`sfgsearch.nn.MultiTaskNetwork`. The keyword options are what a study file may set; the study's norm is one."""

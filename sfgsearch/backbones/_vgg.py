@@ -1,4 +1,4 @@
-"""VGG networks (Simonyan & Zisserman, ICLR 2015) over streams."""
+"""VGG networks (Simonyan & Zisserman, ICLR 2015)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from sfgsearch.backbones._layers import conv3, norm_of, widen
 from sfgsearch.backbones._registry import backbones
-from sfgsearch.backbones._width import widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn import Backbone, EachStream, LayerBuilder, Streams
+from sfgsearch.nn._norms import NormName
 
 POOL = "pool"
 _VGG11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512)
@@ -17,19 +17,19 @@ _SMALL = (16, 32, POOL, 32, 64)
 _MOST_STEPS, _MOST_FILTERS = 200, 65_536
 
 
-class VGG(Backbone):
-    """3x3 convolutions with max-pooling between stages.
+class VGG(nn.Sequential):
+    """3x3 convolutions with norm and ReLU, and max-pooling between stages.
 
     Args:
-        layers: What builds the convolutions.
         image_shape: (C, *space) of one image.
         plan: Filters of each convolution in order, with ``"pool"`` where space is halved.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
 
     Raises:
         BackboneError: If an image has fewer pixels along a side than the pools need.
     """
 
-    def __init__(self, layers: LayerBuilder, image_shape: tuple[int, ...], plan: Sequence[int | str]) -> None:
+    def __init__(self, image_shape: tuple[int, ...], plan: Sequence[int | str], norm: str) -> None:
         super().__init__()
         smallest = 2 ** list(plan).count(POOL)
         if min(image_shape[1:]) < smallest:
@@ -37,22 +37,18 @@ class VGG(Backbone):
                 f"a VGG with {list(plan).count(POOL)} pools needs images of at least {smallest} pixels a side, "
                 f"got {' x '.join(map(str, image_shape[1:]))}; choose a shallower backbone or larger images"
             )
-        pool = nn.MaxPool2d if layers.dimensions == 2 else nn.MaxPool3d
-        stages: list[nn.Module] = []
-        layout, convolutions = layers.image(image_shape[0]), 0
+        dimensions, channels = len(image_shape) - 1, image_shape[0]
+        convolutions = pools = 0
         for step in plan:
             if isinstance(step, str):
-                stages.append(EachStream(pool(2)))
+                pools += 1
+                self.add_module(f"pool{pools}", nn.MaxPool2d(2) if dimensions == 2 else nn.MaxPool3d(2))
                 continue
             convolutions += 1
-            conv, layout = layers.conv(f"conv{convolutions}", layout, step, 3, padding=1)
-            stages.append(conv)
-        self.stages, self.layout = nn.Sequential(*stages), layout
-
-    def forward(self, streams: Streams) -> Streams:
-        """Return the streams of the last convolution."""
-        features: Streams = self.stages(streams)
-        return features
+            self.add_module(f"conv{convolutions}", conv3(dimensions, channels, step, norm))
+            self.add_module(f"norm{convolutions}", norm_of(dimensions, step, norm))
+            self.add_module(f"relu{convolutions}", nn.ReLU(inplace=True))
+            channels = step
 
 
 def _widen(plan: Sequence[int | str], width: float) -> list[int | str]:
@@ -60,26 +56,30 @@ def _widen(plan: Sequence[int | str], width: float) -> list[int | str]:
 
 
 @backbones.register("vgg11")
-def vgg11(layers: LayerBuilder, image_shape: tuple[int, ...], *, width: float = 0.5) -> VGG:
+def vgg11(image_shape: tuple[int, ...], *, norm: NormName = "batch", width: float = 0.5) -> VGG:
     """Build the authors' VGG-11 (Bragman et al., ICCV 2019): eight convolutions, four pools, no fully connected layers.
 
     Args:
-        layers: What builds the convolutions.
         image_shape: (C, *space), at least 16 pixels a side.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
         width: Factor on the filters 64, 128, 256, 256, 512, 512, 512, 512; the paper's runs use 0.5.
     """
-    return VGG(layers, image_shape, _widen(_VGG11, width))
+    return VGG(image_shape, _widen(_VGG11, width), norm)
 
 
 @backbones.register("vgg_small")
 def vgg_small(
-    layers: LayerBuilder, image_shape: tuple[int, ...], *, width: float = 1.0, plan: Sequence[int | str] = _SMALL
+    image_shape: tuple[int, ...],
+    *,
+    norm: NormName = "batch",
+    width: float = 1.0,
+    plan: Sequence[int | str] = _SMALL,
 ) -> VGG:
     """Build a small VGG for images of 10x10 to 36x36 pixels.
 
     Args:
-        layers: What builds the convolutions.
         image_shape: (C, *space).
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
         width: Factor on the filters.
         plan: Filters of each convolution, with ``"pool"`` where space is halved.
 
@@ -92,7 +92,7 @@ def vgg_small(
         raise BackboneError(
             f"plan must list filters (whole numbers from 1 to {_MOST_FILTERS}) and {POOL!r}, got {list(plan)}"
         )
-    return VGG(layers, image_shape, _widen(plan, width))
+    return VGG(image_shape, _widen(plan, width), norm)
 
 
 def _is_width(step: int | str) -> bool:

@@ -21,8 +21,9 @@ from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels
 from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
+from sfgsearch.graph import check_assignment
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
-from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.nn import NetworkSpec, assignment_rows, deal
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.tasks._classes import balanced_weights
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
@@ -66,21 +67,19 @@ def build_experiment(config: Config) -> Experiment:
     with _blame(config, "backbone.name"):
         backbone = backbones[config.backbone.name]
     options = check_options(backbone, config.backbone.options, config.path, "backbone")
-    spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape, config.backbone.norm)
-    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
-        num_layers = len(spec.filters)
+    spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
     augmentation = Augmentation(**config.augmentation.model_dump())
     with _blame(config, "augmentation"):
         augmentation.check(data.image_shape)
     settings = TrainingSettings(**config.training.model_dump())
     with _blame(config, "training.device"):
         resolve_device(settings.device)
-    _check_width(config, spec)
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         check_memory(config, spec, len(data.train))
     with _blame(config, f"backbone.name = {config.backbone.name!r}"):
         _try_out(spec)
-    _check_simplices(config, num_layers, len(data.tasks))
+    _check_width(config, spec)
+    _check_simplices(config, len(spec.filters), len(data.tasks))
     return Experiment(data, spec, settings, augmentation)
 
 
@@ -99,10 +98,8 @@ def _check_width(config: Config, spec: NetworkSpec) -> None:
 
 def _try_out(spec: NetworkSpec) -> None:
     """Run two images through the plain network as in training, which shows norms that space is too small for."""
-    allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
-    network = spec.build(AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm))
     with torch.no_grad():
-        network(torch.zeros(2, *spec.image_shape))
+        spec.build().train()(torch.zeros(2, *spec.image_shape))
 
 
 def _load_data(config: Config) -> MultiTaskData:
@@ -210,9 +207,8 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
     for name, layers in config.manual.allocations.items():
         with _blame(config, f"manual.allocations.{name}"):
             allocation = _read_allocation(layers, spec)
-            builder = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
-            with torch.device("meta"):
-                spec.build(builder)
+            if allocation != Allocation.single_task(spec.filters, spec.task_names):
+                check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
             candidates[name] = FixedAllocation(allocation)
     return candidates
 

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch._memory import memory_limit
-from sfgsearch.allocation import Allocation
 from sfgsearch.config._models import Config
 from sfgsearch.errors import ConfigError
-from sfgsearch.nn import AllocatedBuilder, NetworkSpec, complexity
+from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.training import resolve_device
 
 _NUMBER = 4
@@ -60,8 +59,6 @@ def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
 
 def _count(spec: NetworkSpec) -> tuple[int, int, int]:
     """Return how many weights the backbone and the heads have, and how many activations an image leaves behind."""
-    allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
-    layers = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
     kept: list[int] = []
 
     def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
@@ -70,7 +67,7 @@ def _count(spec: NetworkSpec) -> tuple[int, int, int]:
             kept.append(output.numel())
 
     with torch.device("meta"):
-        network = spec.build(layers)
+        network = spec.build()
     for module in network.modules():
         if not list(module.children()):
             module.register_forward_hook(keep)

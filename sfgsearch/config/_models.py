@@ -27,7 +27,7 @@ from sfgsearch.data._registry import takes_path
 from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import Execution
 
 
 class _Section(BaseModel):
@@ -66,7 +66,6 @@ class BackboneSection(_OpenSection):
     """Which backbone; further keys are its options."""
 
     name: str
-    norm: NormName = "batch"
 
 
 class TaskSection(_Section):
@@ -181,7 +180,9 @@ class LearnedSection(_Section):
 
     lr: Annotated[NumberSetting, numbers(1e-12, 100.0)] = Fixed(0.02)
     kl_weight: Annotated[NumberSetting, numbers(0.0, 1e6)] = Fixed(1.0)
-    hard: FlagSetting = Fixed(False)
+    execution: Annotated[WordSetting, words(Execution)] = Fixed("dense")
+    hard: FlagSetting = Fixed(True)
+    settle: Annotated[NumberSetting, numbers(0.0, 0.95)] = Fixed(0.5)
     temperature: TemperatureSection = TemperatureSection()
     prior: PriorSection = PriorSection()
     initial: InitialSection = InitialSection()

@@ -4,8 +4,8 @@ from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analy
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._masks import Masks, apply_mask
-from sfgsearch.graph._network import HeadedNetwork, as_map
 from sfgsearch.graph._norms import GroupedNorm
+from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
 from sfgsearch.graph._streams import StreamsNetwork
 
 __all__ = [
@@ -14,14 +14,15 @@ __all__ = [
     "DenseNetwork",
     "GroupedLayer",
     "GroupedNorm",
-    "HeadedNetwork",
     "Layer",
     "Masks",
     "Norm",
     "StreamsNetwork",
     "analyse",
     "apply_mask",
-    "as_map",
     "bake",
+    "check_assignment",
     "compact",
+    "repair_assignment",
+    "unread_filters",
 ]

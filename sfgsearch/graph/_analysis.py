@@ -115,6 +115,10 @@ class Analysis:
     norms: tuple[Norm, ...]
     ties: Mapping[str, int]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Analysis:
+        """Return itself: it never changes, and networks that are copied keep it."""
+        return self
+
     @property
     def num_filters(self) -> int:
         """Filters that are allocated, those of all channel spaces."""

@@ -29,22 +29,41 @@ class DenseNetwork(nn.Module):
         analysis: Its analysis.
     """
 
+    _gates: Tensor
+
     def __init__(self, network: nn.Module, analysis: Analysis) -> None:
         super().__init__()
         self.network, self._norms = network, analysis.norms
         self.masks = Masks(analysis)
+        self._fixed: list[str] | None = None
 
-    def forward(self, images: Tensor, gates: Tensor) -> Any:
+    def fix(self, gates: Tensor) -> None:
+        """Compute masks and norms once, for gates that stand still.
+
+        Args:
+            gates: Of all filters, one-hot of shape (F, T+1).
+        """
+        masks = {name: mask for name, mask in self.masks(gates).items() if not bool((mask == 1).all())}
+        self._fixed = list(masks)
+        for index, mask in enumerate(masks.values()):
+            self.register_buffer(f"_mask{index}", mask, persistent=False)
+        self.register_buffer("_gates", gates, persistent=False)
+
+    def forward(self, images: Tensor, gates: Tensor | None = None) -> Any:
         """Return what the network returns.
 
         Args:
             images: Shape (B, C, *space).
-            gates: Of all filters, shape (F, T+1); one-hot, or relaxed, which relaxes the masks.
+            gates: Of all filters, shape (F, T+1); one-hot, or relaxed, which relaxes the masks. Those that were
+                fixed if None.
         """
-        parameters = dict(self.network.named_parameters())
-        weights = {name: apply_mask(parameters[name], mask) for name, mask in self.masks(gates).items()}
-        with self._normalising(gates):
+        masks = self._fixed_masks() if gates is None else self.masks(gates)
+        weights = {name: apply_mask(self.network.get_parameter(name), mask) for name, mask in masks.items()}
+        with self._normalising(self._gates if gates is None else gates):
             return functional_call(self.network, weights, (images,))
+
+    def _fixed_masks(self) -> dict[str, Tensor]:
+        return {name: getattr(self, f"_mask{index}") for index, name in enumerate(self._fixed or ())}
 
     def _normalising(self, gates: Tensor) -> NormsByGroup | nullcontext[None]:
         if not self._norms:

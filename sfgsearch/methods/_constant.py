@@ -7,23 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.allocation import Allocation
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
-from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_derived
+from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_assignments
 from sfgsearch.nn import (
     Complexity,
-    Derived,
     FilterGroups,
     GateSampling,
-    MultiTaskNetwork,
+    GroupedNetwork,
     NetworkSpec,
-    SFGBuilder,
     Structure,
     allocated_structure,
     complexity,
-    initialise,
+    deal,
     monte_carlo_structure,
-    sfg_layers,
 )
 
 
@@ -40,68 +37,54 @@ class ConstantProbabilities(Method):
     samples: int = 8
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> ConstantSystem:
-        """Build the masked network with groups that do not learn."""
+        """Build the network with groups that do not learn."""
         sampling = GateSampling(hard=True, generator=randomness.gates)
-        groups = {
-            name: FilterGroups(num_filters, len(spec.tasks), learn=False, sampling=sampling)
-            for name, num_filters in spec.filters.items()
-        }
-        network = spec.build(SFGBuilder(len(spec.tasks), spec.dimensions, spec.norm, groups))
-        initialise(network, randomness.weights)
+        groups = FilterGroups(spec.analysis.num_filters, len(spec.tasks), learn=False, sampling=sampling)
+        network = GroupedNetwork(spec.build(randomness.weights), spec.analysis, spec.task_names, groups)
         return ConstantSystem(network.to(device), spec, self.samples)
 
 
 class ConstantSystem(System):
-    """A masked network under random assignments.
+    """A network under random assignments.
 
     Args:
-        network: The masked network.
+        network: The network in groups.
         spec: What built it.
         samples: S.
     """
 
-    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec, samples: int) -> None:
+    network: GroupedNetwork
+
+    def __init__(self, network: GroupedNetwork, spec: NetworkSpec, samples: int) -> None:
         super().__init__(network, spec)
         self._samples = samples
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the ensemble of sampled compact networks, each with statistics of its own."""
-        return monte_carlo_ensemble(self._members(), self.spec, calibration)
+        return monte_carlo_ensemble(self.network, self.spec, self._assignments(), calibration)
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
         """Return an ensemble of at most two samples."""
-        few = sample_derived(self.network, self.spec, min(2, self._samples))
-        return monte_carlo_ensemble(few, self.spec, calibration)
+        few = self._assignments()[:2]
+        return monte_carlo_ensemble(self.network, self.spec, few, calibration)
 
     def structure(self) -> Structure:
         """Return the ensemble's."""
-        members = [allocated_structure(member.assignments, separate=True) for member in self._members()]
-        return monte_carlo_structure(members)
+        return monte_carlo_structure([allocated_structure(assignment) for assignment in self._assignments()])
 
-    def _members(self) -> list[Derived]:
-        return sample_derived(self.network, self.spec, self._samples)
+    def _assignments(self) -> list[dict[str, Tensor]]:
+        return sample_assignments(self.network, self._samples)
 
     def allocation(self) -> Allocation:
         """Return the expected counts: equal parts."""
-        equal = Allocation.equal(self.spec.filters, self.spec.task_names)
-        groups = sfg_layers(self.network)
-        layers = (
-            LayerAllocation(
-                layer.name,
-                layer.counts,
-                tuple(groups[layer.name].groups.probs.double().mean(0).tolist()),
-                float(groups[layer.name].groups.entropy().double().mean()),
-            )
-            for layer in equal.layers
-        )
-        return Allocation(group_names(self.spec.task_names), tuple(layers))
+        return self.network.allocation(deal(Allocation.equal(self.spec.filters, self.spec.task_names)))
 
     def complexity(self) -> Complexity:
-        """Return the masked network's parameters, which all samples share, and the multiply-adds of S samples."""
-        parameters = complexity(self.network, self.spec.image_shape).parameters
-        macs = sum(complexity(member.network, self.spec.image_shape).macs for member in self._members())
-        return Complexity(parameters, macs)
+        """Return the plain network's parameters, which all samples share, and the multiply-adds of S samples."""
+        shape = self.spec.image_shape
+        macs = sum(complexity(self.network.compact(assignment), shape).macs for assignment in self._assignments())
+        return Complexity(complexity(self.network.network, shape).parameters, macs)
 
     def probabilities(self) -> dict[str, Tensor]:
-        """Return every layer's constant probabilities (K, T+1)."""
-        return {name: layer.groups.probs.detach().cpu() for name, layer in sfg_layers(self.network).items()}
+        """Return every channel space's constant probabilities (K, T+1)."""
+        return self.network.probabilities()

@@ -9,74 +9,73 @@ import torch
 from torch import nn
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.graph import check_assignment, repair_assignment, unread_filters
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.nn import (
-    AllocatedBuilder,
+    AssignedNetwork,
     Complexity,
-    MultiTaskNetwork,
     NetworkSpec,
+    SingleTaskNetworks,
     Structure,
     allocated_structure,
+    assignment_rows,
     complexity,
-    initialise,
+    count_assignment,
+    deal,
+    rows_by_space,
+    single_task_structure,
 )
 
 
 @dataclass(frozen=True)
 class FixedAllocation(Method):
-    """Train the compact network of an allocation from scratch.
+    """Train the network of an allocation from scratch.
+
+    Training masks the weights of the plain network; what predicts is the compact network.
 
     Args:
-        allocation: The allocation.
+        allocation: The allocation; a full network per task if it gives every task a full-width set of filters.
         repair: Whether to repair filters that would read nothing instead of refusing them.
-        assignments: Group of every filter by layer, where it matters which filters they are: residual connections
-            add filters to their namesakes. Dealt in order if None.
+        assignments: Group of every filter by channel space, where it matters which filters they are. Dealt in order
+            if None.
     """
 
     allocation: Allocation
     repair: bool = False
     assignments: Mapping[str, Sequence[int]] | None = None
 
-    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
-        """Build the compact network."""
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> System:
+        """Build the network."""
         self.allocation.check_fits(spec.filters, spec.task_names)
-        if self.assignments is None:
-            builder = AllocatedBuilder.from_allocation(self.allocation, spec.dimensions, spec.norm, repair=self.repair)
+        if len(spec.tasks) > 1 and self.allocation == Allocation.single_task(spec.filters, spec.task_names):
+            networks = SingleTaskNetworks.of(spec, randomness.weights)
+            return FixedSystem(networks.to(device), spec, self.allocation, single_task_structure())
+        given = self.assignments
+        assignment = deal(self.allocation) if given is None else {n: torch.tensor(g) for n, g in given.items()}
+        rows, repairs = assignment_rows(spec.analysis, assignment), list[str]()
+        if self.repair:
+            rows, repairs = repair_assignment(spec.analysis, rows)
         else:
-            assignments = {name: torch.tensor(groups) for name, groups in self.assignments.items()}
-            builder = AllocatedBuilder(assignments, len(spec.tasks), spec.dimensions, spec.norm, repair=self.repair)
-        network = spec.build(builder)
-        initialise(network, randomness.weights)
-        return FixedSystem(
-            network.to(device),
-            spec,
-            builder.allocation(spec.task_names),
-            allocated_structure(builder.assignments, separate=False),
-            tuple(builder.repairs),
-        )
+            check_assignment(spec.analysis, rows)
+        repairs += unread_filters(spec.analysis, rows)
+        assignment = rows_by_space(spec.analysis, rows)
+        network = AssignedNetwork(spec.build(randomness.weights), spec.analysis, assignment).to(device)
+        return AssignedSystem(network, spec, tuple(repairs))
 
 
 class FixedSystem(System):
     """A plain network: it predicts as it trains.
 
     Args:
-        network: The compact network.
+        network: The network.
         spec: What built it.
-        allocation: The allocation as built.
-        structure: What rebuilds the network.
-        repairs: What had to be repaired to build it.
+        allocation: What it amounts to.
+        structure: What rebuilds it.
     """
 
-    def __init__(
-        self,
-        network: MultiTaskNetwork,
-        spec: NetworkSpec,
-        allocation: Allocation,
-        structure: Structure,
-        repairs: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, network: nn.Module, spec: NetworkSpec, allocation: Allocation, structure: Structure) -> None:
         super().__init__(network, spec)
-        self._allocation, self._structure, self._repairs = allocation, structure, repairs
+        self._allocation, self._structure = allocation, structure
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network itself, whose running statistics fit it."""
@@ -84,17 +83,55 @@ class FixedSystem(System):
         return self.network
 
     def allocation(self) -> Allocation:
-        """Return the allocation as built."""
+        """Return the allocation."""
         return self._allocation
 
     def structure(self) -> Structure:
         """Return the network's own."""
         return self._structure
 
+    def complexity(self) -> Complexity:
+        """Return the network's own."""
+        return complexity(self.network, self.spec.image_shape)
+
+
+class AssignedSystem(System):
+    """A network of masked weights under an assignment that stands still.
+
+    Args:
+        network: The network.
+        spec: What built it.
+        repairs: What had to be repaired to build it.
+    """
+
+    network: AssignedNetwork
+
+    def __init__(self, network: AssignedNetwork, spec: NetworkSpec, repairs: tuple[str, ...] = ()) -> None:
+        super().__init__(network, spec)
+        self._repairs = repairs
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the compact network, whose running statistics are those of training."""
+        del calibration
+        return self.network.compact()
+
+    def snapshot(self, calibration: Calibration) -> nn.Module:
+        """Return the network itself."""
+        del calibration
+        return self.network
+
+    def allocation(self) -> Allocation:
+        """Return the allocation as built."""
+        return count_assignment(self.network.assignment, self.spec.task_names)
+
+    def structure(self) -> Structure:
+        """Return that of the compact network."""
+        return allocated_structure(self.network.assignment)
+
     def repairs(self) -> tuple[str, ...]:
         """Return what had to be repaired."""
         return self._repairs
 
     def complexity(self) -> Complexity:
-        """Return the network's own."""
-        return complexity(self.network, self.spec.image_shape)
+        """Return those of the compact network."""
+        return complexity(self.network.compact(), self.spec.image_shape)

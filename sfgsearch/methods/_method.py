@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import Complexity, MonteCarloEnsemble, MultiTaskNetwork, NetworkSpec, Structure, plain_state
+from sfgsearch.nn import Complexity, MonteCarloEnsemble, NetworkSpec, Structure, plain_state
 
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
@@ -65,7 +65,10 @@ class System(ABC):
 
     kl_weight: float = 1.0
 
-    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec) -> None:
+    hold: float = 0.0
+    """Part of the steps, from the first, in which scheduled learning rates do not decay yet."""
+
+    def __init__(self, network: nn.Module, spec: NetworkSpec) -> None:
         self.network, self.spec = network, spec
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -1,53 +1,43 @@
-"""Compact networks of sampled assignments: Monte-Carlo prediction with a masked network."""
+"""Compact networks of sampled assignments: Monte-Carlo prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from sfgsearch.nn import (
-    Derived,
-    MonteCarloEnsemble,
-    MultiTaskNetwork,
-    NetworkSpec,
-    derive,
-    reestimate_statistics,
-    sfg_layers,
-)
+from sfgsearch.graph import repair_assignment
+from sfgsearch.methods._method import Calibration
+from sfgsearch.nn import GroupedNetwork, MonteCarloEnsemble, NetworkSpec, reestimate_statistics
 
 
-def sample_derived(network: MultiTaskNetwork, spec: NetworkSpec, samples: int) -> list[Derived]:
-    """Return the compact networks of S assignments drawn from the probabilities; the same draws whenever asked.
+def sample_assignments(network: GroupedNetwork, samples: int) -> list[dict[str, Tensor]]:
+    """Return S assignments drawn from the probabilities; the same draws whenever asked.
 
     Args:
-        network: A masked network.
-        spec: What built it.
+        network: A network in groups.
         samples: S.
     """
     generator = torch.Generator().manual_seed(0)
-    shares = {name: layer.groups.probs.detach().cpu() for name, layer in sfg_layers(network).items()}
-    return [
-        derive(
-            network,
-            spec,
-            {name: torch.multinomial(probs, 1, generator=generator).squeeze(1) for name, probs in shares.items()},
-        )
-        for _ in range(samples)
-    ]
+    groups, analysis = network.groups, network.analysis
+    probs = groups.probs.detach().cpu()
+    draws = [torch.multinomial(probs, 1, generator=generator).squeeze(1) for _ in range(samples)]
+    return [network.by_space(repair_assignment(analysis, draw, groups.log_probs)[0]) for draw in draws]
 
 
 def monte_carlo_ensemble(
-    members: list[Derived], spec: NetworkSpec, calibration: Callable[[], Iterable[Tensor]]
+    network: GroupedNetwork, spec: NetworkSpec, assignments: Sequence[dict[str, Tensor]], calibration: Calibration
 ) -> MonteCarloEnsemble:
-    """Return the ensemble of compact networks, each with batch-norm statistics of its own.
+    """Return the ensemble of the compact networks of assignments, each with batch-norm statistics of its own.
 
     Args:
-        members: The networks, on their device.
-        spec: What built them.
+        network: The network in groups.
+        spec: What built it.
+        assignments: Group of every filter by channel space, for every member.
         calibration: Returns a fresh pass over training images.
     """
+    members = [network.compact(assignment) for assignment in assignments]
     for member in members:
-        reestimate_statistics(member.network, calibration())
-    return MonteCarloEnsemble([member.network for member in members], {task.name: task.average for task in spec.tasks})
+        reestimate_statistics(member, calibration())
+    return MonteCarloEnsemble(members, {task.name: task.average for task in spec.tasks})

@@ -16,6 +16,7 @@ from sfgsearch.functional import (
     simplex,
     uniform_prior,
 )
+from sfgsearch.nn import Execution
 
 PriorFamily = Literal["uniform", "fixed", "linear", "learned"]
 
@@ -88,15 +89,21 @@ class SFGSettings:
     Args:
         lr: Learning rate of the group logits (Adam), constant over training.
         kl_weight: Weight of the variational terms; 1 is the ELBO.
+        execution: ``"dense"``, the plain network with masked weights, or ``"streams"``, the T+1 streams of the
+            publication, at T+1 times the cost.
         hard: Straight-through gates instead of relaxed ones.
-        temperature: The schedule, per step.
+        settle: Part of the steps, to the last, in which gates stay at their most probable groups and only weights
+            learn on; their learning rate holds until then.
+        temperature: The schedule, per step in which gates learn.
         prior: The group prior.
         initial: Where the probabilities start.
     """
 
     lr: float = 0.02
     kl_weight: float = 1.0
-    hard: bool = False
+    execution: Execution = "dense"
+    hard: bool = True
+    settle: float = 0.5
     temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
     prior: PriorSettings = field(default_factory=PriorSettings)
     initial: InitialSettings = field(default_factory=InitialSettings)

@@ -1,20 +1,31 @@
-"""Any network in groups: stochastic filter groups on the graph of a plain module."""
+"""Any network in groups: stochastic filter groups, or a fixed assignment, on the graph of a plain module."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError, BackboneError
-from sfgsearch.graph import Analysis, DenseNetwork, HeadedNetwork, StreamsNetwork, analyse, as_map, bake, compact
+from sfgsearch.graph import (
+    Analysis,
+    DenseNetwork,
+    StreamsNetwork,
+    analyse,
+    bake,
+    compact,
+    repair_assignment,
+    unread_filters,
+)
 from sfgsearch.nn._groups import FilterGroups, GateSampling
-from sfgsearch.nn._network import TaskLike
+from sfgsearch.nn._network import MultiTaskNetwork, TaskLike
 
 Execution = Literal["dense", "streams"]
+Assignment = Mapping[str, Tensor]
+"""Group of every filter, int64 of shape (K,), by channel space in depth order."""
 
 
 class GroupedNetwork(nn.Module):
@@ -57,71 +68,135 @@ class GroupedNetwork(nn.Module):
         predictions: dict[str, Tensor] = self._executed(images, self.groups())
         return predictions
 
-    def assignment(self) -> dict[str, Tensor]:
-        """Return the most probable group of every filter, int64 of shape (K,) by channel space."""
-        return self.by_space(self.groups.assignment().cpu())
+    def by_space(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return rows of all filters by channel space."""
+        return rows_by_space(self.analysis, rows)
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities of every filter, shape (K, T+1) by channel space."""
         return self.by_space(self.groups.probs.detach().cpu())
 
-    def by_space(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return rows of all filters by channel space."""
-        sizes = list(self.analysis.filters.values())
-        return dict(zip(self.analysis.filters, torch.split(rows, sizes), strict=True))
+    def derive(self) -> tuple[dict[str, Tensor], list[str]]:
+        """Return the most probable assignment, and a sentence for everything that had to be repaired in it.
 
-    def allocation(self) -> Allocation:
-        """Return the most probable allocation, with mean probabilities and entropies, by channel space.
-
-        Raises:
-            AllocationError: If a task would read nothing in a channel space.
+        A filter that would read nothing, or that a task lacks to read anything, gets its next probable group.
         """
-        entropies = self.by_space(self.groups.entropy().detach().double().cpu())
+        rows, repairs = repair_assignment(self.analysis, self.groups.assignment().cpu(), self.groups.log_probs)
+        return self.by_space(rows), repairs + unread_filters(self.analysis, rows)
+
+    def allocation(self, assignment: Assignment | None = None) -> Allocation:
+        """Return an assignment as an allocation, with mean probabilities and entropies, by channel space.
+
+        Args:
+            assignment: That of :meth:`derive` if None.
+        """
         probabilities = self.probabilities()
+        entropies = self.by_space(self.groups.entropy().detach().double().cpu())
         layers = (
             LayerAllocation(
-                name,
-                tuple(assignment.bincount(minlength=self.analysis.num_tasks + 1).tolist()),
-                tuple(probabilities[name].double().mean(0).tolist()),
-                float(entropies[name].mean()),
+                layer.name,
+                layer.counts,
+                tuple(probabilities[layer.name].double().mean(0).tolist()),
+                float(entropies[layer.name].mean()),
             )
-            for name, assignment in self.assignment().items()
+            for layer in count_assignment(assignment or self.derive()[0], self.tasks).layers
         )
         return Allocation(group_names(self.tasks), tuple(layers))
 
-    def compact(self, assignment: Mapping[str, Tensor] | None = None) -> nn.Module:
+    def compact(self, assignment: Assignment | None = None) -> nn.Module:
         """Return the plain network of an assignment: one small layer per group, and no zeros multiplied.
 
         Its batch-norm statistics are those of training, which average over gates that were drawn: re-estimate them with
         :func:`~sfgsearch.nn.reestimate_statistics` unless gates have stood still.
 
         Args:
-            assignment: Group of every filter by channel space; the most probable ones if None.
+            assignment: That of :meth:`derive` if None.
 
         Raises:
             AllocationError: If it does not fit the network.
         """
-        return compact(self.network, self.analysis, self._rows(assignment))
+        rows = assignment_rows(self.analysis, assignment or self.derive()[0])
+        return compact(self.network, self.analysis, rows)
 
-    def bake(self, assignment: Mapping[str, Tensor] | None = None) -> nn.Module:
+    def bake(self, assignment: Assignment | None = None) -> nn.Module:
         """Return a copy of the plain network with the weights of an assignment, zeros included; see :meth:`compact`."""
-        return bake(self.network, self.analysis, self._rows(assignment))
+        return bake(self.network, self.analysis, assignment_rows(self.analysis, assignment or self.derive()[0]))
 
-    def _rows(self, assignment: Mapping[str, Tensor] | None) -> Tensor:
-        """Return the groups of all filters."""
-        if assignment is None:
-            return self.groups.assignment().cpu()
-        if list(assignment) != list(self.analysis.filters):
-            raise AllocationError(f"an assignment needs the channel spaces {', '.join(self.analysis.filters)}")
-        rows = torch.cat([torch.as_tensor(groups, dtype=torch.int64).cpu() for groups in assignment.values()])
-        sizes = [len(groups) for groups in assignment.values()]
-        in_range = bool(((rows >= 0) & (rows <= self.analysis.num_tasks)).all())
-        if sizes != list(self.analysis.filters.values()) or not in_range:
+
+class AssignedNetwork(nn.Module):
+    """A plain network in training under an assignment that stands still: its weights are masked where need be.
+
+    Args:
+        network: The plain network.
+        analysis: Its analysis.
+        assignment: The assignment.
+
+    Raises:
+        AllocationError: If it does not fit the network.
+    """
+
+    def __init__(self, network: nn.Module, analysis: Analysis, assignment: Assignment) -> None:
+        super().__init__()
+        self.analysis, self.assignment = analysis, dict(assignment)
+        self._rows = assignment_rows(analysis, assignment)
+        gates = nn.functional.one_hot(self._rows, analysis.num_tasks + 1).to(torch.get_default_dtype())
+        self._executed = DenseNetwork(network, analysis)
+        self._is_plain = bool((self._rows == analysis.num_tasks).all())
+        self._executed.fix(gates)
+
+    @property
+    def network(self) -> nn.Module:
+        """The plain network."""
+        return self._executed.network
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the predictions by task name for images of shape (B, C, *space)."""
+        return self.network(images) if self._is_plain else self._executed(images)
+
+    def compact(self) -> nn.Module:
+        """Return the compact network; see :meth:`GroupedNetwork.compact`."""
+        return compact(self.network, self.analysis, self._rows)
+
+
+def rows_by_space(analysis: Analysis, rows: Tensor) -> dict[str, Tensor]:
+    """Return rows of all filters by channel space."""
+    return dict(zip(analysis.filters, torch.split(rows, list(analysis.filters.values())), strict=True))
+
+
+def assignment_rows(analysis: Analysis, assignment: Assignment) -> Tensor:
+    """Return the groups of all filters, int64 of shape (F,).
+
+    Raises:
+        AllocationError: If the assignment does not fit the network.
+    """
+    if set(assignment) != set(analysis.filters):
+        odd = next(iter(set(assignment) ^ set(analysis.filters)))
+        raise AllocationError(f"the backbone has layers {', '.join(analysis.filters)}; {odd!r} does not fit")
+    found = []
+    for name, number in analysis.filters.items():
+        groups = torch.as_tensor(assignment[name], dtype=torch.int64).cpu()
+        if groups.shape != (number,) or bool(((groups < 0) | (groups > analysis.num_tasks)).any()):
             raise AllocationError(
-                f"an assignment is one group 0..{self.analysis.num_tasks} per filter; there are "
-                + ", ".join(f"{number} in {name}" for name, number in self.analysis.filters.items())
+                f"layer {name!r}: an assignment is one group 0..{analysis.num_tasks} per filter, shape ({number},)"
             )
-        return rows
+        found.append(groups)
+    return torch.cat(found)
+
+
+def count_assignment(assignment: Assignment, tasks: Sequence[str]) -> Allocation:
+    """Return an assignment as an allocation.
+
+    Raises:
+        AllocationError: If a task would read nothing from a channel space.
+    """
+    counts = ((name, groups.bincount(minlength=len(tasks) + 1).tolist()) for name, groups in assignment.items())
+    return Allocation(group_names(tasks), tuple(LayerAllocation(name, tuple(count)) for name, count in counts))
+
+
+def deal(allocation: Allocation) -> dict[str, Tensor]:
+    """Deal filters to groups in order: the first to the first task, the last to shared."""
+    groups = torch.arange(len(allocation.groups))
+    return {layer.name: groups.repeat_interleave(torch.tensor(layer.counts)) for layer in allocation.layers}
 
 
 def from_model(
@@ -156,16 +231,16 @@ def from_model(
     """
     names = [task if isinstance(task, str) else task.name for task in tasks]
     group_names(names)
-    heads = [task for task in tasks if not isinstance(task, str)]
-    network = _with_heads(model, example, heads) if heads else _Named(model, names)
+    with_heads = [task for task in tasks if not isinstance(task, str)]
+    was_training = model.training
+    network = MultiTaskNetwork.of(model, with_heads, example) if with_heads else _Named(model, names)
+    network = network.to(example.device, example.dtype)
     analysis = analyse(network, example, names)
     if analysis.num_tasks != len(names):
         raise BackboneError(f"the model returns {analysis.num_tasks} predictions for {len(names)} tasks")
-    groups = FilterGroups(
-        analysis.num_filters, len(names), prior, sampling=sampling or GateSampling(hard=execution == "dense")
-    )
-    device = next(model.parameters()).device
-    return GroupedNetwork(network, analysis, names, groups.to(device), execution).to(device).train(model.training)
+    sampling = sampling or GateSampling(hard=execution == "dense")
+    groups = FilterGroups(analysis.num_filters, len(names), prior, sampling=sampling)
+    return GroupedNetwork(network, analysis, names, groups, execution).to(example.device).train(was_training)
 
 
 class _Named(nn.Module):
@@ -182,12 +257,3 @@ class _Named(nn.Module):
             return {task: predictions[task] for task in self._tasks}
         several = (predictions,) if isinstance(predictions, Tensor) else predictions
         return dict(zip(self._tasks, several, strict=True))
-
-
-def _with_heads(model: nn.Module, example: Tensor, tasks: Sequence[TaskLike]) -> HeadedNetwork:
-    was_training = model.training
-    with torch.no_grad():
-        features = as_map(model.eval()(example), example.ndim)
-    model.train(was_training)
-    heads: dict[str, nn.Module] = {task.name: task.head(features.shape[1], example.ndim - 2) for task in tasks}
-    return HeadedNetwork(model, heads).to(example.device, example.dtype).train(was_training)

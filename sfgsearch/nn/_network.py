@@ -1,47 +1,26 @@
-"""Multi-task networks: a backbone over streams and one head per task."""
+"""Plain multi-task networks: a backbone that all tasks read and one head per task; and what specifies one."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn._builder import LayerBuilder, SurveyBuilder
-from sfgsearch.nn._conv import SFGConv
-from sfgsearch.nn._streams import StreamLayout, Streams
-
-
-class Backbone(nn.Module, ABC):
-    """Base of backbones: maps T+1 streams of images to T+1 streams of features.
-
-    A subclass takes ``(layers: LayerBuilder, image_shape: tuple[int, ...], **options)``, asks ``layers`` for its
-    allocatable layers, and sets :attr:`layout`.
-
-    Attributes:
-        layout: Which channels each of the returned streams carries.
-    """
-
-    layout: StreamLayout
-
-    @abstractmethod
-    def forward(self, streams: Streams) -> Streams:
-        """Return the feature streams."""
+from sfgsearch.graph import Analysis, analyse
 
 
 class Head(nn.Module):
-    """What turns a task's stream into its prediction.
+    """What turns features into a task's prediction.
 
     Args:
-        reader: The layer that reads the stream's channels: a linear layer or convolution.
-        before: Applied to the stream before the reader, without channel parameters; pooling, say.
+        reader: The layer that reads the features' channels: a linear layer or convolution.
+        before: Applied to the features before the reader, without channel parameters; pooling, say.
         after: Applied to the reader's output.
         resize: Whether predictions have space, (B, *space) or (B, numbers, *space), which is interpolated linearly to
             that of the images where the backbone has reduced it.
@@ -59,20 +38,20 @@ class Head(nn.Module):
         self.before, self.reader, self.after = before or nn.Identity(), reader, after or nn.Identity()
         self.resize = resize
 
-    def forward(self, stream: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Return the task's prediction from its stream of shape (B, channels, *space).
+    def forward(self, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Return the task's prediction from features of shape (B, channels, *space).
 
         Args:
-            stream: What the backbone returns for the task.
-            size: Space of the images; that of the stream if None.
+            features: What the backbone returns.
+            size: Space of the images; that of the features if None.
         """
-        prediction: Tensor = self.after(self.reader(self.before(stream)))
-        if not self.resize or size is None or tuple(size) == tuple(stream.shape[2:]):
+        prediction: Tensor = self.after(self.reader(self.before(features)))
+        if not self.resize or size is None or tuple(size) == tuple(features.shape[2:]):
             return prediction
-        with_channels = prediction.unsqueeze(1) if prediction.ndim < stream.ndim else prediction
+        with_channels = prediction.unsqueeze(1) if prediction.ndim < features.ndim else prediction
         mode = "bilinear" if len(size) == 2 else "trilinear"
         resized = functional.interpolate(with_channels, list(size), mode=mode, align_corners=False)
-        return resized.squeeze(1) if prediction.ndim < stream.ndim else resized
+        return resized.squeeze(1) if prediction.ndim < features.ndim else resized
 
 
 class TaskLike(Protocol):
@@ -83,25 +62,24 @@ class TaskLike(Protocol):
         """The task's name."""
 
     def head(self, in_channels: int, dimensions: int) -> Head:
-        """Build a head that reads a stream of so many channels."""
+        """Build a head that reads so many channels."""
 
     def average(self, predictions: Tensor) -> Tensor:
         """Average S predictions, shape (S, B, ...), into one (B, ...)."""
 
 
 class MultiTaskNetwork(nn.Module):
-    """A backbone and the heads of its tasks; maps images to one prediction per task.
+    """A backbone and the heads of its tasks; maps images to one prediction per task, by name.
 
     Args:
-        backbone: The backbone.
+        backbone: Maps images (B, C, *space) to features (B, K, *space) or (B, K), or to several, of which the last
+            are read.
         heads: Heads by task name, in task order.
-        readout: Maps the backbone's streams to those that the heads read; the identity if None.
     """
 
-    def __init__(self, backbone: Backbone, heads: dict[str, Head], readout: nn.Module | None = None) -> None:
+    def __init__(self, backbone: nn.Module, heads: dict[str, Head]) -> None:
         super().__init__()
-        self.backbone, self.readout = backbone, readout or nn.Identity()
-        self.tasks = tuple(heads)
+        self.backbone, self.tasks = backbone, tuple(heads)
         self.ordered_heads = nn.ModuleList(heads.values())  # by position: a task may be called what a module may not
 
     @property
@@ -111,9 +89,47 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
-        streams = self.readout(self.backbone((images,) * (len(self.tasks) + 1)))
-        size = images.shape[2:]
-        return {name: head(streams[task], size) for task, (name, head) in enumerate(self.heads.items())}
+        features = as_map(self.backbone(images), images.ndim)
+        return {name: head(features, images.shape[2:]) for name, head in self.heads.items()}
+
+    @classmethod
+    def of(cls, backbone: nn.Module, tasks: Sequence[TaskLike], example: Tensor) -> MultiTaskNetwork:
+        """Put heads on a backbone.
+
+        Args:
+            backbone: See above.
+            tasks: The tasks, which bring the heads.
+            example: Images of the size that it is for, at least two, on the backbone's device.
+
+        Raises:
+            BackboneError: If the backbone returns no features.
+        """
+        modes = [(module, module.training) for module in backbone.modules()]
+        with torch.no_grad():
+            channels = as_map(backbone.eval()(example), example.ndim).shape[1]
+        for module, mode in modes:
+            module.training = mode
+        return cls(backbone, {task.name: task.head(channels, example.ndim - 2) for task in tasks})
+
+
+def as_map(features: Any, ndim: int) -> Tensor:
+    """Return the features of a backbone as a map (B, K, *space), with space of size one for a vector.
+
+    Args:
+        features: What the backbone returned.
+        ndim: Dimensions of images.
+
+    Raises:
+        BackboneError: If it is neither a map nor a vector, or a sequence of these.
+    """
+    last = features[-1] if isinstance(features, Sequence) and features else features
+    if not isinstance(last, Tensor) or last.ndim not in (2, ndim):
+        found = tuple(last.shape) if isinstance(last, Tensor) else type(last).__name__
+        raise BackboneError(
+            f"a backbone must return features of {ndim} dimensions (B, channels, *space) or 2 (B, channels), got "
+            f"{found}"
+        )
+    return last[(..., *[None] * (ndim - 2))] if last.ndim == 2 else last
 
 
 @dataclass(frozen=True)
@@ -121,16 +137,15 @@ class NetworkSpec:
     """Everything about a network but its allocation; equal for all methods of a study.
 
     Args:
-        backbone: Builds the backbone from a layer builder and the image shape.
+        backbone: Builds the backbone for an image shape (C, *space): any module that returns features, see
+            :class:`MultiTaskNetwork`. It draws weights from torch's own generator, or brings them.
         tasks: The tasks, in order.
         image_shape: (C, *space) of one image.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
     """
 
-    backbone: Callable[[LayerBuilder, tuple[int, ...]], Backbone]
+    backbone: Callable[[tuple[int, ...]], nn.Module]
     tasks: tuple[TaskLike, ...]
     image_shape: tuple[int, ...]
-    norm: str = "batch"
 
     @property
     def dimensions(self) -> int:
@@ -143,8 +158,28 @@ class NetworkSpec:
         return tuple(task.name for task in self.tasks)
 
     @cached_property
+    def analysis(self) -> Analysis:
+        """What can be allocated in the network.
+
+        Raises:
+            BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
+        """
+        example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
+        return analyse(self.build(), example, self.task_names)
+
+    @property
     def filters(self) -> dict[str, int]:
-        """Filters of every allocatable layer at full width, in depth order.
+        """Filters of every channel space, in depth order."""
+        return self.analysis.filters
+
+    def build(
+        self, generator: torch.Generator | None = None, tasks: Sequence[TaskLike] | None = None
+    ) -> MultiTaskNetwork:
+        """Build the plain network; the state of torch's own generator stays as it is.
+
+        Args:
+            generator: Fixes the weights that are drawn; a constant seed if None.
+            tasks: The tasks that it gets heads for; all if None.
 
         Raises:
             BackboneError: If the backbone does not fit the image shape.
@@ -153,56 +188,10 @@ class NetworkSpec:
             raise BackboneError(
                 f"images must be (channels, *space) with 2 or 3 dimensions of space, got {self.image_shape}"
             )
-        survey = SurveyBuilder(len(self.tasks), self.dimensions)
-        with torch.device("meta"):
-            self.backbone(survey, self.image_shape)
-        return survey.filters
-
-    def build(self, layers: LayerBuilder) -> MultiTaskNetwork:
-        """Build the network with the layers of one method; the state of torch's generator stays as it is.
-
-        Raises:
-            BackboneError: If the backbone does not fit the image shape.
-            AllocationError: If the builder's allocation does not fit the backbone.
-        """
+        seed = int(torch.randint(2**62, (), generator=generator, device="cpu")) if generator else 0
         with torch.random.fork_rng(devices=[]):
-            return self._build(layers)
-
-    def _build(self, layers: LayerBuilder) -> MultiTaskNetwork:
-        backbone = self.backbone(layers, self.image_shape)
-        if not isinstance(getattr(backbone, "layout", None), StreamLayout):
-            raise BackboneError(f"{type(backbone).__name__} must set self.layout to the layout of its last layer")
-        readout, layout = layers.readout(backbone.layout)
-        layers.check_complete()
-        heads = {
-            task.name: task.head(layout.num_channels(index), self.dimensions) for index, task in enumerate(self.tasks)
-        }
-        network = MultiTaskNetwork(backbone, heads, readout)
-        layers.finish(network, self.image_shape)
-        return network
-
-
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights anew from an explicit generator (He et al., ICCV 2015), so that a seed fixes a network.
-
-    Convolutions get normal weights for ReLU, linear layers torch's default uniform ones; biases become zero.
-
-    Args:
-        network: The network, on the generator's device.
-        generator: Source of randomness.
-    """
-    for module in network.modules():
-        if isinstance(module, SFGConv | nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        elif isinstance(module, nn.Linear):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def sfg_layers(network: nn.Module) -> dict[str, SFGConv]:
-    """Return the stochastic layers of a network by their names in allocations, in depth order."""
-    layers = [module for module in network.modules() if isinstance(module, SFGConv)]
-    return {layer.name or str(index): layer for index, layer in enumerate(layers)}
+            torch.manual_seed(seed)
+            backbone = self.backbone(self.image_shape)
+            device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
+            example = torch.zeros(2, *self.image_shape, device=device)
+            return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)

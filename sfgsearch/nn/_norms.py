@@ -1,15 +1,10 @@
-"""Normalisations that treat every channel by itself.
-
-Only these keep a compact network equal to the masked one it derives from: a norm over several channels (group or
-layer norm) would see the channels that the compact network leaves out.
-"""
+"""Normalisations that treat every channel by itself, which groups pass through untouched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, get_args
 
-import torch
 from torch import nn
 
 NormName = Literal["batch", "instance", "none"]
@@ -38,18 +33,3 @@ def norm_factory(name: str, dimensions: int) -> NormFactory:
     if dimensions not in (2, 3):
         raise ValueError(f"dimensions must be 2 or 3, got {dimensions}")
     return _NORMS.get((name, dimensions), lambda _channels: nn.Identity())
-
-
-@torch.no_grad()
-def copy_channels(target: nn.Module, source: nn.Module, channels: Sequence[int]) -> None:
-    """Copy the state of some channels of a per-channel norm into a norm that has just these.
-
-    Args:
-        target: Norm of ``len(channels)`` channels.
-        source: Norm of the same class with all channels.
-        channels: Indices into the source's channels, in the target's order.
-    """
-    index = torch.as_tensor(channels, dtype=torch.int64)
-    wide = source.state_dict()
-    for name, narrow in target.state_dict().items():
-        narrow.copy_(wide[name] if wide[name].ndim == 0 else wide[name][index.to(wide[name].device)])

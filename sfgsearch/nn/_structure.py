@@ -11,9 +11,11 @@ from torch import nn
 
 from sfgsearch._registry import Registry
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.nn._allocated_builder import AllocatedBuilder
+from sfgsearch.graph import compact
+from sfgsearch.nn._grouped import Assignment, assignment_rows
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import NetworkSpec
+from sfgsearch.nn._single_task import SingleTaskNetworks
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,30 @@ structures: Registry[Callable[[NetworkSpec, Mapping[str, Any]], nn.Module]] = Re
 """Functions of ``(spec, details)`` that build the network of a recorded structure."""
 
 
-def allocated_structure(assignments: Mapping[str, torch.Tensor], *, separate: bool) -> Structure:
-    """Return the structure of what :class:`AllocatedBuilder` built.
+def allocated_structure(assignment: Assignment) -> Structure:
+    """Return the structure of the compact network of an assignment.
 
     Args:
-        assignments: The group of every filter by layer, as built.
-        separate: As the builder was told.
+        assignment: The group of every filter by channel space.
     """
-    plain = {name: assignment.tolist() for name, assignment in assignments.items()}
-    return Structure("allocated", {"assignments": plain, "separate": separate})
+    return Structure("allocated", {"assignments": {name: groups.tolist() for name, groups in assignment.items()}})
 
 
 @structures.register("allocated")
 def _build_allocated(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
-    assignments = {name: torch.tensor(groups) for name, groups in details["assignments"].items()}
-    builder = AllocatedBuilder(assignments, len(spec.tasks), spec.dimensions, spec.norm, separate=details["separate"])
-    return spec.build(builder)
+    assignment = {name: torch.tensor(groups) for name, groups in details["assignments"].items()}
+    return compact(spec.build(), spec.analysis, assignment_rows(spec.analysis, assignment))
+
+
+def single_task_structure() -> Structure:
+    """Return the structure of one full network per task."""
+    return Structure("single_task")
+
+
+@structures.register("single_task")
+def _build_single_task(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
+    del details
+    return SingleTaskNetworks.of(spec)
 
 
 def monte_carlo_structure(members: list[Structure]) -> Structure:

@@ -10,13 +10,12 @@ from typing import Self
 import optuna
 import torch
 
-from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config
 from sfgsearch.config._imports import import_digests
 from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._digests import text_digest
 from sfgsearch.errors import StudyError
-from sfgsearch.nn import AllocatedBuilder, NetworkSpec
+from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment
 
 IDENTITY = "sfgsearch.identity"
@@ -41,10 +40,8 @@ class NetworkSignature:
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
         """Take the signature of a network, without memory for its parameters."""
-        allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
-        builder = AllocatedBuilder.from_allocation(allocation, spec.dimensions, spec.norm)
         with torch.device("meta"):
-            network = spec.build(builder)
+            network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
         return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)))
 

@@ -302,7 +302,7 @@ def describe_training(
         role=role,
         kind=kind,
         name=name,
-        backbone={"name": backbone.name, "norm": backbone.norm, **options},
+        backbone={"name": backbone.name, **options},
         image_shape=objective.experiment.spec.image_shape,
         tasks=[task_to_dict(task) for task in trained.tasks],
         structure=trained.system.structure().to_dict(),

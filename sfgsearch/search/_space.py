@@ -61,7 +61,9 @@ def suggest_learned(trial: BaseTrial, section: LearnedSection) -> SFGSettings:
     return SFGSettings(
         lr=ask("lr", section.lr),
         kl_weight=ask("kl_weight", section.kl_weight),
+        execution=ask("execution", section.execution),
         hard=ask("hard", section.hard),
+        settle=ask("settle", section.settle),
         temperature=temperature,
         prior=_suggest_prior(ask, section),
         initial=_suggest_initial(ask, section),

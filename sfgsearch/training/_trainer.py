@@ -8,6 +8,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.data._labels import count_labels
@@ -76,7 +77,8 @@ class Trainer:
             groups.append({"params": list(self._weighting.parameters()), "lr": settings.lr, "scheduled": True})
         self._optimiser = torch.optim.Adam(groups)
         scheduled = [group["scheduled"] for group in self._optimiser.param_groups]
-        factors = [_decay(settings, self._steps if decays else None) for decays in scheduled]
+        held = round(self._steps * self._system.hold)
+        factors = [_decay(settings, (held, self._steps) if decays else None) for decays in scheduled]
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factors)
 
     @property
@@ -199,15 +201,22 @@ def _count_steps(num_examples: int, batch_size: int) -> int:
     return max(whole + (rest > 1), 1)
 
 
-def _decay(settings: TrainingSettings, total: int | None) -> Callable[[int], float]:
-    if total is None or settings.lr_schedule == "constant":
+def _decay(settings: TrainingSettings, steps: tuple[int, int] | None) -> Callable[[int], float]:
+    """Return the factor of a learning rate by step.
+
+    Args:
+        settings: Say how it decays.
+        steps: From which step on it decays, and to which one; None for a rate that does not.
+    """
+    if steps is None or settings.lr_schedule == "constant":
         return lambda _step: 1.0
-    return lambda step: (1 + math.cos(math.pi * step / total)) / 2
+    first, last = steps
+    return lambda step: (1 + math.cos(math.pi * max(step - first, 0) / max(last - first, 1))) / 2
 
 
 def _kernels(network: nn.Module) -> list[Tensor]:
     """Return the weights W that the prior shrinks: those of convolutions and linear layers, not norms or logits."""
-    kinds = SFGConv | nn.Conv2d | nn.Conv3d | nn.Linear
+    kinds = SFGConv | _ConvNd | nn.Linear
     return [module.weight for module in network.modules() if isinstance(module, kinds)]
 
 

@@ -1,0 +1,50 @@
+"""What the built-in backbones are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from sfgsearch.errors import BackboneError
+from sfgsearch.nn import norm_factory
+
+_LEAST, _MOST = 1e-3, 100.0
+
+
+def widen(filters: Sequence[int], width: float) -> list[int]:
+    """Return the filters of every layer times a factor, rounded, at least one.
+
+    Raises:
+        BackboneError: If the factor is not from 0.001 to 100.
+    """
+    if not _LEAST <= width <= _MOST:
+        raise BackboneError(f"width must be from {_LEAST:g} to {_MOST:g}, got {width}")
+    return [max(1, round(count * width)) for count in filters]
+
+
+def conv3(dimensions: int, inputs: int, outputs: int, norm: str, dilation: int = 1, **options: Any) -> nn.Module:
+    """Build a 3x3 (3x3x3) convolution that keeps the size of its input, with a bias unless a norm follows.
+
+    Its weights are drawn for ReLU (He et al., ICCV 2015).
+
+    Args:
+        dimensions: Spatial dimensions, 2 or 3.
+        inputs: C.
+        outputs: K.
+        norm: What follows.
+        dilation: As in torch's convolutions.
+        options: Others of torch's convolutions.
+    """
+    make = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    layer = make(inputs, outputs, 3, padding=dilation, dilation=dilation, bias=norm == "none", **options)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def norm_of(dimensions: int, channels: int, norm: str) -> nn.Module:
+    """Build the norm of a name for so many channels."""
+    return norm_factory(norm, dimensions)(channels)

@@ -1,0 +1,129 @@
+"""Assignments that leave a filter or a task without anything to read: refused, or repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sfgsearch.errors import AllocationError
+from sfgsearch.graph._analysis import Analysis, ChannelSpace
+from sfgsearch.graph._compact import used_rows
+
+
+def check_assignment(analysis: Analysis, assignment: Tensor) -> None:
+    """Check that no shared filter, and no task in any channel space, would read nothing.
+
+    Args:
+        analysis: The network.
+        assignment: Group of every filter, int64 of shape (F,).
+
+    Raises:
+        AllocationError: If one would.
+    """
+    rows = _all_rows(analysis, assignment)
+    for space in analysis.spaces:
+        dead = _dead_shared(analysis, space, rows)
+        if len(dead):
+            raise AllocationError(
+                f"layer {space.name!r} has {len(dead)} shared filters, but no layer below it shares any, so they would "
+                "read nothing; share filters below, or give these to the tasks"
+            )
+        for task in _hungry(analysis, space, rows):
+            raise AllocationError(
+                f"layer {space.name!r} gives task {task} (counted from 0) nothing to read; give it a filter of its own "
+                "or a shared one"
+            )
+
+
+def repair_assignment(
+    analysis: Analysis, assignment: Tensor, preferences: Tensor | None = None
+) -> tuple[Tensor, list[str]]:
+    """Give what would read nothing something to read, space by space in depth order.
+
+    Shared filters that read nothing go to the tasks, each to the one that preferences rank highest. A task that would
+    read nothing from a space gets the filter of another task that fits it best; where none can spare one, a filter is
+    shared.
+
+    Args:
+        analysis: The network.
+        assignment: Group of every filter, int64 of shape (F,).
+        preferences: Scores of shape (F, T+1), such as log probabilities; filters are dealt in turn if None.
+
+    Returns:
+        The assignment and one sentence for every repair.
+
+    Raises:
+        AllocationError: If there are too few filters for the tasks.
+    """
+    rows, repairs = _all_rows(analysis, assignment), list[str]()
+    num_tasks = analysis.num_tasks
+    for space in analysis.spaces:
+        dead = _dead_shared(analysis, space, rows)
+        if len(dead):
+            rows[dead] = _scores(preferences, dead, num_tasks).argmax(1)
+            repairs.append(f"layer {space.name}: {len(dead)} shared filters would read nothing and went to the tasks")
+        for task in _hungry(analysis, space, rows):
+            own = rows[space.rows]
+            spare = (own.bincount(minlength=num_tasks + 1)[own] > 1).nonzero().flatten() + space.first
+            group = task if len(spare) else num_tasks
+            candidates = spare if len(spare) else torch.arange(space.rows.start, space.rows.stop)
+            best = candidates[_scores(preferences, candidates, num_tasks + 1)[:, group].argmax()]
+            rows[best] = group
+            if len(_dead_shared(analysis, space, rows)):
+                raise AllocationError(
+                    f"layer {space.name!r} has {space.num_filters} filters for {num_tasks} tasks and nothing to "
+                    "share; widen the backbone"
+                )
+            whom = "and got one filter" if group == task else "so one filter is shared"
+            repairs.append(f"layer {space.name}: task {task} would read nothing {whom}")
+    return rows[1 : 1 + analysis.num_filters], repairs
+
+
+def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
+    """Return a sentence for every channel space with filters that nothing reads: compact networks leave them out."""
+    rows = _all_rows(analysis, assignment)
+    used = used_rows(analysis, rows)
+    found = []
+    for space in analysis.spaces:
+        groups, is_used = rows[space.rows], used[space.rows]
+        for group in range(analysis.num_tasks):
+            unread = int(((groups == group) & ~is_used).sum())
+            if unread:
+                found.append(
+                    f"layer {space.name}: {unread} filters of task {group} would be read by nothing and were left out"
+                )
+    return found
+
+
+def _all_rows(analysis: Analysis, assignment: Tensor) -> Tensor:
+    """Return the group of every row of the table of gates, -1 for row 0."""
+    return torch.cat([torch.tensor([-1]), assignment.cpu(), torch.tensor(analysis.heads, dtype=torch.int64)])
+
+
+def _dead_shared(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Tensor:
+    """Return the rows of a space's shared filters that read nothing in any of the layers that write them."""
+    shared = analysis.num_tasks
+    candidates = (rows[space.rows] == shared).nonzero().flatten() + space.first
+    alive = torch.zeros(len(rows), dtype=torch.bool)
+    for layer in analysis.layers:
+        if layer.weight not in space.layers:
+            continue
+        for writes, reads in zip(layer.writes, layer.reads, strict=True):
+            if not layer.is_masked or bool(((rows[reads] == shared) | (rows[reads] == -1)).any()):
+                alive[writes] = True
+    return candidates[~alive[candidates]]
+
+
+def _hungry(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Sequence[int]:
+    """Return the tasks that read nothing from a space."""
+    present = set(rows[space.rows].tolist())
+    return [] if analysis.num_tasks in present else [t for t in range(analysis.num_tasks) if t not in present]
+
+
+def _scores(preferences: Tensor | None, rows: Tensor, num_groups: int) -> Tensor:
+    """Return how well each of some rows fits each group: preferences, or a round robin."""
+    if preferences is not None:
+        return preferences.detach().cpu()[rows - 1, :num_groups].double()
+    return nn.functional.one_hot(torch.arange(len(rows)) % num_groups, num_groups).double()
