@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.data import Split
-from sfgsearch.nn import sfg_layers
+from sfgsearch.nn import GroupedNetwork
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._layer_table import layers_csv
 from sfgsearch.reporting._note import NoteLine, note_markdown
@@ -143,7 +143,7 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
         drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
         drawings["simplex.png"] = partial(matplotlib.plot_simplex, review)
     drawings["history.png"] = partial(matplotlib.plot_history, review)
-    if learned and sfg_layers(network):
+    if learned and isinstance(network, GroupedNetwork):
         drawings["activations.png"] = plot_activations
     return _drawn(drawings, review.number)
 

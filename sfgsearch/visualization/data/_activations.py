@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfgsearch.allocation import group_names
-from sfgsearch.nn import MultiTaskNetwork, sfg_layers, stream_activations
+from sfgsearch.nn import MultiTaskNetwork
 
 _EACH = 2
 _LAYERS = 3
@@ -68,6 +68,8 @@ def activation_maps(network: MultiTaskNetwork, images: Tensor, layers: Sequence[
     Raises:
         BackboneError: If the network has no such layers of filter groups.
     """
+    from sfgsearch.nn import sfg_layers, stream_activations  # pending: these are not on the graph yet
+
     found = sfg_layers(network)
     chosen = _ends_and_middle(list(found)) if layers is None else layers
     streams = stream_activations(network, images, chosen)
