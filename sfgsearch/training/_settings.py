@@ -20,8 +20,8 @@ class TrainingSettings:
         lr: Initial learning rate of weights (Adam).
         lr_schedule: ``"cosine"`` decays it to zero over training, ``"constant"`` keeps it.
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
-        calibration_batches: Batches from which per-epoch evaluations, and the Monte-Carlo prediction of learned
-            networks, re-estimate statistics; the network that predicts in the end uses the whole training split.
+        calibration_batches: Batches from which the statistics of networks are re-estimated that are derived from gates
+            that were drawn until just before.
         task_weighting: ``"fixed"`` weighs the losses of tasks with their weights, ``"uncertainty"`` learns factors
             besides (Kendall, Gal & Cipolla, CVPR 2018).
         monte_carlo_samples: S, the sampled masks of the Monte-Carlo prediction of learned networks; 0 for none.
