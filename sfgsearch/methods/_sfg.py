@@ -26,7 +26,6 @@ from sfgsearch.nn import (
     reestimate_statistics,
 )
 
-
 _STEPS_OF_STATISTICS = 50
 """Steps after which running statistics, with torch's momentum of 0.1, are of the last gates: 0.9^50 = 0.005."""
 

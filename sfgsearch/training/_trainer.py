@@ -99,12 +99,18 @@ class Trainer:
         self._order = self._randomness.order.get_state()
         examples = batches(self._data.train, self._settings.batch_size, self._device, self._randomness.order)
         for images, targets in islice(examples, self._epoch_steps, None):
-            self._train_step(images, targets)
+            self.train_step(images, targets)
             if after_step and self._epoch_steps < self._steps_per_epoch:
                 after_step()
         return self._end_epoch()
 
-    def _train_step(self, images: Tensor, targets: dict[str, Tensor]) -> None:
+    def train_step(self, images: Tensor, targets: dict[str, Tensor]) -> None:
+        """Train on one batch, on the device.
+
+        Args:
+            images: Shape (B, C, *space).
+            targets: Targets by task name.
+        """
         if self._augment:
             images, targets = self._augment(images, targets)
         self._system.begin_step(self.step, self._steps)
