@@ -29,15 +29,16 @@ from sfgsearch.training._trainer import Trainer
 
 
 @contextmanager
-def _deterministic_kernels() -> Iterator[None]:
-    """Let cuDNN choose the same deterministic kernels in every run, and leave its settings as they were."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.deterministic
-    cudnn.benchmark, cudnn.deterministic = False, True
+def _kernels(settings: TrainingSettings) -> Iterator[None]:
+    """Let CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.deterministic = settings.cudnn_benchmark, not settings.cudnn_benchmark
+    cudnn.allow_tf32 = matmul.allow_tf32 = settings.tf32
     try:
         yield
     finally:
-        cudnn.benchmark, cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Experiment:
             DataError: If that comes from images that are.
         """
         stopwatch = Stopwatch()
-        with self.limited_threads(), _deterministic_kernels():
+        with self.limited_threads(), _kernels(self.settings):
             system, course = self._begin(method, seed, stopwatch, session)
             try:
                 course.run(partial(self._report, system), on_epoch, session)
