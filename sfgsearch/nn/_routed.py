@@ -52,14 +52,14 @@ class RoutedNetwork(nn.Module):
 
     def __init__(self, network: MultiTaskNetwork, analysis: Analysis, masks: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.network, self._analysis = network, analysis
+        self.network, self._analysis, self._layers = network, analysis, analysis.masked
         self.register_buffer("masks", self._joined(masks))
         self._paths = [
             path for path, module in network.backbone.named_modules(prefix="backbone") if isinstance(module, _NORMS)
         ]
         norms = [network.get_submodule(path) for path in self._paths]
         self.norms = nn.ModuleList(nn.ModuleList(map(copy.deepcopy, norms)) for _ in network.tasks[1:])
-        rows = {layer.weight: layer.reads.flatten() for layer in analysis.masked}
+        rows = {layer.weight: layer.reads.flatten() for layer in self._layers}
         rows |= {norm.weight: norm.rows for norm in analysis.norms}
         self._sizes = {weight: len(channels) for weight, channels in rows.items()}
         self.register_buffer("_rows", torch.cat(list(rows.values())), persistent=False)
@@ -90,7 +90,7 @@ class RoutedNetwork(nn.Module):
             scale = state.get(norm.weight, self._parameter(norm.weight))
             channels = held[norm.weight][:, None]
             tables[id(scale)] = torch.ones_like(channels), channels
-        for layer in self._analysis.masked:
+        for layer in self._layers:
             state[layer.weight] = apply_mask(self._parameter(layer.weight), _mask(layer, held[layer.weight]))
         with NormsByGroup(tables) if tables else nullcontext():
             predictions: dict[str, Tensor] = functional_call(self.network, state, (images, (name,)))
