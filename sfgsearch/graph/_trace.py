@@ -41,7 +41,7 @@ class Trace:
     @property
     def operations(self) -> Iterator[fx.Node]:
         """The nodes that compute something."""
-        return (node for node in self.nodes if node.op == "call_function" and not _only_checks(node))
+        return (node for node in self.nodes if node.op == "call_function" and not only_checks(node))
 
     def inputs(self, module: nn.Module, images: Tensor) -> Iterator[tuple[fx.Node, Tensor]]:
         """Yield the values of all placeholders: the module's parameters and buffers, constants, and the images."""
@@ -173,14 +173,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _only_checks(node: fx.Node) -> bool:
+def only_checks(node: fx.Node) -> bool:
+    """Return whether a node computes nothing but an assertion."""
     return "assert" in operation(node) or operation(node).startswith("sym_constrain")
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
     seen: set[fx.Node] = set()
     found: dict[fx.Node, tuple[fx.Node, ...]] = {}
-    nodes = [node for node in nodes if node.op != "call_function" or not _only_checks(node)]
+    nodes = [node for node in nodes if node.op != "call_function" or not only_checks(node)]
     for node in reversed(nodes):
         fresh = [other for other in node.all_input_nodes if other not in seen]
         seen.update(fresh)

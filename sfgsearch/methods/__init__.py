@@ -3,18 +3,22 @@
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
+from sfgsearch.methods._maximum_roaming import MaximumRoaming
 from sfgsearch.methods._method import Method, System
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
+from sfgsearch.methods._task_routing import TaskRouting
 
 __all__ = [
     "ConstantProbabilities",
     "FixedAllocation",
     "InitialSettings",
+    "MaximumRoaming",
     "Method",
     "PriorSettings",
     "SFGSettings",
     "StochasticFilterGroups",
     "System",
+    "TaskRouting",
     "manual_methods",
 ]

@@ -1,5 +1,6 @@
 """Networks of filter groups: layers, any module in groups, and prediction. Knows torch, and nothing of Optuna."""
 
+from sfgsearch.nn._activations import mapped_layers, stream_activations
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
 from sfgsearch.nn._grouped import (
@@ -17,6 +18,7 @@ from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._norms import norm_factory
+from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_structure
 from sfgsearch.nn._single_task import SingleTaskNetworks
 from sfgsearch.nn._state import plain_state
 from sfgsearch.nn._statistics import reestimate_statistics
@@ -42,6 +44,7 @@ __all__ = [
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "RoutedNetwork",
     "SFGConv",
     "SFGConv2d",
     "SFGConv3d",
@@ -55,11 +58,15 @@ __all__ = [
     "deal",
     "from_model",
     "map_streams",
+    "mapped_layers",
     "monte_carlo_structure",
     "norm_factory",
     "plain_state",
     "reestimate_statistics",
+    "routed_allocation",
+    "routed_structure",
     "rows_by_space",
     "single_task_structure",
+    "stream_activations",
     "structures",
 ]
