@@ -3,6 +3,7 @@
 from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analyse
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
+from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
 from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
@@ -11,18 +12,24 @@ from sfgsearch.graph._streams import StreamsNetwork
 __all__ = [
     "Analysis",
     "ChannelSpace",
+    "Copies",
     "DenseNetwork",
     "GroupedLayer",
     "GroupedNorm",
     "Layer",
+    "LockstepNetwork",
     "Masks",
     "Norm",
+    "Read",
+    "Reading",
     "StreamsNetwork",
     "analyse",
     "apply_mask",
+    "are_one",
     "bake",
     "check_assignment",
     "compact",
+    "reached",
     "repair_assignment",
     "unread_filters",
 ]

@@ -1,6 +1,8 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
+from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
+from sfgsearch.methods._cross_stitch import CrossStitchNetworks
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._method import Method, System
@@ -9,8 +11,11 @@ from sfgsearch.methods._sfg import StochasticFilterGroups
 
 __all__ = [
     "ConstantProbabilities",
+    "CrossStitchNetworks",
     "FixedAllocation",
+    "FixedTree",
     "InitialSettings",
+    "LearningToBranch",
     "Method",
     "PriorSettings",
     "SFGSettings",
