@@ -119,14 +119,9 @@ class Propagation:
         """Run the graph."""
         self._values: dict[fx.Node, Any] = dict(self.trace.inputs(self.module, self.images))
         self._shadows: dict[fx.Node, Shadow] = dict.fromkeys(self._values)
-        names: dict[int, str] = {}  # a parameter of several names goes by its first
-        for name, parameter in self.module.named_parameters(remove_duplicate=False):
-            names.setdefault(id(parameter), name)
-        parameters = dict(self.module.named_parameters(remove_duplicate=False))
+        parameters = dict(self.module.named_parameters())
         self._parameters = {
-            node: names[id(parameters[self.trace.state[node.name]])]
-            for node in self._values
-            if self.trace.state.get(node.name) in parameters
+            node: self.trace.state[node.name] for node in self._values if self.trace.state.get(node.name) in parameters
         }
         for node in self.trace.operations:
             self._run(node)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from sfgsearch.graph._analysis import Analysis, Layer, Norm
+from sfgsearch.graph._analysis import Analysis, Norm
 from sfgsearch.graph._features import FeatureMap
+from sfgsearch.graph._lockstep import each_copy, mode_of
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._trace import call, operation
-
-_MODES = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
-"""Operations that differ in training, with the position of the argument that says so."""
+from sfgsearch.graph._trace import operation
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -37,8 +35,6 @@ class StreamsNetwork(nn.Module):
     def __init__(self, network: nn.Module, analysis: Analysis, tasks: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network, self._analysis, self._tasks = network, analysis, tasks
-        self._layers = {layer.weight: layer for layer in analysis.layers}
-        self._norms = {norm.weight: norm for norm in analysis.norms}
 
     def forward(self, images: Tensor, gates: Tensor) -> Any:
         """Return the predictions of all tasks.
@@ -83,31 +79,24 @@ class StreamsNetwork(nn.Module):
     def _run(self, images: Tensor, table: Tensor) -> Iterator[tuple[fx.Node, Streams]]:
         """Yield the responses of every operation to the streams, in the order in which they run."""
         trace = self._analysis.trace
+        streams = range(table.shape[1])
         values: dict[fx.Node, Streams] = {
-            node: [value] * table.shape[1] for node, value in trace.inputs(self.network, images)
+            node: [value] * len(streams) for node, value in trace.inputs(self.network, images)
         }
         for node in trace.operations:
-            layer, norm = self._reader(node)
-            if layer:
-                dim = -1 if operation(node) == "linear" else 1
-                read = _Reading(table[layer.reads.flatten().to(table.device)], dim)
-                source: Any = node.args[0]
-                values[node] = _each(node, values, arg0=read(values[source]))
-            elif norm:
-                values[node] = _normalise(node, norm, values, table)
+            reader = self._analysis.reader(node)
+            if isinstance(reader, Norm):
+                values[node] = _normalise(node, reader, values, table)
             else:
-                position = _MODES.get(operation(node))
-                mode = {} if position is None else {f"arg{position}": [self.network.training] * table.shape[1]}
-                values[node] = _each(node, values, **mode)
+                own, mode = values, mode_of(node, self.network.training)
+                if reader:
+                    source = cast(fx.Node, node.args[0])
+                    read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
+                    own = {**values, source: read(values[source])}
+                values[node] = list(each_copy(node, own, streams, **mode).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
                 del values[other]
-
-    def _reader(self, node: fx.Node) -> tuple[Layer | None, Norm | None]:
-        """Return the masked layer or the norm over channels that a node runs."""
-        weights = [self._analysis.trace.state.get(other.name, "") for other in node.all_input_nodes]
-        layer = next((self._layers[name] for name in weights if name in self._layers), None)
-        return layer, next((self._norms[name] for name in weights if name in self._norms), None)
 
 
 class _Reading:
@@ -130,20 +119,6 @@ class _Reading:
         own = [response * gate.view(shape) for response, gate in zip(responses, self._own.unbind(1), strict=True)]
         shared = responses[-1] * self._shared.view(shape)
         return [*(stream + shared for stream in own[:-1]), own[-1]]
-
-
-def _each(node: fx.Node, values: dict[fx.Node, Streams], **replaced: Streams) -> Streams:
-    """Run a node in every stream, once where all that it reads is the same object."""
-    known: dict[tuple[int, ...], Any] = {}
-    results = []
-    for stream in range(len(next(iter(values.values())))):
-        own = {other: values[other][stream] for other in node.all_input_nodes}
-        arguments = {name: of_streams[stream] for name, of_streams in replaced.items()}
-        key = tuple(map(id, (*own.values(), *arguments.values())))
-        if key not in known:
-            known[key] = call(node, own, **arguments)
-        results.append(known[key])
-    return results
 
 
 def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table: Tensor) -> Streams:

@@ -19,7 +19,8 @@ class Trace:
 
     Args:
         nodes: The graph's nodes, in the order in which they run.
-        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name.
+        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name; the first one
+            where a tensor has several.
         constants: Tensors that are neither, by the placeholder's name.
         last_uses: By node, the nodes whose values nobody reads after it.
     """
@@ -37,6 +38,16 @@ class Trace:
     def outputs(self) -> tuple[fx.Node, ...]:
         """The nodes whose values the module returns."""
         return tuple(self.nodes[-1].args[0])  # type: ignore[arg-type]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of the images that the operations are for."""
+        images = next(
+            node
+            for node in self.nodes
+            if node.op == "placeholder" and node.name not in self.state and node.name not in self.constants
+        )
+        return tuple(images.meta["val"].shape[1:])
 
     @property
     def operations(self) -> Iterator[fx.Node]:
@@ -141,11 +152,11 @@ def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = Non
             raise BackboneError(
                 f"torch.export cannot trace the network: {reason}; its forward must not depend on the values of images"
             ) from error
-        signature = program.graph_signature
+        signature, first = program.graph_signature, _first_names(network)
         found = Trace(
             tuple(program.graph.nodes),
             {
-                placeholder: name.removeprefix(f"{_WRAPPED}.")
+                placeholder: first[name.removeprefix(f"{_WRAPPED}.")]
                 for names in (signature.inputs_to_parameters, signature.inputs_to_buffers)
                 for placeholder, name in names.items()
             },
@@ -176,6 +187,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def only_checks(node: fx.Node) -> bool:
     """Return whether a node computes nothing but an assertion."""
     return "assert" in operation(node) or operation(node).startswith("sym_constrain")
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Return for every name of a parameter or buffer the first name that the same tensor has."""
+    first: dict[int, str] = {}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:

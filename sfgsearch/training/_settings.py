@@ -9,7 +9,6 @@ import torch
 
 from sfgsearch.errors import SFGSearchError
 
-
 Precision = Literal["float32", "bf16"]
 
 
