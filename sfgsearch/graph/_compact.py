@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
 from sfgsearch.graph._masks import Masks
-from sfgsearch.graph._trace import owner
+from sfgsearch.graph._nodes import owner
 
 
 class GroupedLayer(nn.Module):

@@ -10,10 +10,13 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import Analysis, Layer, Norm
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._trace import call, operation
+from sfgsearch.graph._nodes import call, operation, owner
 
-_MODES = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
+_MODES = {"batch_norm": 5, "instance_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
 """Operations that differ in training, with the position of the argument that says so."""
+
+_HAVE_STATISTICS = ("batch_norm", "instance_norm")
+"""Of these, those that do not differ without running statistics, their fourth argument."""
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -36,7 +39,7 @@ class StreamsNetwork(nn.Module):
     def __init__(self, network: nn.Module, analysis: Analysis, tasks: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network, self._analysis, self._tasks = network, analysis, tasks
-        self._layers = {layer.weight: layer for layer in analysis.layers}
+        self._layers = {layer.weight: layer for layer in analysis.masked}
         self._norms = {norm.weight: norm for norm in analysis.norms}
 
     def forward(self, images: Tensor, gates: Tensor) -> Any:
@@ -61,13 +64,18 @@ class StreamsNetwork(nn.Module):
             elif norm:
                 values[node] = _normalise(node, norm, values, table)
             else:
-                position = _MODES.get(operation(node))
-                mode = {} if position is None else {f"arg{position}": [self.network.training] * table.shape[1]}
-                values[node] = _each(node, values, **mode)
+                values[node] = _each(node, values, **self._mode(node, table.shape[1]))
             for other in trace.last_uses.get(node, ()):
                 del values[other]
         outputs = tuple(values[output][task] for task, output in enumerate(trace.outputs))
         return outputs if self._tasks is None else dict(zip(self._tasks, outputs, strict=True))
+
+    def _mode(self, node: fx.Node, streams: int) -> dict[str, Streams]:
+        """Return the argument that says whether the module of a node is in training, in every stream."""
+        position = _MODES.get(operation(node))
+        if position is None or (operation(node) in _HAVE_STATISTICS and node.args[3] is None):
+            return {}
+        return {f"arg{position}": [self.network.get_submodule(owner(node)).training] * streams}
 
     def _reader(self, node: fx.Node) -> tuple[Layer | None, Norm | None]:
         """Return the masked layer or the norm over channels that a node runs."""
@@ -119,18 +127,17 @@ def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table:
     gates, carried = table[rows], readable(table)[rows]
     source: Any = node.args[0]
     responses, read = values[source], _Reading(gates, dim)
-    scale, offset = (values[argument][0] for argument in node.args[2:4])  # type: ignore[index]
-    eps: Any = node.args[4] if len(node.args) > 4 else 1e-5
     shape = [1] * responses[0].ndim
     shape[dim] = -1
+    affine = [values[argument][0].view(shape) for argument in node.args[2:4] if isinstance(argument, fx.Node)]
+    scale, offset = (*affine, torch.zeros_like(affine[0]))[:2]
+    eps: Any = node.args[4] if len(node.args) > 4 else 1e-5
     results = []
     moments = zip(responses, read(responses), read([response.square() for response in responses]), strict=True)
     for stream, (response, value, square) in enumerate(moments):
         total = carried[:, stream].view(norm.groups, -1).sum(1)
         mean, second = (_average(part, dim, norm.groups, total) for part in (value, square))
-        results.append(
-            (response - mean) * (second - mean.square() + eps).rsqrt() * scale.view(shape) + offset.view(shape)
-        )
+        results.append((response - mean) * (second - mean.square() + eps).rsqrt() * scale + offset)
     return results
 
 
