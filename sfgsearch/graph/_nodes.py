@@ -26,6 +26,13 @@ def call(node: fx.Node, values: Mapping[fx.Node, Any], **replaced: Any) -> Any:
     return node.target(*arguments, **keywords)  # type: ignore[operator]
 
 
+def nodes_in(argument: Any) -> list[fx.Node]:
+    """Return the nodes in an argument, which may be a sequence."""
+    found: list[fx.Node] = []
+    fx.map_arg(argument, found.append)
+    return found
+
+
 def operation(node: fx.Node) -> str:
     """Return the name of a node's operation, such as ``"conv2d"``."""
     name: str = getattr(node.target, "__name__", str(node.target))

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds, spread
-from sfgsearch.graph._nodes import call, operation, place
+from sfgsearch.graph._nodes import call, nodes_in, operation, place
 from sfgsearch.graph._trace import Trace
 
 
@@ -198,7 +198,7 @@ class Propagation:
         del value
         moved: Any = node.args[0]
         arguments = moved if isinstance(moved, Sequence) else [moved]
-        others = [self._shadows[other] for other in node.all_input_nodes if other not in arguments]
+        others = [self._shadows[other] for other in nodes_in(node.args[1:])]
         if operation(node) in _BY_VALUE and any(other is not None and bool(other.any()) for other in others):
             raise BackboneError(
                 f"{place(node)} moves numbers by what filters say; choose by torch.where or products instead"
@@ -239,11 +239,11 @@ class Propagation:
 
     def reduce(self, node: fx.Node, value: Any) -> Shadow:
         """Tie what a reduction combines."""
-        if len(node.all_input_nodes) > 1:  # torch.max(one, other)
-            return self.combine(node, value)
         shadow = self.of(node.args[0])
         position = 2 if "norm" in operation(node) else 1
         given = node.kwargs.get("dim", node.args[position] if len(node.args) > position else None)
+        if isinstance(given, fx.Node):  # torch.max(one, other)
+            return self.combine(node, value)
         dims: Any = [given] if type(given) is int else given
         if not isinstance(dims, Sequence) or not dims:
             dims = range(shadow.ndim)
@@ -269,7 +269,7 @@ class Propagation:
     def attention(self, node: fx.Node, value: Tensor) -> Tensor:
         """Tie all channels of an attention head, and what is added to its logits."""
         del value
-        query, key, values, *added = (self.of(argument) for argument in node.all_input_nodes)
+        query, key, values, *added = (self.of(argument) for argument in node.args[:4] if argument is not None)
         combined = self.ids.tie_over(values, [-2], place(node))
         for one, dims in ((query, [-1]), (key, [-1, -2]), *((one, [-1]) for one in added)):
             combined = self.ids.tie(combined, self.ids.tie_over(one, dims, place(node)), place(node))

@@ -98,20 +98,40 @@ def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = Non
     with evaluating(network):
         module = _Ordered(network, tasks)
         module.training = False
+        _check_runs(module, example)
         try:
             program = torch.export.export(
                 module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
             )
         except Exception as error:  # whatever the module's own code raises
-            reason = " ".join(str(error).split())[:300]
             raise BackboneError(
-                f"torch.export cannot trace the network: {reason}; its forward must not depend on the values of images"
+                f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values "
+                "of images"
             ) from error
         found = _found(program, network)
         _check_modules(found)
         _check_reads(found, network)
         _check_values(found, module, example)
     return found
+
+
+def _check_runs(module: nn.Module, example: Tensor) -> None:
+    """Check that the network runs, and has no part that torch cannot export in a readable way."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.RNNBase):
+            raise BackboneError(
+                f"filters cannot be followed through {name.removeprefix(f'{WRAPPED}.')} ({type(part).__name__}); write "
+                "that part with convolutions, linear layers, norms, pools and elementwise functions"
+            )
+    try:
+        with torch.no_grad():
+            module(example)
+    except Exception as error:  # whatever the module's own code raises
+        raise BackboneError(f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:

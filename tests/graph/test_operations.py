@@ -96,8 +96,7 @@ def _built(parts):
 
 def written_in_place(module, images):
     x = module.stem(images)
-    y = module.branch(x)
-    x += y
+    x += module.branch(x + 0)
     x.mul_(2)
     return module.out(x)
 
@@ -256,7 +255,6 @@ EXACT = {
     "matrix": between(
         lambda m, x: as_map(tokens(x) @ m.matrix), matrix=lambda: nn.Parameter(torch.ones(8, 8))
     ),
-    "no_grad": whole(without_gradient, stem=stem),
 }
 
 
@@ -313,11 +311,11 @@ def weight_in_two_shapes(module, x):
 REFUSED = {
     "lstm": (
         between(lambda m, x: as_map(m.inner(tokens(x))[0]), inner=lambda: nn.LSTM(8, 8, batch_first=True)),
-        r"filters cannot be followed through body.inner \(lstm\); write that part with",
+        r"filters cannot be followed through body.inner \(LSTM\); write that part with",
     ),
     "lstm_of_the_image": (
         whole(lambda m, x: m.out(as_map(m.inner(tokens(x))[0])), inner=lambda: nn.LSTM(3, 8, batch_first=True)),
-        r"filters cannot be followed through body.inner \(lstm\); write that part with",
+        r"filters cannot be followed through body.inner \(LSTM\); write that part with",
     ),
     "embedding": (
         whole(lambda m, x: m.out(first(m.inner((x[:, 0] > 0).long()))), inner=lambda: nn.Embedding(2, 8)),
@@ -345,8 +343,8 @@ REFUSED = {
         r"the weight of body \(conv2d\) is no parameter",
     ),
     "cumsum": (between(lambda m, x: x.cumsum(1)), r"body \(cumsum\); write"),
-    "einsum": (between(lambda m, x: torch.einsum("bchw,bdhw->bcd", x, x)), r"body \(einsum\); write"),
-    "cdist": (between(lambda m, x: torch.cdist(x.flatten(2), x.flatten(2))), r"body \(cdist\); write"),
+    "einsum": (between(lambda m, x: torch.einsum("bchw,bdhw->bcdhw", x[:, :2], x[:, :4]).flatten(1, 2)), r"body \(einsum\); write"),
+    "cdist": (between(lambda m, x: torch.cdist(x.flatten(2), x.flatten(2)).unflatten(2, (2, 4))), r"body \(cdist\); write"),
     "sort": (between(lambda m, x: x.sort(1)[0]), r"body \(sort\); write"),
     "fold": (
         between(lambda m, x: functional.fold(functional.unfold(x, 3, padding=1), (8, 8), 3, padding=1)),
@@ -391,7 +389,7 @@ REFUSED = {
         r"body \(add_\) writes into a parameter or buffer",
     ),
     "weight_in_two_shapes": (
-        between(weight_in_two_shapes, inner=lambda: nn.Conv2d(4, 8, 1)),
+        between(weight_in_two_shapes, inner=lambda: nn.Conv2d(4, 8, 1, bias=False)),
         r"body \(conv2d\) uses body.inner.weight a second time with other channels",
     ),
     "weight_in_two_directions": (
@@ -402,6 +400,7 @@ REFUSED = {
         between(lambda m, x: x * m.out[0].weight.mean()),
         r"body \(mean\) reads body.out.0.weight otherwise than the layer that has it",
     ),
+    "no_grad": (whole(without_gradient, stem=stem), r"autocast, no_grad or control flow inside forward"),
     "autocast": (whole(with_autocast, stem=stem), r"autocast, no_grad or control flow inside forward"),
 }
 
