@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph._nodes import operation
 from sfgsearch.graph._propagation import FoundLayer, Propagation
-from sfgsearch.graph._trace import Trace, operation, trace
+from sfgsearch.graph._trace import Trace, trace
 
 _LARGE_TIE = 8
 """From how many channels per filter on an analysis speaks of the tie."""
@@ -146,10 +147,10 @@ class Analysis:
 
     @cached_property
     def _by_weight(self) -> dict[str, Layer | Norm]:
-        return {**{layer.weight: layer for layer in self.layers}, **{norm.weight: norm for norm in self.norms}}
+        return {**{layer.weight: layer for layer in self.masked}, **{norm.weight: norm for norm in self.norms}}
 
     def reader(self, node: fx.Node) -> Layer | Norm | None:
-        """Return the layer, or the norm over several channels, whose weight an operation reads."""
+        """Return the masked layer, or the norm over several channels, whose weight an operation reads."""
         names = (self.trace.state.get(other.name, "") for other in node.all_input_nodes)
         return next((self._by_weight[name] for name in names if name in self._by_weight), None)
 

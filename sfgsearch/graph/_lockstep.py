@@ -10,10 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sfgsearch.graph._analysis import BACKBONE, Analysis, Layer
-from sfgsearch.graph._trace import call, operation
-
-_MODES = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
-"""Operations that differ in training, with the position of the argument that says so."""
+from sfgsearch.graph._nodes import call, mode_of, operation
 
 Copies = dict[int, Any]
 """The values of one node by copy; the same object where copies cannot differ."""
@@ -161,14 +158,6 @@ def reached(
             else:
                 found[other].update(found[node])
     return {node.name: tuple(sorted(copies)) for node, copies in found.items()}
-
-
-def mode_of(node: fx.Node, training: bool) -> dict[str, bool]:
-    """Return the argument of :func:`call` that puts a node into a mode; none where it has no choice."""
-    name = operation(node).removesuffix("_")
-    if name not in _MODES or (name == "batch_norm" and node.args[3] is None):
-        return {}
-    return {f"arg{_MODES[name]}": training}
 
 
 def each_copy(node: fx.Node, values: Mapping[fx.Node, Any], copies: Iterable[int], **replaced: Any) -> Copies:

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import Analysis, Norm
 from sfgsearch.graph._features import FeatureMap
-from sfgsearch.graph._lockstep import each_copy, mode_of
+from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._trace import operation
+from sfgsearch.graph._nodes import mode_of, operation, owner
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -88,11 +88,12 @@ class StreamsNetwork(nn.Module):
             if isinstance(reader, Norm):
                 values[node] = _normalise(node, reader, values, table)
             else:
-                own, mode = values, mode_of(node, self.network.training)
+                own = values
                 if reader:
                     source = cast(fx.Node, node.args[0])
                     read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
                     own = {**values, source: read(values[source])}
+                mode = mode_of(node, self.network.get_submodule(owner(node)).training)
                 values[node] = list(each_copy(node, own, streams, **mode).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
@@ -128,18 +129,17 @@ def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table:
     gates, carried = table[rows], readable(table)[rows]
     source: Any = node.args[0]
     responses, read = values[source], _Reading(gates, dim)
-    scale, offset = (values[argument][0] for argument in node.args[2:4])  # type: ignore[index]
-    eps: Any = node.args[4] if len(node.args) > 4 else 1e-5
     shape = [1] * responses[0].ndim
     shape[dim] = -1
+    affine = [values[argument][0].view(shape) for argument in node.args[2:4] if isinstance(argument, fx.Node)]
+    scale, offset = (*affine, torch.zeros_like(affine[0]))[:2]
+    eps: Any = node.args[4] if len(node.args) > 4 else 1e-5
     results = []
     moments = zip(responses, read(responses), read([response.square() for response in responses]), strict=True)
     for stream, (response, value, square) in enumerate(moments):
         total = carried[:, stream].view(norm.groups, -1).sum(1)
         mean, second = (_average(part, dim, norm.groups, total) for part in (value, square))
-        results.append(
-            (response - mean) * (second - mean.square() + eps).rsqrt() * scale.view(shape) + offset.view(shape)
-        )
+        results.append((response - mean) * (second - mean.square() + eps).rsqrt() * scale + offset)
     return results
 
 
