@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -87,10 +87,16 @@ class MultiTaskNetwork(nn.Module):
         """The heads by task name."""
         return dict(zip(self.tasks, cast("Iterable[Head]", self.ordered_heads), strict=True))
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the predictions by task name for images of shape (B, C, *space)."""
+    def forward(self, images: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return the predictions by task name.
+
+        Args:
+            images: Shape (B, C, *space).
+            tasks: Names of the tasks that are predicted; all if None.
+        """
         features = as_map(self.backbone(images), images.ndim)
-        return {name: head(features, images.shape[2:]) for name, head in self.heads.items()}
+        asked = self.tasks if tasks is None else tasks
+        return {name: head(features, images.shape[2:]) for name, head in self.heads.items() if name in asked}
 
     @classmethod
     def of(cls, backbone: nn.Module, tasks: Sequence[TaskLike], example: Tensor) -> MultiTaskNetwork:
