@@ -16,7 +16,7 @@ from sfgsearch.export import export_network, load_network
 from sfgsearch.search import artifact_folder, load_study, records_of
 from sfgsearch.search._artifacts import stored_weights
 
-ROUNDS = 110
+ROUNDS = 60
 DEEP = 100_000
 HUGE = 10**30
 
