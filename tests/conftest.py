@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfgsearch.backbones import vgg_small
-from sfgsearch.nn import FilterGroups, NetworkSpec, SFGBuilder, sfg_layers
+from sfgsearch.nn import GroupedNetwork, NetworkSpec, assignment_rows
 from sfgsearch.tasks import Classification, Regression
 
 TASKS = (
@@ -43,8 +43,8 @@ def make_tasks(num_tasks, hidden=0):
 
 
 def make_spec(num_tasks, dimensions=2, norm="batch", hidden=0, plan=PLAN, side=6):
-    backbone = functools.partial(vgg_small, plan=plan)
-    return NetworkSpec(backbone, make_tasks(num_tasks, hidden), (2, *[side] * dimensions), norm)
+    backbone = functools.partial(vgg_small, plan=plan, norm=norm)
+    return NetworkSpec(backbone, make_tasks(num_tasks, hidden), (2, *[side] * dimensions))
 
 
 def make_images(spec, batch=4, seed=0):
@@ -52,9 +52,8 @@ def make_images(spec, batch=4, seed=0):
 
 
 def make_masked(spec, seed=0):
-    """Build a stochastic network whose every number is drawn at random, norms and their statistics included."""
-    groups = {name: FilterGroups(num_filters, len(spec.tasks)) for name, num_filters in spec.filters.items()}
-    network = spec.build(SFGBuilder(len(spec.tasks), spec.dimensions, spec.norm, groups))
+    """Build a network in groups whose every number is drawn at random, norms and their statistics included."""
+    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names)
     randomise(network, seed)
     return network
 
@@ -86,8 +85,7 @@ def draw_assignments(spec, seed=0):
 
 
 def fix(network, assignments):
-    for name, layer in sfg_layers(network).items():
-        layer.groups.fix(assignments[name])
+    network.groups.fix(assignment_rows(network.analysis, assignments))
 
 
 def make_targets(spec, batch=4, seed=0):

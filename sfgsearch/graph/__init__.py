@@ -7,7 +7,7 @@ from sfgsearch.graph._features import FeatureMap, feature_map
 from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
-from sfgsearch.graph._streams import StreamsNetwork
+from sfgsearch.graph._streams import StreamsNetwork, feature_maps
 from sfgsearch.graph._trace import evaluating
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "compact",
     "evaluating",
     "feature_map",
+    "feature_maps",
     "repair_assignment",
     "unread_filters",
 ]

@@ -40,7 +40,6 @@ _CONSTANT = _names(
     new_empty shape numel dim
     """
 )
-_NORMS = _names("batch_norm instance_norm layer_norm group_norm")
 _CHANNELWISE = _names(
     """
     batch_norm instance_norm max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices
@@ -348,17 +347,17 @@ _RULES: dict[str, _Rule] = {
 def _rule(name: str) -> _Rule | None:
     """Return what is done to shadows in an operation, None for one that filters cannot be followed through."""
     plain = name.removesuffix("_")
-    return _RULES.get(plain, Propagation.combine if _is_pointwise(plain) else None)
-
-
-def _is_pointwise(name: str) -> bool:
-    packet = getattr(torch.ops.aten, name, None)
-    return packet is not None and any(
+    if plain in _RULES:
+        return _RULES[plain]
+    packet = getattr(torch.ops.aten, plain, None)
+    if packet is not None and any(
         torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
-    )
+    ):
+        return Propagation.combine
+    return None
 
 
 def keeps_places(name: str) -> bool:
     """Return whether an operation leaves every number in its place: a norm, an activation, an addition and the like."""
-    plain = name.removesuffix("_")
-    return plain in _NORMS or plain in _SAME or _is_pointwise(plain)
+    is_norm = name in ("batch_norm", "instance_norm", "layer_norm", "group_norm")
+    return is_norm or _rule(name) in (Propagation.same, Propagation.combine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,49 +40,18 @@ class StreamsNetwork(nn.Module):
         self._layers = {layer.weight: layer for layer in analysis.layers}
         self._norms = {norm.weight: norm for norm in analysis.norms}
 
-    def forward(self, images: Tensor, gates: Tensor) -> Any:
+    def forward(
+        self, images: Tensor, gates: Tensor, observe: Callable[[fx.Node, Streams, Tensor], None] | None = None
+    ) -> Any:
         """Return the predictions of all tasks.
 
         Args:
             images: Shape (B, C, *space).
             gates: Of all filters, shape (F, T+1), soft or one-hot.
+            observe: Called with every operation, its responses to all streams, and the table of gates.
         """
-        outputs = self._analysis.trace.outputs
-        found = {node: streams for node, streams in self._run(images, self._table(gates)) if node in outputs}
-        predictions = tuple(found[output][task] for task, output in enumerate(outputs))
-        return predictions if self._tasks is None else dict(zip(self._tasks, predictions, strict=True))
-
-    def feature_maps(self, images: Tensor, gates: Tensor, features: Iterable[FeatureMap]) -> dict[str, Tensor]:
-        """Return what the streams carry of channel spaces.
-
-        Args:
-            images: Shape (B, C, *space).
-            gates: Of all filters, shape (F, T+1), soft or one-hot.
-            features: Where the features are.
-
-        Returns:
-            By the names of channel spaces, shape (B, T+1, K, *space).
-        """
-        by_node: dict[fx.Node, list[FeatureMap]] = {}
-        for feature in features:
-            by_node.setdefault(feature.node, []).append(feature)
-        found, table = dict[str, Tensor](), self._table(gates)
-        for node, responses in self._run(images, table):
-            for feature in by_node.pop(node, ()):
-                channels = feature.channels.to(table.device)
-                own = [response.index_select(feature.dim, channels) for response in responses]
-                carried = _Reading(table[feature.space.rows], feature.dim)(own)
-                found[feature.space.name] = torch.stack([stream.movedim(feature.dim, 1) for stream in carried], 1)
-            if not by_node:
-                break
-        return found
-
-    def _table(self, gates: Tensor) -> Tensor:
-        return with_fixed(gates, self._analysis.head_gates)
-
-    def _run(self, images: Tensor, table: Tensor) -> Iterator[tuple[fx.Node, Streams]]:
-        """Yield the responses of every operation to the streams, in the order in which they run."""
         trace = self._analysis.trace
+        table = with_fixed(gates, self._analysis.head_gates.to(gates))
         values: dict[fx.Node, Streams] = {
             node: [value] * table.shape[1] for node, value in trace.inputs(self.network, images)
         }
@@ -99,15 +68,46 @@ class StreamsNetwork(nn.Module):
                 position = _MODES.get(operation(node))
                 mode = {} if position is None else {f"arg{position}": [self.network.training] * table.shape[1]}
                 values[node] = _each(node, values, **mode)
-            yield node, values[node]
+            if observe:
+                observe(node, values[node], table)
             for other in trace.last_uses.get(node, ()):
                 del values[other]
+        outputs = tuple(values[output][task] for task, output in enumerate(trace.outputs))
+        return outputs if self._tasks is None else dict(zip(self._tasks, outputs, strict=True))
 
     def _reader(self, node: fx.Node) -> tuple[Layer | None, Norm | None]:
         """Return the masked layer or the norm over channels that a node runs."""
         weights = [self._analysis.trace.state.get(other.name, "") for other in node.all_input_nodes]
         layer = next((self._layers[name] for name in weights if name in self._layers), None)
         return layer, next((self._norms[name] for name in weights if name in self._norms), None)
+
+
+@torch.no_grad()
+def feature_maps(
+    network: StreamsNetwork, images: Tensor, gates: Tensor, features: Iterable[FeatureMap]
+) -> dict[str, Tensor]:
+    """Return what the streams carry of channel spaces.
+
+    Args:
+        network: The network.
+        images: Shape (B, C, *space).
+        gates: Of all filters, shape (F, T+1), soft or one-hot.
+        features: Where the features are.
+
+    Returns:
+        By the names of channel spaces, shape (B, T+1, K, *space).
+    """
+    wanted, found = list(features), dict[str, Tensor]()
+
+    def keep(node: fx.Node, responses: Streams, table: Tensor) -> None:
+        for feature in (feature for feature in wanted if feature.node is node):
+            channels = feature.channels.to(table.device)
+            own = [response.index_select(feature.dim, channels) for response in responses]
+            carried = _Reading(table[feature.space.rows], feature.dim)(own)
+            found[feature.space.name] = torch.stack([stream.movedim(feature.dim, 1) for stream in carried], 1)
+
+    network(images, gates, keep)
+    return found
 
 
 class _Reading:
