@@ -196,7 +196,7 @@ def randomise(network, generator):
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
         for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
                 module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
                 module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) + 0.5)
     return network.double()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -191,7 +192,15 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
     Raises:
         ConfigError: If an option is wrong or an allocation cannot be built.
     """
-    candidates: dict[str, Method] = {}
+    return {name: make(spec) for name, make in manual_makers(config).items()}
+
+
+def manual_makers(config: Config) -> dict[str, Callable[[NetworkSpec], Method]]:
+    """Return what makes the manual methods and allocations of a study for a network, by name.
+
+    Raises:
+        ConfigError: If an option is wrong; by what is returned, if an allocation cannot be built.
+    """
     for name in config.manual.options:
         if name not in config.manual.methods and name not in manual_methods:
             raise ConfigError(
@@ -199,18 +208,25 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
                 file=config.path,
                 key="manual.options",
             )
+    makers: dict[str, Callable[[NetworkSpec], Method]] = {}
     for name in config.manual.methods:
         key = f"manual.options.{name}"
         options = check_options(manual_methods[name], config.manual.options.get(name, {}), config.path, key)
-        with _blame(config, key):
-            candidates[name] = manual_methods[name](spec, **options)
-    for name, layers in config.manual.allocations.items():
-        with _blame(config, f"manual.allocations.{name}"):
-            allocation = _read_allocation(layers, spec)
-            if allocation != Allocation.single_task(spec.filters, spec.task_names):
-                check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
-            candidates[name] = FixedAllocation(allocation)
-    return candidates
+        makers[name] = partial(_make_method, config, name, options)
+    return makers | {name: partial(_make_allocation, config, name) for name in config.manual.allocations}
+
+
+def _make_method(config: Config, name: str, options: Mapping[str, Any], spec: NetworkSpec) -> Method:
+    with _blame(config, f"manual.options.{name}"):
+        return manual_methods[name](spec, **options)
+
+
+def _make_allocation(config: Config, name: str, spec: NetworkSpec) -> Method:
+    with _blame(config, f"manual.allocations.{name}"):
+        allocation = _read_allocation(config.manual.allocations[name], spec)
+        if allocation != Allocation.single_task(spec.filters, spec.task_names):
+            check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
+        return FixedAllocation(allocation)
 
 
 def _read_allocation(layers: Mapping[str, Sequence[int | float]], spec: NetworkSpec) -> Allocation:

@@ -13,7 +13,10 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
 from sfgsearch.graph._masks import Masks
-from sfgsearch.graph._trace import owner
+from sfgsearch.graph._nodes import operation, owner
+
+_PADS = ("pad", "constant_pad_nd")
+"""What a convolution may do to its input beside."""
 
 
 class GroupedLayer(nn.Module):
@@ -46,13 +49,13 @@ class GroupedLayer(nn.Module):
         in_order = torch.equal(order, torch.arange(width))
         self.register_buffer("order", None if in_order else order, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return what the plain layer returns under its mask."""
         responses = []
         for index, (part, run) in enumerate(zip(self.parts, self._runs, strict=True)):
             channels: Tensor = getattr(self, f"channels{index}")
             read = x.narrow(self._dim, *run) if run else x.index_select(self._dim, channels)
-            responses.append(part(read))
+            responses.append(part(read, *args, **kwargs))
         if self._missing:
             shape = list(responses[0].shape)
             shape[self._dim] = self._missing
@@ -101,9 +104,13 @@ def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Mo
     groups = torch.cat([torch.tensor([-1]), assignment, torch.tensor(analysis.heads, dtype=torch.int64)])
     used = used_rows(analysis, groups)
     plain = bake(network, analysis, assignment)
+    computed: dict[str, list[str]] = {}
+    for node in analysis.trace.operations:
+        if isinstance(node.meta.get("val"), Tensor):
+            computed.setdefault(owner(node), []).append(operation(node))
     for layer in analysis.layers:
         module = plain.get_submodule(layer.module)
-        if not _can_be_split(module, layer):
+        if not _can_be_split(module, layer, computed.get(layer.module, [])):
             continue
         parts = _parts(layer, groups, used, analysis.num_tasks)
         whole = (layer.writes.numel(), layer.reads.numel())
@@ -114,10 +121,17 @@ def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Mo
     return plain
 
 
-def _can_be_split(module: nn.Module, layer: Layer) -> bool:
+def _can_be_split(module: nn.Module, layer: Layer, computed: Sequence[str]) -> bool:
+    """Return whether a layer is a convolution or linear layer of a single group, and computes nothing beside.
+
+    Args:
+        module: The module that has its weight.
+        layer: The layer.
+        computed: The operations in the module's own forward: none, where another module only reads its weight.
+    """
     is_plain = isinstance(module, _ConvNd | nn.Linear) and layer.weight == f"{layer.module}.weight"
-    is_called = owner(layer.node) == layer.module  # and its weight not only read by another module
-    return is_plain and is_called and len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
+    is_one = len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
+    return is_plain and is_one and bool(computed) and {operation(layer.node), *_PADS}.issuperset(computed)
 
 
 def _parts(layer: Layer, groups: Tensor, used: Tensor, num_tasks: int) -> list[tuple[Tensor, Tensor]]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from sfgsearch.graph._analysis import Analysis, ChannelSpace
+from sfgsearch.graph._nodes import only_checks, operation
 from sfgsearch.graph._propagation import keeps_places
-from sfgsearch.graph._trace import only_checks, operation
 
 
 @dataclass(frozen=True)

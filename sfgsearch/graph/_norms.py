@@ -128,8 +128,21 @@ class GroupedNorm(nn.Module):
         self.norm = norm
         self.register_buffer("gates", gates, persistent=False)
         self.register_buffer("carried", carried, persistent=False)
+        # Torch's own encoder layers look for hooks before they take a fused kernel, which would normalise all channels.
+        self.register_forward_pre_hook(_do_nothing)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what modules around a norm may read of it, such as its scale or ``eps``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("norm"), name)
 
     def forward(self, *args: Any) -> Any:
         """Return what the norm returns, by group."""
         with NormsByGroup({id(self.norm.weight): (self.gates, self.carried)}):
             return self.norm(*args)
+
+
+def _do_nothing(module: nn.Module, args: Any) -> None:
+    del module, args

@@ -17,7 +17,8 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds, spread
-from sfgsearch.graph._trace import Trace, call, operation, place
+from sfgsearch.graph._nodes import call, nodes_in, operation, place
+from sfgsearch.graph._trace import Trace
 
 
 def _names(text: str) -> frozenset[str]:
@@ -30,9 +31,12 @@ _MOVES = _names(
     expand expand_as repeat tile flip roll pixel_shuffle pixel_unshuffle channel_shuffle unsqueeze squeeze flatten
     unflatten contiguous clone detach alias upsample_nearest1d upsample_nearest2d upsample_nearest3d reshape_as
     view_as unfold movedim narrow index_select index repeat_interleave reflection_pad1d reflection_pad2d
-    reflection_pad3d replication_pad1d replication_pad2d replication_pad3d numpy_T swapaxes mT tensor_split
+    reflection_pad3d replication_pad1d replication_pad2d replication_pad3d numpy_T swapaxes mT tensor_split im2col
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
     """
 )
+_BY_VALUE = _names("index index_select repeat_interleave")
+"""Movements whose other arguments say which numbers are moved, and so must not come from filters."""
 _SAME = _names("dropout feature_dropout alpha_dropout prelu to _to_copy type_as float double half softplus")
 _CONSTANT = _names(
     """
@@ -40,20 +44,21 @@ _CONSTANT = _names(
     new_empty shape numel dim
     """
 )
+_NORMS = _names("batch_norm instance_norm layer_norm group_norm")
 _CHANNELWISE = _names(
     """
     batch_norm instance_norm max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d upsample_linear1d upsample_bilinear2d
-    upsample_bicubic2d upsample_trilinear3d
+    upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
     """
 )
-_REDUCTIONS = _names("mean sum amax amin var std max min linalg_vector_norm norm logsumexp")
+_REDUCTIONS = _names("mean sum amax amin var std var_mean std_mean max min linalg_vector_norm norm logsumexp")
 _CONVOLUTIONS = _names("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
 _PADS = _names("constant_pad_nd pad")
 
 Shadow = Any
-"""The shadow of a tensor, a list of shadows, or None where nothing comes from a filter."""
+"""The shadow of a tensor, a list of shadows, or None where nothing comes from the image."""
 
 
 @dataclass
@@ -66,6 +71,7 @@ class FoundLayer:
         reads: Ids that it reads, shape (G, C / G).
         transposed: Whether its weight's first dimension is what it reads.
         node: The operation, the first of several.
+        nodes: All of them.
     """
 
     weight: str
@@ -73,6 +79,7 @@ class FoundLayer:
     reads: Tensor
     transposed: bool
     node: fx.Node
+    nodes: list[fx.Node]
 
 
 @dataclass
@@ -83,11 +90,13 @@ class FoundNorm:
         weight: Name of its scale.
         column: Ids of its channels, shape (C,).
         groups: Its groups of channels, 1 for a layer norm.
+        nodes: The operations.
     """
 
     weight: str
     column: Tensor
     groups: int
+    nodes: list[fx.Node]
 
 
 @dataclass
@@ -117,21 +126,20 @@ class Propagation:
     def __post_init__(self) -> None:
         """Run the graph."""
         self._values: dict[fx.Node, Any] = dict(self.trace.inputs(self.module, self.images))
-        self._shadows: dict[fx.Node, Shadow] = dict.fromkeys(self._values)
-        names: dict[int, str] = {}  # a parameter of several names goes by its first
-        for name, parameter in self.module.named_parameters(remove_duplicate=False):
-            names.setdefault(id(parameter), name)
-        parameters = dict(self.module.named_parameters(remove_duplicate=False))
-        self._parameters = {
-            node: names[id(parameters[self.trace.state[node.name]])]
-            for node in self._values
-            if self.trace.state.get(node.name) in parameters
+        self._shadows: dict[fx.Node, Shadow] = {
+            node: torch.zeros(value.shape, dtype=torch.float64) if value is self.images else None
+            for node, value in self._values.items()
         }
+        parameters = dict(self.module.named_parameters())
+        names = {node: self.trace.state.get(node.name, "") for node in self._values}
+        self._parameters = {node: name for node, name in names.items() if name in parameters}
+        self._learned = set(self._parameters)  # what parameters alone determine
         for node in self.trace.operations:
             self._run(node)
             for other in self.trace.last_uses.get(node, ()):
                 del self._values[other], self._shadows[other]
         self.shadows = [self._shadows[output] for output in self.trace.outputs]
+        self._check_uses()
 
     def _run(self, node: fx.Node) -> None:
         name = operation(node)
@@ -145,27 +153,38 @@ class Propagation:
         is_layer = name in _CONVOLUTIONS or name == "linear"
         if not is_layer and (name in _CONSTANT or all(shadow is None for shadow in inputs)):
             self._shadows[node] = None
+            if not self._learned.isdisjoint(node.all_input_nodes):
+                self._learned.add(node)
             return
         rule = _rule(name)
+        if rule is None and self._reads_only_images(node, value):
+            self._shadows[node] = torch.zeros(value.shape, dtype=torch.float64)
+            return
         if rule is None:
             raise BackboneError(
                 f"filters cannot be followed through {place(node)}; write that part with convolutions, linear layers, "
                 "norms, pools and elementwise functions"
             )
-        self._check_in_place(node, name)
         shadow = rule(self, node, value)
         if isinstance(shadow, Tensor) and shadow.shape != value.shape:
             shadow = shadow.expand(value.shape).clone()
         self._shadows[node] = shadow
-        if name.endswith("_"):  # the tensor that was changed, under its other name
-            target: Any = node.args[0]
-            self._shadows[target] = shadow
 
-    def _check_in_place(self, node: fx.Node, name: str) -> None:
-        """Refuse writes into a part of a tensor, which the shadow of the whole would not show."""
-        target = node.args[0] if node.args else None
-        if name.endswith("_") and isinstance(target, fx.Node) and operation(target) in _MOVES and len(node.args) > 1:
-            raise BackboneError(f"{place(node)} writes into a part of a tensor; use torch.cat or torch.where instead")
+    def _reads_only_images(self, node: fx.Node, value: Any) -> bool:
+        """Return whether what an operation computes depends on no filter and no parameter."""
+        shadows = [self._shadows[other] for other in node.all_input_nodes]
+        has_filters = any(shadow is not None and bool(shadow.any()) for shadow in shadows)
+        return isinstance(value, Tensor) and not has_filters and not self._parameters.keys() & set(node.all_input_nodes)
+
+    def _check_uses(self) -> None:
+        """Check that weights under a mask, and scales of norms by group, are read as such only."""
+        known = {name: found.nodes for table in (self.layers, self.norms) for name, found in table.items()}
+        for node, name in self._parameters.items():
+            others = [user for user in node.users if user not in known.get(name, node.users)]
+            if others:
+                raise BackboneError(
+                    f"{place(others[0])} reads {name} otherwise than the layer that has it; give it one of its own"
+                )
 
     def of(self, argument: Any) -> Tensor:
         """Return the shadow of an argument that is a tensor, zeros where nothing comes from a filter."""
@@ -179,10 +198,13 @@ class Propagation:
         """Run an operation that moves numbers on the shadow of what it moves; indices and the like stay as they are."""
         del value
         moved: Any = node.args[0]
-        shadows = dict(self._values)
-        for argument in moved if isinstance(moved, Sequence) else [moved]:
-            shadows[argument] = self.of(argument)
-        return call(node, shadows)
+        arguments = moved if isinstance(moved, Sequence) else [moved]
+        others = [self._shadows[other] for other in nodes_in(node.args[1:])]
+        if operation(node) in _BY_VALUE and any(other is not None and bool(other.any()) for other in others):
+            raise BackboneError(
+                f"{place(node)} moves numbers by what filters say; choose by torch.where or products instead"
+            )
+        return call(node, {**self._values, **{argument: self.of(argument) for argument in arguments}})
 
     def pad(self, node: fx.Node, value: Tensor) -> Tensor:
         """Pad with zeros, whatever the operation pads with: every group may read that."""
@@ -208,16 +230,21 @@ class Propagation:
 
     def channelwise(self, node: fx.Node, value: Any) -> Shadow:
         """Pass the column of ids of the channels."""
-        column = self.ids.column(self.of(node.args[0]), 1, place(node))
+        shadow = self.of(node.args[0])
+        space = next((int(digit) for digit in operation(node) if digit.isdigit()), shadow.ndim - 2)
+        dim = shadow.ndim - space - 1  # 0 where an image of a batch is taken for a channel
+        column = self.ids.column(shadow, dim, place(node))
         if isinstance(value, Tensor):
-            return spread(column, 1, value.shape)
-        return [spread(column, 1, part.shape) for part in value]
+            return spread(column, dim, value.shape)
+        return [spread(column, dim, part.shape) for part in value]
 
     def reduce(self, node: fx.Node, value: Any) -> Shadow:
         """Tie what a reduction combines."""
         shadow = self.of(node.args[0])
         position = 2 if "norm" in operation(node) else 1
         given = node.kwargs.get("dim", node.args[position] if len(node.args) > position else None)
+        if isinstance(given, fx.Node):  # torch.max(one, other)
+            return self.combine(node, value)
         dims: Any = [given] if type(given) is int else given
         if not isinstance(dims, Sequence) or not dims:
             dims = range(shadow.ndim)
@@ -241,21 +268,29 @@ class Propagation:
         return self.ids.tie(rows, columns, place(node))
 
     def attention(self, node: fx.Node, value: Tensor) -> Tensor:
-        """Tie all channels of an attention head."""
+        """Tie all channels of an attention head, and what is added to its logits."""
         del value
-        query, key, values = (self.of(argument) for argument in node.args[:3])
-        rows = self.ids.tie(
-            self.ids.tie_over(query, [-1], place(node)), self.ids.tie_over(key, [-1, -2], place(node)), place(node)
-        )
-        return self.ids.tie(rows, self.ids.tie_over(values, [-2], place(node)), place(node))
+        query, key, values, *added = (self.of(argument) for argument in node.args[:4] if argument is not None)
+        combined = self.ids.tie_over(values, [-2], place(node))
+        for one, dims in ((query, [-1]), (key, [-1, -2]), *((one, [-1]) for one in added)):
+            combined = self.ids.tie(combined, self.ids.tie_over(one, dims, place(node)), place(node))
+        return combined
+
+    def gated(self, node: fx.Node, value: Tensor) -> Tensor:
+        """Tie the two halves of a gated linear unit."""
+        del value
+        dim: Any = node.args[1] if len(node.args) > 1 else -1
+        first, second = self.of(node.args[0]).chunk(2, dim)
+        return self.ids.tie(first, second, place(node))
 
     def layer_norm(self, node: fx.Node, value: Tensor) -> Tensor:
         """Note a norm over the last dimension; tie what any other one normalises together."""
         del value
         shadow = self.of(node.args[0])
         shape: Any = node.args[1]
-        if len(shape) == 1 and self._is_norm(node, nn.LayerNorm):
-            return spread(self._note_norm(node, self.ids.column(shadow, -1, place(node)), 1), -1, shadow.shape)
+        column = self._norm_column(node, shadow, -1, nn.LayerNorm) if len(shape) == 1 else None
+        if column is not None:
+            return spread(self._note_norm(node, column, 1), -1, shadow.shape)
         return self.ids.tie_over(shadow, range(-len(shape), 0), place(node))
 
     def group_norm(self, node: fx.Node, value: Tensor) -> Tensor:
@@ -263,25 +298,33 @@ class Propagation:
         del value
         shadow = self.of(node.args[0])
         groups: Any = node.args[1]
-        if self._is_norm(node, nn.GroupNorm):
-            return spread(self._note_norm(node, self.ids.column(shadow, 1, place(node)), groups), 1, shadow.shape)
+        column = self._norm_column(node, shadow, 1, nn.GroupNorm)
+        if column is not None:
+            return spread(self._note_norm(node, column, groups), 1, shadow.shape)
         parts = torch.unflatten(shadow, 1, (groups, -1))
         return self.ids.tie_over(parts, range(2, parts.ndim), place(node)).expand_as(parts).reshape(shadow.shape)
 
-    def _is_norm(self, node: fx.Node, kind: type[nn.Module]) -> bool:
-        """Return whether an operation is that of a module with a scale, which can be told to normalise by group."""
+    def _norm_column(self, node: fx.Node, shadow: Tensor, dim: int, kind: type[nn.Module]) -> Tensor | None:
+        """Return the ids of a norm's channels, None if it cannot be told to normalise by group.
+
+        It can if it is a module with a scale, and all its channels come from filters: one that all groups may read
+        would become another in every group.
+        """
         scale: Any = node.args[2] if len(node.args) > 2 else None
         if scale not in self._parameters:
-            return False
-        return isinstance(self.module.get_submodule(self._parameters[scale].rpartition(".")[0]), kind)
+            return None
+        if not isinstance(self.module.get_submodule(self._parameters[scale].rpartition(".")[0]), kind):
+            return None
+        column = self.ids.column(shadow, dim, place(node))
+        return column if bool(column.all()) else None
 
     def _note_norm(self, node: fx.Node, column: Tensor, groups: int) -> Tensor:
         scale: Any = node.args[2]
         name = self._parameters[scale]
-        if name in self.norms:
-            column = self.ids.tie(self.norms[name].column, column, place(node))
-        self.norms[name] = FoundNorm(name, column, groups)
-        return column
+        found = self.norms.setdefault(name, FoundNorm(name, column, groups, []))
+        found.nodes.append(node)
+        found.column = self.ids.tie(found.column, column, f"{place(node)}, used twice,")
+        return found.column
 
     def convolve(self, node: fx.Node, value: Tensor) -> Tensor:
         """Read the channels of every convolution group and write filters."""
@@ -289,10 +332,11 @@ class Propagation:
         transposed = "transpose" in operation(node)
         kernel = self._values[weight].shape
         groups: Any = node.args[6] if len(node.args) > 6 else 1
+        if value.ndim != len(kernel):
+            raise BackboneError(f"{place(node)} reads images without a batch; keep the dimension of the batch")
         width = kernel[1] * groups if transposed else kernel[0]
-        dim = value.ndim - len(kernel) + 1
-        reads = self.ids.column(self.of(node.args[0]), dim, place(node)).view(groups, -1)
-        return spread(self._write(node, weight, reads, width, transposed), dim, value.shape)
+        reads = self.ids.column(self.of(node.args[0]), 1, place(node)).view(groups, -1)
+        return spread(self._write(node, weight, reads, width, transposed), 1, value.shape)
 
     def linear(self, node: fx.Node, value: Tensor) -> Tensor:
         """Read the last dimension and write filters."""
@@ -304,27 +348,35 @@ class Propagation:
         groups = len(reads)
         depthwise = reads.shape[1] == 1 and groups > 1
         if weight not in self._parameters:
-            if depthwise and width == groups and self._shadows[weight] is None:
-                return reads.flatten()  # a fixed filter on every channel, such as a blur
-            raise BackboneError(
-                f"the weight of {place(node)} is computed and no parameter, so it cannot be masked; remove weight or "
-                "spectral normalisation (torch.nn.utils.parametrize.remove_parametrizations)"
-            )
+            return self._apply_fixed(node, weight, reads, width)
         name = self._parameters[weight]
-        known = self.layers.get(name)
-        if known:
-            if known.reads.shape != reads.shape:
-                raise BackboneError(f"{place(node)} uses {name} a second time with other channels; give it a weight")
-            reads = self.ids.tie(known.reads, reads, f"{place(node)}, used twice,")
-            known.reads = reads  # where one use reads the image and the other a filter, the mask is the filter's
-            return known.writes.flatten()
-        if depthwise:  # a filter belongs to the channel that it reads
-            writes = reads.expand(-1, width // groups).clone()
+        if name not in self.layers:
+            writes = (
+                reads.expand(-1, width // groups).clone() if depthwise else reads.new_zeros(groups, width // groups)
+            )
             writes[writes == 0] = self.ids.fresh(int((writes == 0).sum()))
-        else:
-            writes = self.ids.fresh(width).view(groups, -1)
-        self.layers[name] = FoundLayer(name, writes, reads, transposed, node)
-        return writes.flatten()
+            self.layers[name] = FoundLayer(name, writes, reads, transposed, node, [])
+        found = self.layers[name]
+        if found.reads.shape != reads.shape or found.transposed != transposed:
+            raise BackboneError(f"{place(node)} uses {name} a second time with other channels; give it a weight")
+        found.nodes.append(node)
+        # Where one use reads the image and the other a filter, the mask is the filter's.
+        found.reads = self.ids.tie(found.reads, reads, f"{place(node)}, used twice,")
+        if depthwise:  # a filter belongs to the channel that it reads
+            self.ids.tie(found.writes, reads.expand_as(found.writes), place(node))
+        return found.writes.flatten()
+
+    def _apply_fixed(self, node: fx.Node, weight: Any, reads: Tensor, width: int) -> Tensor:
+        """Return the ids that a weight writes that is no parameter: a blur of every channel, or of the image."""
+        is_constant, is_of_image = weight not in self._learned, not bool(reads.any())
+        if self._shadows[weight] is None and is_constant and is_of_image:
+            return torch.zeros(width, dtype=torch.float64)
+        if self._shadows[weight] is None and (is_constant or not is_of_image) and width == reads.numel() == len(reads):
+            return reads.flatten()
+        raise BackboneError(
+            f"the weight of {place(node)} is no parameter, so it cannot be masked; make it one, and remove weight or "
+            "spectral normalisation (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
 
 
 _Rule = Callable[[Propagation, fx.Node, Any], Shadow]
@@ -338,7 +390,9 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("softmax", "log_softmax", "_softmax"), Propagation.softmax),
     **dict.fromkeys(("matmul", "mm", "bmm"), Propagation.matmul),
     "linear": Propagation.linear,
+    "glu": Propagation.gated,
     "layer_norm": Propagation.layer_norm,
+    "rms_norm": Propagation.layer_norm,
     "group_norm": Propagation.group_norm,
     "scaled_dot_product_attention": Propagation.attention,
 }
@@ -347,17 +401,17 @@ _RULES: dict[str, _Rule] = {
 def _rule(name: str) -> _Rule | None:
     """Return what is done to shadows in an operation, None for one that filters cannot be followed through."""
     plain = name.removesuffix("_")
-    if plain in _RULES:
-        return _RULES[plain]
-    packet = getattr(torch.ops.aten, plain, None)
-    if packet is not None and any(
+    return _RULES.get(plain, Propagation.combine if _is_pointwise(plain) else None)
+
+
+def _is_pointwise(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    return packet is not None and any(
         torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
-    ):
-        return Propagation.combine
-    return None
+    )
 
 
 def keeps_places(name: str) -> bool:
     """Return whether an operation leaves every number in its place: a norm, an activation, an addition and the like."""
-    is_norm = name in ("batch_norm", "instance_norm", "layer_norm", "group_norm")
-    return is_norm or _rule(name) in (Propagation.same, Propagation.combine)
+    plain = name.removesuffix("_")
+    return plain in _NORMS or plain in _SAME or _is_pointwise(plain)

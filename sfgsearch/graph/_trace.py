@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph._nodes import WRAPPED, call, only_checks, place
+from sfgsearch.graph._writes import replace_writes
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Trace:
 
     Args:
         nodes: The graph's nodes, in the order in which they run.
-        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name.
+        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name; the first one
+            where a tensor has several.
         constants: Tensors that are neither, by the placeholder's name.
         last_uses: By node, the nodes whose values nobody reads after it.
     """
@@ -39,13 +42,23 @@ class Trace:
         return tuple(self.nodes[-1].args[0])  # type: ignore[arg-type]
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, *space) of the images that the operations are for."""
+        images = next(
+            node
+            for node in self.nodes
+            if node.op == "placeholder" and node.name not in self.state and node.name not in self.constants
+        )
+        return tuple(images.meta["val"].shape[1:])
+
+    @property
     def operations(self) -> Iterator[fx.Node]:
         """The nodes that compute something."""
         return (node for node in self.nodes if node.op == "call_function" and not only_checks(node))
 
     def inputs(self, module: nn.Module, images: Tensor) -> Iterator[tuple[fx.Node, Tensor]]:
         """Yield the values of all placeholders: the module's parameters and buffers, constants, and the images."""
-        own = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
         for node in self.nodes:
             if node.op != "placeholder":
                 continue
@@ -67,39 +80,6 @@ class Trace:
         return [values[output] for output in self.outputs]
 
 
-def call(node: fx.Node, values: Mapping[fx.Node, Any], **replaced: Any) -> Any:
-    """Run a node's operation on the values of the nodes that it reads.
-
-    Args:
-        node: The node.
-        values: Values by node.
-        replaced: Arguments, by ``arg`` and position, that are passed instead of the node's own.
-    """
-    arguments = list(fx.map_arg(node.args, values.__getitem__))
-    keywords = fx.map_arg(node.kwargs, values.__getitem__)
-    for name, value in replaced.items():
-        arguments[int(name.removeprefix("arg"))] = value
-    return node.target(*arguments, **keywords)  # type: ignore[operator]
-
-
-def operation(node: fx.Node) -> str:
-    """Return the name of a node's operation, such as ``"conv2d"``."""
-    name: str = getattr(node.target, "__name__", str(node.target))
-    return name.partition(".")[0]  # without that of the overload
-
-
-def place(node: fx.Node) -> str:
-    """Return in words where a node comes from: its operation and the module that runs it."""
-    return f"{owner(node) or 'the network itself'} ({operation(node)})"
-
-
-def owner(node: fx.Node) -> str:
-    """Return the path of the module whose forward runs a node; empty for the network's own."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(path) for path, _ in reversed(list(stack.values())) if path), _WRAPPED)
-    return path.removeprefix(_WRAPPED).removeprefix(".")
-
-
 class _Ordered(nn.Module):
     """Returns the predictions of a network as a tuple, in the order of the tasks."""
 
@@ -112,9 +92,6 @@ class _Ordered(nn.Module):
         if isinstance(outputs, Mapping):
             return tuple(outputs[task] for task in self._tasks or outputs)
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-
-
-_WRAPPED = "network"
 
 
 def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Trace:
@@ -132,33 +109,63 @@ def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = Non
     with evaluating(network):
         module = _Ordered(network, tasks)
         module.training = False
+        _check_runs(module, example)
         try:
             program = torch.export.export(
                 module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
             )
         except Exception as error:  # whatever the module's own code raises
-            reason = " ".join(str(error).split())[:300]
             raise BackboneError(
-                f"torch.export cannot trace the network: {reason}; its forward must not depend on the values of images"
+                f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values "
+                "of images"
             ) from error
-        signature = program.graph_signature
-        found = Trace(
-            tuple(program.graph.nodes),
-            {
-                placeholder: name.removeprefix(f"{_WRAPPED}.")
-                for names in (signature.inputs_to_parameters, signature.inputs_to_buffers)
-                for placeholder, name in names.items()
-            },
-            {
-                placeholder: program.constants[name]
-                for placeholder, name in signature.inputs_to_lifted_tensor_constants.items()
-            },
-            _last_uses(program.graph.nodes),
-        )
+        found = _found(program, network)
         _check_modules(found)
         _check_reads(found, network)
         _check_values(found, module, example)
     return found
+
+
+def _check_runs(module: nn.Module, example: Tensor) -> None:
+    """Check that the network runs, and has no part that torch cannot export in a readable way."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.RNNBase):
+            raise BackboneError(
+                f"filters cannot be followed through {name.removeprefix(f'{WRAPPED}.')} ({type(part).__name__}); write "
+                "that part with convolutions, linear layers, norms, pools and elementwise functions"
+            )
+    try:
+        with torch.no_grad():
+            module(example)
+    except Exception as error:  # whatever the module's own code raises
+        raise BackboneError(
+            f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:
+    """Return the graph of an exported program, its parameters under their first names."""
+    signature, first = program.graph_signature, _first_names(network)
+    state = {
+        placeholder: first[name.removeprefix(f"{WRAPPED}.")]
+        for names in (signature.inputs_to_parameters, signature.inputs_to_buffers)
+        for placeholder, name in names.items()
+    }
+    constants = signature.inputs_to_lifted_tensor_constants
+    replace_writes(program.graph, state)
+    nodes = tuple(program.graph.nodes)
+    return Trace(nodes, state, {key: program.constants[name] for key, name in constants.items()}, _last_uses(nodes))
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Return for every name of a parameter or buffer the first name that the same tensor has."""
+    first: dict[int, str] = {}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
 
 
 @contextmanager
@@ -171,11 +178,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def only_checks(node: fx.Node) -> bool:
-    """Return whether a node computes nothing but an assertion."""
-    return "assert" in operation(node) or operation(node).startswith("sym_constrain")
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
@@ -200,12 +202,9 @@ def _check_modules(found: Trace) -> None:
 
 
 def _check_reads(found: Trace, module: nn.Module) -> None:
-    """Check that every parameter is read, under one of its names at least."""
+    """Check that every parameter is read."""
     read = {found.state[node.name] for node in found.nodes if node.name in found.state and node.users}
-    known: dict[int, list[str]] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        known.setdefault(id(parameter), []).append(name)
-    unread = [names[0] for names in known.values() if not read.intersection(names)]
+    unread = [name for name, _ in module.named_parameters() if name not in read]
     if unread:
         raise BackboneError(
             f"no prediction depends on {', '.join(unread[:3])}{' and more' if unread[3:] else ''}, as far as the "

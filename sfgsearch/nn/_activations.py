@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import StreamsNetwork, evaluating, feature_map, feature_maps
+from sfgsearch.graph import StreamsNetwork, evaluating, feature_map
 from sfgsearch.nn._grouped import GroupedNetwork
 
 
@@ -49,8 +49,7 @@ def stream_activations(
     ]
     with evaluating(network.network):
         gates = network.groups.probs
-        streams = StreamsNetwork(network.network, network.analysis)
-        found = feature_maps(streams, images.to(gates.device), gates, features)
+        found = StreamsNetwork(network.network, network.analysis).feature_maps(images.to(gates.device), gates, features)
     return {feature.space.name: found[feature.space.name].cpu() for feature in features}
 
 
