@@ -93,7 +93,8 @@ class StreamsNetwork(nn.Module):
                     source = cast(fx.Node, node.args[0])
                     read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
                     own = {**values, source: read(values[source])}
-                mode = mode_of(node, self.network.get_submodule(owner(node)).training)
+                # Not all nodes belong to a module, but those that have a mode do.
+                mode = {name: self.network.get_submodule(owner(node)).training for name in mode_of(node, True)}
                 values[node] = list(each_copy(node, own, streams, **mode).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
