@@ -18,8 +18,8 @@ from sfgsearch.graph._trace import Trace, trace
 _LARGE_TIE = 8
 """From how many channels per filter on an analysis speaks of the tie."""
 
-BACKBONE = "backbone."
-"""Begins the names in the part that is common to all tasks; names of channel spaces leave it out."""
+BACKBONE = "backbone"
+"""The path of the part that is common to all tasks, which names of channel spaces leave out."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,9 @@ class Analysis:
         return Counter(dict(self.ties)).most_common(1)[0][0] if self.ties else "nothing"
 
 
-def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Analysis:
+def analyse(
+    network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False
+) -> Analysis:
     """Find a network's filters, channel spaces, and what every weight reads and writes.
 
     A filter is a class of channels that operations such as additions tie: they must be in one group. Filters that only
@@ -190,12 +192,13 @@ def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = N
         network: Maps images (B, C, *space) to one prediction (B, ...) per task, by name or in a sequence.
         example: At least two images of the size that it is for, on the network's device.
         tasks: Names of the tasks in order, where predictions have names.
+        any_size: Whether the graph should fit images of other sizes, too, if it can.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
             one task's prediction reaches that of another; or if nothing is left to allocate.
     """
-    found = trace(network, example, tasks)
+    found = trace(network, example, tasks, any_size=any_size)
     run = Propagation(found, network, example)
     reach = _reach(found)
     return _Table(run, _fixed_classes(run, reach), len(found.outputs)).analysis()
@@ -306,7 +309,7 @@ class _Table:
 
 def _name(weights: Sequence[str], taken: Sequence[str]) -> str:
     """Return the path of the first module whose name is not taken yet, or that of the first one with a number."""
-    paths = [(weight.rpartition(".")[0] or weight).removeprefix(BACKBONE) for weight in weights]
+    paths = [(weight.rpartition(".")[0] or weight).removeprefix(f"{BACKBONE}.") for weight in weights]
     free = [path for path in paths if path not in taken]
     if free:
         return free[0]
