@@ -26,6 +26,11 @@ def call(node: fx.Node, values: Mapping[fx.Node, Any], **replaced: Any) -> Any:
     return node.target(*arguments, **keywords)  # type: ignore[operator]
 
 
+def names(text: str) -> frozenset[str]:
+    """Return the names of operations in a text."""
+    return frozenset(text.split())
+
+
 def nodes_in(argument: Any) -> list[fx.Node]:
     """Return the nodes in an argument, which may be a sequence."""
     found: list[fx.Node] = []

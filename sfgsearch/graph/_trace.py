@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import WRAPPED, call, only_checks, operation, place
+from sfgsearch.graph._nodes import WRAPPED, call, only_checks, place
 from sfgsearch.graph._writes import replace_writes
 
 
@@ -127,7 +127,9 @@ def _check_runs(module: nn.Module, example: Tensor) -> None:
         with torch.no_grad():
             module(example)
     except Exception as error:  # whatever the module's own code raises
-        raise BackboneError(f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}") from error
+        raise BackboneError(
+            f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

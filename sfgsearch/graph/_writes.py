@@ -9,14 +9,14 @@ import torch
 from torch import fx
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import operation, place
+from sfgsearch.graph._nodes import names, operation, place
 
-_MAY_BE_VIEWS = frozenset(
+_MAY_BE_VIEWS = names(
     """
     view reshape _unsafe_view permute transpose t slice select split split_with_sizes chunk unbind expand expand_as
     unsqueeze squeeze flatten unflatten contiguous detach alias view_as reshape_as unfold movedim narrow swapaxes mT
     tensor_split numpy_T to type_as float double dropout feature_dropout alpha_dropout getitem diagonal
-    """.split()
+    """
 )
 
 
@@ -41,7 +41,9 @@ def replace_writes(graph: fx.Graph, state: Container[str]) -> None:
             written, now = node.all_input_nodes[0], position[node]
             source = sources[written]
             _check(node, source, state)
-            is_read = [any(position[user] > now for user in view.users) for view in views[source] if view is not written]
+            is_read = [
+                any(position[user] > now for user in view.users) for view in views[source] if view is not written
+            ]
             if any(is_read):
                 raise BackboneError(
                     f"{place(node)} writes into a tensor of which a part is read elsewhere; use torch.cat, torch.where "

@@ -57,7 +57,10 @@ def parameters(**options):
 @pytest.mark.parametrize("image_shape", [(3, 9, 12), (2, 8, 5, 6)], ids=["2D", "3D"])
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_the_plain_network(tiny, image_shape, width, filters, training):
-    ours, theirs = resnet(image_shape, depth=8, width=width), PlainResNet(8, image_shape[0], len(image_shape) - 1, filters)
+    ours, theirs = (
+        resnet(image_shape, depth=8, width=width),
+        PlainResNet(8, image_shape[0], len(image_shape) - 1, filters),
+    )
     tiny.randomise(ours)
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     images = torch.randn(3, *image_shape, generator=tiny.seeded(1))
@@ -66,9 +69,7 @@ def test_it_is_the_plain_network(tiny, image_shape, width, filters, training):
     assert expected.shape == (3, filters[-1], *(-(-side // 4) for side in image_shape[1:]))
 
 
-@pytest.mark.parametrize(
-    ("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
-)
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
 def test_sizes_of_the_paper(depth, millions):
     assert parameters(depth=depth) / 1e6 == pytest.approx(millions, rel=0.02)
 
