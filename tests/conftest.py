@@ -42,7 +42,9 @@ def make_tasks(num_tasks, hidden=0):
     return tuple(task(hidden=hidden) for task in TASKS[:num_tasks])
 
 
+@functools.cache
 def make_spec(num_tasks, dimensions=2, norm="batch", hidden=0, plan=PLAN, side=6):
+    """A small VGG; the same object for the same arguments, so that it is analysed once."""
     backbone = functools.partial(vgg_small, plan=plan, norm=norm)
     return NetworkSpec(backbone, make_tasks(num_tasks, hidden), (2, *[side] * dimensions))
 
@@ -51,9 +53,9 @@ def make_images(spec, batch=4, seed=0):
     return torch.randn(batch, *spec.image_shape, generator=seeded(seed))
 
 
-def make_masked(spec, seed=0):
+def make_grouped(spec, seed=0, execution="dense"):
     """Build a network in groups whose every number is drawn at random, norms and their statistics included."""
-    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names)
+    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names, execution=execution)
     randomise(network, seed)
     return network
 
@@ -106,7 +108,7 @@ class Tiny:
     spec = staticmethod(make_spec)
     images = staticmethod(make_images)
     targets = staticmethod(make_targets)
-    masked = staticmethod(make_masked)
+    grouped = staticmethod(make_grouped)
     randomise = staticmethod(randomise)
     assignments = staticmethod(draw_assignments)
     fix = staticmethod(fix)

@@ -12,7 +12,7 @@ from sfgsearch.graph._analysis import Analysis, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._nodes import mode_of, operation, owner
+from sfgsearch.graph._nodes import mode_of, operation
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -93,9 +93,7 @@ class StreamsNetwork(nn.Module):
                     source = cast(fx.Node, node.args[0])
                     read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
                     own = {**values, source: read(values[source])}
-                # Not all nodes belong to a module, but those that have a mode do.
-                mode = {name: self.network.get_submodule(owner(node)).training for name in mode_of(node, True)}
-                values[node] = list(each_copy(node, own, streams, **mode).values())
+                values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
                 del values[other]
