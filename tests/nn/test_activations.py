@@ -117,5 +117,12 @@ def test_vectors_have_no_maps(tiny):
     assert list(network.analysis.filters) == ["0", "4"]
     assert mapped_layers(network) == ["0"]
     for unknown in ("4", "conv9"):
-        with pytest.raises(BackboneError, match=f"feature maps of 0, not of .*{unknown}"):
+        with pytest.raises(BackboneError, match=f"feature maps of 0, not of {unknown}"):
             stream_activations(network, images, [unknown])
+
+
+def test_single_pixels_are_no_maps(tiny):
+    images = torch.randn(2, 2, 6, 6, generator=tiny.seeded(0))
+    network = from_model(torch.nn.Conv2d(2, 4, 6), images, tiny.tasks(2))
+    with pytest.raises(BackboneError, match="no layer whose features are maps"):
+        stream_activations(network, images)
