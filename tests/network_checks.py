@@ -12,7 +12,7 @@ def count_by_hand(network, images):
     """Count multiply-adds for one image from the shapes that pass through, and trainable numbers."""
     total = 0
 
-    def add(module, inputs, output):
+    def add(module, _inputs, output):
         nonlocal total
         if isinstance(module, CONVOLUTIONS):
             window = math.prod(module.kernel_size) * module.in_channels // module.groups

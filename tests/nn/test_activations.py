@@ -5,7 +5,7 @@ import torch
 from awkward_networks import OptionA, Residual, conv
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn import GroupedNetwork, NetworkSpec, from_model, mapped_layers, stream_activations
+from sfgsearch.nn import NetworkSpec, from_model, mapped_layers, stream_activations
 
 
 def carried(probs, responses):
@@ -26,9 +26,7 @@ def residual(image_shape):
 def test_streams_carry_what_expected_gates_let_through(tiny, num_tasks, dimensions, execution):
     """Two layers against the definition, convolved and normalised one stream at a time in float64."""
     spec = tiny.spec(num_tasks, dimensions)
-    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names, execution=execution)
-    tiny.randomise(network)
-    network, images = network.double().eval(), tiny.images(spec).double()
+    network, images = tiny.grouped(spec, execution=execution).double().eval(), tiny.images(spec).double()
     backbone, probs = network.network.backbone, network.by_space(network.groups.probs)
     found = stream_activations(network, images)
     with torch.no_grad():
@@ -44,7 +42,7 @@ def test_streams_carry_what_expected_gates_let_through(tiny, num_tasks, dimensio
 def test_certain_filters_are_carried_by_their_group_alone(tiny):
     """With probabilities near 0 and 1, tasks carry the features of the masked network, and nothing of the others'."""
     spec = tiny.spec(2)
-    network, images = tiny.masked(spec).eval(), tiny.images(spec)
+    network, images = tiny.grouped(spec).eval(), tiny.images(spec)
     with torch.no_grad():
         network.groups.logits.mul_(1000)
         assignment = network.by_space(network.groups.assignment())
@@ -60,7 +58,7 @@ def test_of_layers_that_are_added_the_first_one_is_shown(tiny):
     """The trunk of a residual network after its stem; filters that a wider layer adds to it after the addition."""
     spec = NetworkSpec(residual, tiny.tasks(2), (2, 6, 6))
     assert spec.filters == {"0.0": 6, "1.inner.0.0": 5, "2.inner.0.0": 10, "2.inner.1": 4}
-    network = tiny.masked(spec).eval()
+    network = tiny.grouped(spec).eval()
     with torch.no_grad():
         network.groups.logits[:, 2] = 1000  # all shared: the plain network's own features
     backbone, images = network.network.backbone, tiny.images(spec)
@@ -85,7 +83,7 @@ def test_channels_that_are_tied_are_one_map(tiny):
 
 def test_the_network_stays_as_it_was(tiny):
     spec = tiny.spec(2)
-    network, images = tiny.masked(spec).train(), tiny.images(spec)
+    network, images = tiny.grouped(spec).train(), tiny.images(spec)
     network.network.backbone.eval()
     network(images)
     gates, state = network.groups.gates, {k: v.clone() for k, v in network.state_dict().items()}
@@ -99,7 +97,7 @@ def test_the_network_stays_as_it_was(tiny):
 def test_only_layers_that_are_asked_for_are_kept(tiny):
     spec = tiny.spec(2)
     name = list(spec.filters)[1]
-    found = stream_activations(tiny.masked(spec), tiny.images(spec), [name])
+    found = stream_activations(tiny.grouped(spec), tiny.images(spec), [name])
     assert list(found) == [name]
     assert found[name].shape[:3] == (4, 3, spec.filters[name])
 

@@ -89,15 +89,15 @@ def test_single_tasks_cost_a_network_each(tiny):
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_masked_networks_are_counted_too(tiny, dimensions):
     spec = tiny.spec(2, dimensions)
-    size = complexity(tiny.masked(spec), spec.image_shape)
-    assert size.parameters == sum(parameter.numel() for parameter in tiny.masked(spec).parameters())
+    size = complexity(tiny.grouped(spec), spec.image_shape)
+    assert size.parameters == sum(parameter.numel() for parameter in tiny.grouped(spec).parameters())
     assert size.macs > 0
 
 
 def test_a_masked_first_layer_convolves_the_image_once(tiny):
     spec = tiny.spec(2, plan=(4,), side=SIDE)
     heads = (3 + 1) * 4
-    assert complexity(tiny.masked(spec), spec.image_shape).macs == IMAGE_CHANNELS * 4 * KERNEL * SIDE**2 + heads
+    assert complexity(tiny.grouped(spec), spec.image_shape).macs == IMAGE_CHANNELS * 4 * KERNEL * SIDE**2 + heads
 
 
 def test_frozen_numbers_are_no_parameters():
@@ -108,7 +108,7 @@ def test_frozen_numbers_are_no_parameters():
 
 def test_counting_leaves_the_network_as_it_is(tiny):
     spec = tiny.spec(2)
-    network = tiny.masked(spec).train()
+    network = tiny.grouped(spec).train()
     state = {name: value.clone() for name, value in network.state_dict().items()}
     complexity(network, spec.image_shape)
     assert network.training
