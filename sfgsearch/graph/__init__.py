@@ -9,7 +9,7 @@ from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
 from sfgsearch.graph._streams import StreamsNetwork
-from sfgsearch.graph._trace import evaluating
+from sfgsearch.graph._trace import evaluating, quiet
 
 __all__ = [
     "Analysis",
@@ -35,6 +35,7 @@ __all__ = [
     "compact",
     "evaluating",
     "feature_map",
+    "quiet",
     "reached",
     "repair_assignment",
     "unread_filters",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,9 +125,10 @@ def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, fr
         module.training = False
         _check_runs(module, example)
         try:
-            program = torch.export.export(
-                module, (example,), dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.AUTO),), strict=False
-            )
+            with quiet():
+                program = torch.export.export(
+                    module, (example,), dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.AUTO),), strict=False
+                )
         except Exception as error:  # whatever the module's own code raises
             raise BackboneError(
                 f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values "
@@ -179,6 +183,20 @@ def _first_names(module: nn.Module) -> dict[str, str]:
     first: dict[int, str] = {}
     named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     return {name: first.setdefault(id(tensor), name) for name, tensor in named}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what torch's exporters print and log inside, beside the errors that they raise."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
