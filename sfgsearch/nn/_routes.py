@@ -131,7 +131,7 @@ class DrawnRoutes(Reading):
     def _mix(
         self, draws: Mapping[str, Tensor], heads: Tensor, layer: Layer, values: Copies, copies: Sequence[int]
     ) -> Copies:
-        if are_one(values):
+        if are_one(values):  # such as images, or the only copy
             return values
         draw = draws.get(layer.weight, heads)
         below = torch.stack([values[copy] for copy in range(self._branches)])
