@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sfgsearch.backbones import vgg_small
-from sfgsearch.nn import FilterGroups, NetworkSpec, SFGBuilder, sfg_layers
+from sfgsearch.nn import GroupedNetwork, NetworkSpec, assignment_rows
 from sfgsearch.tasks import Classification, Regression
 
 TASKS = (
@@ -42,19 +42,20 @@ def make_tasks(num_tasks, hidden=0):
     return tuple(task(hidden=hidden) for task in TASKS[:num_tasks])
 
 
+@functools.cache
 def make_spec(num_tasks, dimensions=2, norm="batch", hidden=0, plan=PLAN, side=6):
-    backbone = functools.partial(vgg_small, plan=plan)
-    return NetworkSpec(backbone, make_tasks(num_tasks, hidden), (2, *[side] * dimensions), norm)
+    """A small VGG; the same object for the same arguments, so that it is analysed once."""
+    backbone = functools.partial(vgg_small, plan=plan, norm=norm)
+    return NetworkSpec(backbone, make_tasks(num_tasks, hidden), (2, *[side] * dimensions))
 
 
 def make_images(spec, batch=4, seed=0):
     return torch.randn(batch, *spec.image_shape, generator=seeded(seed))
 
 
-def make_masked(spec, seed=0):
-    """Build a stochastic network whose every number is drawn at random, norms and their statistics included."""
-    groups = {name: FilterGroups(num_filters, len(spec.tasks)) for name, num_filters in spec.filters.items()}
-    network = spec.build(SFGBuilder(len(spec.tasks), spec.dimensions, spec.norm, groups))
+def make_grouped(spec, seed=0, execution="dense"):
+    """Build a network in groups whose every number is drawn at random, norms and their statistics included."""
+    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names, execution=execution)
     randomise(network, seed)
     return network
 
@@ -86,8 +87,7 @@ def draw_assignments(spec, seed=0):
 
 
 def fix(network, assignments):
-    for name, layer in sfg_layers(network).items():
-        layer.groups.fix(assignments[name])
+    network.groups.fix(assignment_rows(network.analysis, assignments))
 
 
 def make_targets(spec, batch=4, seed=0):
@@ -108,7 +108,7 @@ class Tiny:
     spec = staticmethod(make_spec)
     images = staticmethod(make_images)
     targets = staticmethod(make_targets)
-    masked = staticmethod(make_masked)
+    grouped = staticmethod(make_grouped)
     randomise = staticmethod(randomise)
     assignments = staticmethod(draw_assignments)
     fix = staticmethod(fix)

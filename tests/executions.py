@@ -44,7 +44,9 @@ def run(execution, case, training=False):
     executed = execution(case.network, case.analysis).train(training)
     predictions = in_order(executed(case.images.clone(), case.gates))
     weights = torch.linspace(-1, 1, 3, dtype=torch.float64)
-    loss = sum(((task + 1) * one.square().flatten(1).sum(1) * weights).sum() for task, one in enumerate(predictions))
+    loss = sum(
+        ((task + 1) * one.square().reshape(3, -1).sum(1) * weights).sum() for task, one in enumerate(predictions)
+    )
     gradients = torch.autograd.grad(loss, list(case.network.parameters()), allow_unused=True)
     case.network.load_state_dict(state)
     return predictions, dict(zip(dict(case.network.named_parameters()), gradients, strict=True))

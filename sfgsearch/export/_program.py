@@ -88,4 +88,4 @@ def _trace(network: nn.Module, image_shape: tuple[int, ...], free: tuple[int, ..
     example = random_images(image_shape, batch=2)  # with a single image, the batch size would count as fixed
     dynamic = torch.export.Dim.DYNAMIC
     with quiet(), torch.no_grad():
-        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, dynamic),))
+        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, dynamic),), strict=False)

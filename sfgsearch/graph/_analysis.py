@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph._layers import FoundLayer
 from sfgsearch.graph._nodes import operation
-from sfgsearch.graph._propagation import FoundLayer, Propagation
+from sfgsearch.graph._propagation import Propagation
 from sfgsearch.graph._trace import Trace, trace
 
 _LARGE_TIE = 8
@@ -82,6 +83,7 @@ class ChannelSpace:
         num_filters: K.
         layers: The names of all weights that write them.
         channels: Channels that they are in the first of these layers, more than filters where some are tied.
+        tied_by: The operation that has tied most of them, in words; empty if none has.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ChannelSpace:
     num_filters: int
     layers: tuple[str, ...]
     channels: int
+    tied_by: str
 
     @property
     def rows(self) -> slice:
@@ -110,7 +113,6 @@ class Analysis:
         heads: For every filter that is fixed, the task that it is fixed to.
         layers: All weights that write filters, in the order in which they run.
         norms: Norms over several channels.
-        ties: How many filters each operation has tied.
     """
 
     trace: Trace
@@ -119,7 +121,6 @@ class Analysis:
     heads: tuple[int, ...]
     layers: tuple[Layer, ...]
     norms: tuple[Norm, ...]
-    ties: Mapping[str, int]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Analysis:
         """Return itself: it never changes, and networks that are copied keep it."""
@@ -173,11 +174,8 @@ class Analysis:
         for space in self.spaces:
             if space.channels >= _LARGE_TIE * space.num_filters:
                 one = "one filter" if space.num_filters == 1 else f"{space.num_filters} filters"
-                found.append(f"{space.name}: {space.channels} channels are {one}, tied by {self._most_common_tie()}")
+                found.append(f"{space.name}: {space.channels} channels are {one}, tied by {space.tied_by}")
         return found
-
-    def _most_common_tie(self) -> str:
-        return Counter(dict(self.ties)).most_common(1)[0][0] if self.ties else "nothing"
 
 
 def analyse(
@@ -223,9 +221,9 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
     for layer in run.layers.values():
         for identity in torch.unique(layer.writes).long().tolist():
             reached.setdefault(find(identity), set()).update(reach[layer.node])
-    num_tasks = len(run.shadows)
+    num_tasks = len(run.outputs)
     fixed = {root: min(tasks) for root, tasks in reached.items() if len(tasks) == 1 and num_tasks > 1}
-    for task, shadow in enumerate(run.shadows):
+    for task, shadow in enumerate(run.outputs):
         if shadow is None or not shadow.any():
             raise BackboneError(f"the prediction of task {task} (counted from 0) does not depend on any filter")
         for identity in torch.unique(shadow).long().tolist():
@@ -289,7 +287,6 @@ class _Table:
             tuple(self._fixed.values()),
             layers,
             norms,
-            dict(self._run.ids.ties),
         )
 
     def _layer(self, layer: FoundLayer) -> Layer:
@@ -298,11 +295,16 @@ class _Table:
     def _channel_spaces(self, layers: Mapping[str, Layer]) -> tuple[ChannelSpace, ...]:
         found: list[ChannelSpace] = []
         first = 1
+        ties: dict[int, Counter[str]] = {}
+        for identity, why in self._run.ids.ties:
+            ties.setdefault(int(self._rows[identity]), Counter())[why] += 1
         for names, roots in self._spaces.items():
             taken = [space.name for space in found]
             written = layers[names[0]].writes.flatten()
             channels = int(((written >= first) & (written < first + len(roots))).sum())
-            found.append(ChannelSpace(_name(names, taken), first, len(roots), names, channels))
+            tied = sum((ties.get(row, Counter()) for row in range(first, first + len(roots))), Counter[str]())
+            tied_by = tied.most_common(1)[0][0] if tied else ""
+            found.append(ChannelSpace(_name(names, taken), first, len(roots), names, channels, tied_by))
             first += len(roots)
         return tuple(found)
 

@@ -47,6 +47,11 @@ def mode_of(node: fx.Node, network: nn.Module, path: Callable[[str], str] = str)
     return {f"arg{_MODES[name]}": network.get_submodule(path(owner(node))).training}
 
 
+def names(text: str) -> frozenset[str]:
+    """Return the names of operations in a text."""
+    return frozenset(text.split())
+
+
 def nodes_in(argument: Any) -> list[fx.Node]:
     """Return the nodes in an argument, which may be a sequence."""
     found: list[fx.Node] = []

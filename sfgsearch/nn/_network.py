@@ -199,6 +199,8 @@ class NetworkSpec:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = self.backbone(self.image_shape)
+            if not isinstance(backbone, nn.Module):
+                raise BackboneError(f"a backbone must return a torch.nn.Module, got {type(backbone).__name__}")
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)

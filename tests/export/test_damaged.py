@@ -119,7 +119,7 @@ def attempt(path):
     return False
 
 
-@pytest.mark.parametrize("name", ["two tasks with gaps", "dense", "ensemble", "branched"])
+@pytest.mark.parametrize("name", ["two tasks with gaps", "dense", "ensemble", "learning_to_branch"])
 def test_whatever_is_in_the_two_files_is_one_kind_of_error(exported, name):
     _, (weights, text) = exported(name)
     good_text, good_weights = text.read_text(), weights.read_bytes()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sfgsearch.backbones import vgg_small
-from sfgsearch.nn import NetworkSpec, sfg_layers, stream_activations
+from sfgsearch.nn import NetworkSpec, stream_activations
 from sfgsearch.visualization import activation_maps
 from sfgsearch.visualization.matplotlib import plot_activations
 from sfgsearch.visualization.matplotlib._sheet import as_png
@@ -22,8 +22,9 @@ def test_filters_are_chosen_by_entropy(tiny):
     found = activation_maps(network, images)
     layers = list(spec.filters)
     assert [one.layer for one in found.low] == [layers[0]] * 2 + [layers[2]] * 2 + [layers[3]] * 2
+    entropies = network.by_space(network.groups.entropy().detach())
     for name in dict.fromkeys(one.layer for one in found.low):
-        entropy = sfg_layers(network)[name].groups.entropy().detach()
+        entropy = entropies[name]
         low = [one for one in found.low if one.layer == name]
         high = [one for one in found.high if one.layer == name]
         speaking = [
