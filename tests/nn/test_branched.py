@@ -25,6 +25,7 @@ from sfgsearch.nn import (
     reestimate_statistics,
     tree_readers,
 )
+from sfgsearch.tasks import Classification, DenseRegression, Segmentation
 
 KERNEL = 3
 SIZES = [(name, num_tasks) for name in BACKBONES for num_tasks in (1, 2, 3)]
@@ -122,12 +123,24 @@ def test_a_compact_network_predicts_what_the_one_of_all_copies_does(tiny, name, 
         assert_same(predict(network, images), predict(prune(network), images))
 
 
-def test_fewer_branches_than_tasks(tiny):
-    spec = spec_of("resnet", 3)
-    network = build(tiny, spec, branches=2).double().eval()
+@pytest.mark.parametrize("branches", [1, 2])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_fewer_branches_than_tasks(tiny, name, branches):
+    spec = spec_of(name, 3)
+    network = build(tiny, spec, branches=branches).double().eval()
     images = tiny.images(spec).double()
     assert_same(predict(network, images), predict(prune(network), images))
-    assert {tuple(route.logits.shape) for route in routes_of(network)} == {(2, 2), (3, 2)}
+    assert {tuple(route.logits.shape) for route in routes_of(network)} == {(branches, branches), (3, branches)}
+
+
+def test_dense_tasks_predict_images_of_any_size(tiny):
+    tasks = (Segmentation("organs", num_classes=3), DenseRegression("ct", hidden=4), Classification("sex"))
+    spec = NetworkSpec(BACKBONES["resnet"][0], tasks, (2, 8, 8))
+    network = build(tiny, spec, branches=2).double().eval()
+    images = torch.randn(1, 2, 9, 11, generator=tiny.seeded(1), dtype=torch.float64)
+    found = predict(prune(network), images)
+    assert_same(predict(network, images), found)
+    assert found["ct"].shape == (1, 9, 11)
 
 
 def test_a_settled_network_is_its_tree(tiny):
