@@ -58,7 +58,7 @@ class DenseNetwork(nn.Module):
                 fixed if None.
         """
         masks = self._fixed_masks() if gates is None else self.masks(gates)
-        weights = {name: apply_mask(self.network.get_parameter(name), mask) for name, mask in masks.items()}
+        weights = {name: apply_mask(_parameter(self.network, name), mask) for name, mask in masks.items()}
         with self._normalising(self._gates if gates is None else gates):
             return functional_call(self.network, weights, (images,))
 
@@ -71,11 +71,15 @@ class DenseNetwork(nn.Module):
         table = with_fixed(gates, self.masks.head_gates)
         carried = readable(table)
         return NormsByGroup(
-            {
-                id(self.network.get_parameter(norm.weight)): (table[norm.rows], carried[norm.rows])
-                for norm in self._norms
-            }
+            {id(_parameter(self.network, norm.weight)): (table[norm.rows], carried[norm.rows]) for norm in self._norms}
         )
+
+
+def _parameter(network: nn.Module, name: str) -> Tensor:
+    """Return a parameter, or what :func:`torch.func.functional_call` has put in its place."""
+    path, _, own = name.rpartition(".")
+    found: Tensor = getattr(network.get_submodule(path), own)
+    return found
 
 
 @torch.no_grad()
