@@ -138,7 +138,7 @@ def test_a_common_last_layer_is_refused():
 
 def test_a_prediction_without_filters_is_refused():
     network = WithHeads(lambda parts, features: (parts[0](features), torch.zeros_like(features)), [nn.Linear(8, 4)])
-    with pytest.raises(BackboneError, match="prediction of task 1 .* does not depend on any filter"):
+    with pytest.raises(BackboneError, match=r"prediction of task 1 .* does not depend on any filter"):
         analyse(network, IMAGES)
 
 
@@ -149,7 +149,7 @@ def test_a_network_of_heads_alone_is_refused():
 
 
 def test_images_that_do_not_fit_are_refused():
-    with pytest.raises(BackboneError, match=r"the network fails for images of shape \(2, 3, 8, 8\): .* to have 2 chan"):
+    with pytest.raises(BackboneError, match=r"the network fails for images of \(2, 3, 8, 8\): .* to have 2 chan"):
         analyse(Heads(conv(2, 4), 4, 2), IMAGES)
 
 
@@ -161,6 +161,31 @@ def test_modes_and_numbers_are_left_as_they_were(training):
     analyse(network, IMAGES)
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+
+def test_what_a_module_keeps_between_evaluations_does_not_go_stale():
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.cache = nn.Parameter(torch.zeros(8, 1, 1)), {}
+
+        def train(self, mode=True):
+            if mode:
+                self.cache.clear()
+            return super().train(mode)
+
+        def forward(self, x):
+            if self.training:
+                return x + self.bias.exp()
+            if "bias" not in self.cache:
+                self.cache["bias"] = self.bias.exp()
+            return x + self.cache["bias"]
+
+    network = Heads(nn.Sequential(conv(3, 8), Caching()), 8, 2).eval()
+    expected = network(IMAGES)
+    assert list(analyse(network, IMAGES).filters) == ["body.0.0"]
+    for one, other in zip(network(IMAGES), expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_copies_of_a_network_keep_its_analysis():
