@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
                 "that part with convolutions, linear layers, norms, pools and elementwise functions"
             )
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")  # a cache, dropped
+            return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
     except Exception as error:  # whatever the module's own code raises
         _check_runs(module, example)
         raise BackboneError(
