@@ -41,6 +41,10 @@ class Layer:
     transposed: bool
     node: fx.Node
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Layer:
+        """Return itself: it never changes, and its node is linked to all others."""
+        return self
+
     @property
     def is_masked(self) -> bool:
         """Whether the mask can be anything but ones: not of depthwise layers, nor of those that read the image only."""

@@ -123,17 +123,8 @@ def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, fr
     with evaluating(network):
         module = _Ordered(network, tasks)
         module.training = False
-        _check_runs(module, example)
-        try:
-            with quiet():
-                program = torch.export.export(
-                    module, (example,), dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.AUTO),), strict=False
-                )
-        except Exception as error:  # whatever the module's own code raises
-            raise BackboneError(
-                f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values "
-                "of images"
-            ) from error
+        program = _export(module, example, free)
+        _drop_caches(network)
         found = _found(program, network)
         _check_modules(found)
         _check_reads(found, network)
@@ -143,21 +134,34 @@ def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, fr
     return found
 
 
-def _check_runs(module: nn.Module, example: Tensor) -> None:
-    """Check that the network runs, and has no part that torch cannot export in a readable way."""
+def _export(module: nn.Module, example: Tensor, free: Sequence[int]) -> torch.export.ExportedProgram:
     for name, part in module.named_modules():
-        if isinstance(part, nn.RNNBase):
+        if isinstance(part, nn.RNNBase):  # torch's own message is about attributes
             raise BackboneError(
                 f"filters cannot be followed through {name.removeprefix(f'{WRAPPED}.')} ({type(part).__name__}); write "
                 "that part with convolutions, linear layers, norms, pools and elementwise functions"
             )
     try:
+        with quiet():
+            sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
+            return torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
+    except Exception as error:  # whatever the module's own code raises
+        _check_runs(module, example)
+        raise BackboneError(
+            f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values of "
+            "images"
+        ) from error
+
+
+def _check_runs(module: nn.Module, example: Tensor) -> None:
+    """Check that the network runs at all."""
+    try:
         with torch.no_grad():
             module(example)
-    except Exception as error:  # whatever the module's own code raises
-        raise BackboneError(
-            f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}"
-        ) from error
+    except BackboneError:
+        raise
+    except Exception as error:
+        raise BackboneError(f"the network fails for images of {tuple(example.shape)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -194,6 +198,7 @@ def quiet() -> Iterator[None]:
     try:
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")  # a cache, dropped
             yield
     finally:
         logger.setLevel(level)
@@ -203,12 +208,19 @@ def quiet() -> Iterator[None]:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode inside, and restore the modes of its parts."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    _drop_caches(module)
     try:
         yield
     finally:
+        _drop_caches(module)
         for part, mode in modes:
             part.training = mode
+
+
+def _drop_caches(module: nn.Module) -> None:
+    """Put a module into evaluation mode by way of training, where modules drop what they keep between evaluations."""
+    module.train()
+    module.eval()
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
