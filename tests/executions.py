@@ -44,7 +44,8 @@ def run(execution, case, training=False):
     executed = execution(case.network, case.analysis).train(training)
     predictions = in_order(executed(case.images.clone(), case.gates))
     weights = torch.linspace(-1, 1, 3, dtype=torch.float64)
-    loss = sum(((task + 1) * one.square().flatten(1).sum(1) * weights).sum() for task, one in enumerate(predictions))
+    squares = [one.square().reshape(len(weights), -1).sum(1) for one in predictions]
+    loss = sum((task + 1) * weights @ one for task, one in enumerate(squares))
     gradients = torch.autograd.grad(loss, list(case.network.parameters()), allow_unused=True)
     case.network.load_state_dict(state)
     return predictions, dict(zip(dict(case.network.named_parameters()), gradients, strict=True))

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph._layers import FoundLayer
 from sfgsearch.graph._nodes import operation
-from sfgsearch.graph._propagation import FoundLayer, Propagation
+from sfgsearch.graph._propagation import Propagation
 from sfgsearch.graph._trace import Trace, trace
 
 _LARGE_TIE = 8
 """From how many channels per filter on an analysis speaks of the tie."""
 
-BACKBONE = "backbone."
-"""Begins the names in the part that is common to all tasks; names of channel spaces leave it out."""
+BACKBONE = "backbone"
+"""The path of the part that is common to all tasks, which names of channel spaces leave out."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Layer:
     reads: Tensor
     transposed: bool
     node: fx.Node
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Layer:
+        """Return itself: it never changes, and its node is linked to all others."""
+        return self
 
     @property
     def is_masked(self) -> bool:
@@ -82,6 +87,7 @@ class ChannelSpace:
         num_filters: K.
         layers: The names of all weights that write them.
         channels: Channels that they are in the first of these layers, more than filters where some are tied.
+        tied_by: The operation that has tied most of them, in words; empty if none has.
     """
 
     name: str
@@ -89,6 +95,7 @@ class ChannelSpace:
     num_filters: int
     layers: tuple[str, ...]
     channels: int
+    tied_by: str
 
     @property
     def rows(self) -> slice:
@@ -110,7 +117,6 @@ class Analysis:
         heads: For every filter that is fixed, the task that it is fixed to.
         layers: All weights that write filters, in the order in which they run.
         norms: Norms over several channels.
-        ties: How many filters each operation has tied.
     """
 
     trace: Trace
@@ -119,7 +125,6 @@ class Analysis:
     heads: tuple[int, ...]
     layers: tuple[Layer, ...]
     norms: tuple[Norm, ...]
-    ties: Mapping[str, int]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Analysis:
         """Return itself: it never changes, and networks that are copied keep it."""
@@ -173,14 +178,13 @@ class Analysis:
         for space in self.spaces:
             if space.channels >= _LARGE_TIE * space.num_filters:
                 one = "one filter" if space.num_filters == 1 else f"{space.num_filters} filters"
-                found.append(f"{space.name}: {space.channels} channels are {one}, tied by {self._most_common_tie()}")
+                found.append(f"{space.name}: {space.channels} channels are {one}, tied by {space.tied_by}")
         return found
 
-    def _most_common_tie(self) -> str:
-        return Counter(dict(self.ties)).most_common(1)[0][0] if self.ties else "nothing"
 
-
-def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Analysis:
+def analyse(
+    network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False
+) -> Analysis:
     """Find a network's filters, channel spaces, and what every weight reads and writes.
 
     A filter is a class of channels that operations such as additions tie: they must be in one group. Filters that only
@@ -190,12 +194,13 @@ def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = N
         network: Maps images (B, C, *space) to one prediction (B, ...) per task, by name or in a sequence.
         example: At least two images of the size that it is for, on the network's device.
         tasks: Names of the tasks in order, where predictions have names.
+        any_size: Whether the graph should fit images of other sizes, too, if it can.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
             one task's prediction reaches that of another; or if nothing is left to allocate.
     """
-    found = trace(network, example, tasks)
+    found = trace(network, example, tasks, any_size=any_size)
     run = Propagation(found, network, example)
     reach = _reach(found)
     return _Table(run, _fixed_classes(run, reach), len(found.outputs)).analysis()
@@ -220,9 +225,9 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
     for layer in run.layers.values():
         for identity in torch.unique(layer.writes).long().tolist():
             reached.setdefault(find(identity), set()).update(reach[layer.node])
-    num_tasks = len(run.shadows)
+    num_tasks = len(run.outputs)
     fixed = {root: min(tasks) for root, tasks in reached.items() if len(tasks) == 1 and num_tasks > 1}
-    for task, shadow in enumerate(run.shadows):
+    for task, shadow in enumerate(run.outputs):
         if shadow is None or not shadow.any():
             raise BackboneError(f"the prediction of task {task} (counted from 0) does not depend on any filter")
         for identity in torch.unique(shadow).long().tolist():
@@ -286,7 +291,6 @@ class _Table:
             tuple(self._fixed.values()),
             layers,
             norms,
-            dict(self._run.ids.ties),
         )
 
     def _layer(self, layer: FoundLayer) -> Layer:
@@ -295,18 +299,23 @@ class _Table:
     def _channel_spaces(self, layers: Mapping[str, Layer]) -> tuple[ChannelSpace, ...]:
         found: list[ChannelSpace] = []
         first = 1
+        ties: dict[int, Counter[str]] = {}
+        for identity, why in self._run.ids.ties:
+            ties.setdefault(int(self._rows[identity]), Counter())[why] += 1
         for names, roots in self._spaces.items():
             taken = [space.name for space in found]
             written = layers[names[0]].writes.flatten()
             channels = int(((written >= first) & (written < first + len(roots))).sum())
-            found.append(ChannelSpace(_name(names, taken), first, len(roots), names, channels))
+            tied = sum((ties.get(row, Counter()) for row in range(first, first + len(roots))), Counter[str]())
+            tied_by = tied.most_common(1)[0][0] if tied else ""
+            found.append(ChannelSpace(_name(names, taken), first, len(roots), names, channels, tied_by))
             first += len(roots)
         return tuple(found)
 
 
 def _name(weights: Sequence[str], taken: Sequence[str]) -> str:
     """Return the path of the first module whose name is not taken yet, or that of the first one with a number."""
-    paths = [(weight.rpartition(".")[0] or weight).removeprefix(BACKBONE) for weight in weights]
+    paths = [(weight.rpartition(".")[0] or weight).removeprefix(f"{BACKBONE}.") for weight in weights]
     free = [path for path in paths if path not in taken]
     if free:
         return free[0]

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from sfgsearch.graph._analysis import Analysis, ChannelSpace
 from sfgsearch.graph._nodes import only_checks, operation
-from sfgsearch.graph._propagation import keeps_places
+from sfgsearch.graph._rules import keeps_places
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import torch
@@ -17,12 +16,12 @@ class FilterIds:
     such as the image, and is tied to nothing.
 
     Attributes:
-        ties: How many classes each operation has joined, by a sentence's end, such as ``"add in layer1.0"``.
+        ties: For every two classes that were joined, an id of the joint one and what joined them, in words.
     """
 
     def __init__(self) -> None:
         self._parents = [0]
-        self.ties: Counter[str] = Counter()
+        self.ties: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
         """Return the number of ids, 0 included."""
@@ -51,7 +50,7 @@ class FilterIds:
                 low, high = sorted((self.find(one), self.find(other)))
                 if low != high:
                     self._parents[high] = low
-                    self.ties[why] += 1
+                    self.ties.append((low, why))
         return torch.maximum(first, second)
 
     def tie_over(self, shadow: Tensor, dims: Iterable[int], why: str) -> Tensor:

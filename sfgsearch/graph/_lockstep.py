@@ -78,8 +78,9 @@ class LockstepNetwork(nn.Module):
             ValueError: If they are of another size than those that were analysed.
         """
         trace = self.analysis.trace
-        if tuple(images.shape[1:]) != trace.image_shape:
-            raise ValueError(f"images must be of shape (B, *{trace.image_shape}), got {tuple(images.shape)}")
+        for own, given in zip(trace.image_shape, images.shape[1:], strict=True):
+            if isinstance(own, int) and own != given:
+                raise ValueError(f"images must be of the size that was analysed, got {tuple(images.shape)}")
         read = self.reading()
         values = dict(self._inputs(images))
         for node in trace.operations:
@@ -96,7 +97,7 @@ class LockstepNetwork(nn.Module):
             values = {**values, source: read(layer, values[source], copies)}
         if norms:  # their forward, but not what subclasses add to it, counts batches and knows momentum
             return {copy: _BatchNorm.forward(norm, values[node.args[0]][copy]) for copy, norm in norms.items()}  # type: ignore[index]
-        return each_copy(node, values, copies, **mode_of(node, self.training))
+        return each_copy(node, values, copies, **mode_of(node, self, lambda path: _path(path, copies[0])))
 
     def _batch_norms(self, node: fx.Node) -> dict[int, _BatchNorm]:
         """Return the modules whose running statistics a node reads, by copy; none for norms of a network's own."""
@@ -125,8 +126,7 @@ class LockstepNetwork(nn.Module):
         name = self.analysis.trace.state.get(node.name)
         if name is None:
             return {}
-        inner = name.removeprefix(BACKBONE)
-        return {copy: name if inner == name else f"copies.{copy}.{inner}" for copy in self._reached[node.name]}
+        return {copy: _path(name, copy) for copy in self._reached[node.name]}
 
     def _state(self) -> dict[str, Tensor]:
         """Return all parameters and buffers under all their names."""
@@ -134,6 +134,12 @@ class LockstepNetwork(nn.Module):
             **dict(self.named_parameters(remove_duplicate=False)),
             **dict(self.named_buffers(remove_duplicate=False)),
         }
+
+
+def _path(name: str, copy: int) -> str:
+    """Return the name in a network in lockstep of a part of one of its copies, or of its heads."""
+    first, dot, rest = name.partition(".")
+    return f"copies.{copy}{dot}{rest}" if first == BACKBONE else name
 
 
 def reached(

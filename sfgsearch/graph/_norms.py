@@ -28,7 +28,13 @@ def normalise_by_group(channels: Tensor, gates: Tensor, carried: Tensor, blocks:
     Returns:
         Shape (B, C, S).
     """
+    kind = channels.device.type
+    if torch.is_autocast_enabled(kind):  # as torch's own norms, which are as precise as float32 there
+        with torch.autocast(kind, enabled=False):
+            return normalise_by_group(channels.float(), gates, carried, blocks, eps)
     x = torch.unflatten(channels, 1, (blocks, -1))  # (B, blocks, channels, S)
+    x = x if x.dtype == torch.float64 else x.float()
+    gates, carried = gates.to(x.dtype), carried.to(x.dtype)
     x = x - x.mean((2, 3), keepdim=True).detach()  # a shift changes nothing but the rounding of variances
     weights = carried.view(blocks, -1, carried.shape[1])
     weights = weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
@@ -37,7 +43,7 @@ def normalise_by_group(channels: Tensor, gates: Tensor, carried: Tensor, blocks:
     own = gates.view(blocks, -1, gates.shape[1])
     shift, factor = (torch.einsum("bjg,jcg->bjc", moment, own)[..., None] for moment in (mean, scale))
     normalised: Tensor = (x - shift) * factor
-    return normalised.flatten(1, 2)
+    return normalised.flatten(1, 2).to(channels.dtype)
 
 
 def layer_norm_by_group(

@@ -12,7 +12,7 @@ from sfgsearch.graph._analysis import Analysis, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._nodes import mode_of, operation, owner
+from sfgsearch.graph._nodes import mode_of, operation
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -25,6 +25,8 @@ class StreamsNetwork(nn.Module):
 
     with the responses :math:`a_g` of all filters to stream g (Bragman et al., ICCV 2019; there gates act right after
     the activation, here after pools as well). It takes T+1 times the arithmetic of the plain network, and soft gates.
+    Norms and dropout follow the modes of their modules; what else differs in training, such as stochastic depth, runs
+    as in evaluation.
 
     Args:
         network: The plain network that was analysed.
@@ -93,8 +95,7 @@ class StreamsNetwork(nn.Module):
                     source = cast(fx.Node, node.args[0])
                     read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
                     own = {**values, source: read(values[source])}
-                mode = mode_of(node, self.network.get_submodule(owner(node)).training)
-                values[node] = list(each_copy(node, own, streams, **mode).values())
+                values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
                 del values[other]
@@ -128,7 +129,7 @@ def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table:
     rows, dim = norm.rows.to(table.device), -1 if is_layer else 1
     gates, carried = table[rows], readable(table)[rows]
     source: Any = node.args[0]
-    responses, read = values[source], _Reading(gates, dim)
+    responses, read = [_precise(response) for response in values[source]], _Reading(gates, dim)
     shape = [1] * responses[0].ndim
     shape[dim] = -1
     affine = [values[argument][0].view(shape) for argument in node.args[2:4] if isinstance(argument, fx.Node)]
@@ -139,8 +140,14 @@ def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table:
     for stream, (response, value, square) in enumerate(moments):
         total = carried[:, stream].view(norm.groups, -1).sum(1)
         mean, second = (_average(part, dim, norm.groups, total) for part in (value, square))
-        results.append((response - mean) * (second - mean.square() + eps).rsqrt() * scale + offset)
+        variance = (second - mean.square()).clamp_min(0)
+        results.append((response - mean) * (variance + eps).rsqrt() * scale + offset)
     return results
+
+
+def _precise(response: Tensor) -> Tensor:
+    """Return a tensor in float32 at least, as which torch normalises under autocast."""
+    return response if response.dtype == torch.float64 else response.float()
 
 
 def _average(read: Tensor, dim: int, groups: int, total: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ from sfgsearch.errors import BackboneError
 from sfgsearch.graph._nodes import WRAPPED, call, only_checks, place
 from sfgsearch.graph._writes import replace_writes
 
+_GREATER = 3
+"""How many pixels a side other images have more: no multiple of what networks reduce space by."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -45,13 +48,10 @@ class Trace:
         return tuple(self.nodes[-1].args[0])  # type: ignore[arg-type]
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, *space) of the images that the operations are for."""
-        images = next(
-            node
-            for node in self.nodes
-            if node.op == "placeholder" and node.name not in self.state and node.name not in self.constants
-        )
+    def image_shape(self) -> tuple[int | torch.SymInt, ...]:
+        """(C, *space) of the images that the operations are for, with symbols for sizes that are free."""
+        known = {*self.state, *self.constants}
+        images = next(node for node in self.nodes if node.op == "placeholder" and node.name not in known)
         return tuple(images.meta["val"].shape[1:])
 
     @property
@@ -97,54 +97,71 @@ class _Ordered(nn.Module):
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
-def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Trace:
+def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False) -> Trace:
     """Find the operations that a module runs, in evaluation mode, and check that they compute what it computes.
 
     Args:
         network: Maps images (B, C, *space) to one prediction per task, by name or in a sequence.
         example: Images of the size that it is for, at least two.
         tasks: Names of the tasks in order, where predictions have names.
+        any_size: Whether the operations should fit images of other sizes, too; they do if torch can say so.
 
     Raises:
         BackboneError: If torch cannot export the network, its graph computes something else, or it has parameters
             that the graph does not read.
     """
+    if any_size:
+        try:
+            return _traced(network, example, tasks, [0, *range(2, example.ndim)])
+        except BackboneError:
+            pass  # whatever is wrong beside the free size is found below
+    return _traced(network, example, tasks, [0])
+
+
+def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, free: Sequence[int]) -> Trace:
+    """Trace a network for images some of whose dimensions may have any size."""
     with evaluating(network):
         module = _Ordered(network, tasks)
         module.training = False
-        _check_runs(module, example)
-        try:
-            with quiet():
-                program = torch.export.export(
-                    module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
-                )
-        except Exception as error:  # whatever the module's own code raises
-            raise BackboneError(
-                f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values "
-                "of images"
-            ) from error
+        program = _export(module, example, free)
+        _drop_caches(network)
         found = _found(program, network)
         _check_modules(found)
         _check_reads(found, network)
         _check_values(found, module, example)
+        if len(free) > 1:
+            _check_sizes(found, module, example)
     return found
 
 
-def _check_runs(module: nn.Module, example: Tensor) -> None:
-    """Check that the network runs, and has no part that torch cannot export in a readable way."""
+def _export(module: nn.Module, example: Tensor, free: Sequence[int]) -> torch.export.ExportedProgram:
     for name, part in module.named_modules():
-        if isinstance(part, nn.RNNBase):
+        if isinstance(part, nn.RNNBase):  # torch's own message is about attributes
             raise BackboneError(
                 f"filters cannot be followed through {name.removeprefix(f'{WRAPPED}.')} ({type(part).__name__}); write "
                 "that part with convolutions, linear layers, norms, pools and elementwise functions"
             )
     try:
+        with quiet():
+            sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
+            return torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
+    except Exception as error:  # whatever the module's own code raises
+        _check_runs(module, example)
+        raise BackboneError(
+            f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values of "
+            "images"
+        ) from error
+
+
+def _check_runs(module: nn.Module, example: Tensor) -> None:
+    """Check that the network runs at all."""
+    try:
         with torch.no_grad():
             module(example)
-    except Exception as error:  # whatever the module's own code raises
-        raise BackboneError(
-            f"the network fails for images of shape {tuple(example.shape)}: {_reason(error)}"
-        ) from error
+    except BackboneError:
+        raise
+    except Exception as error:
+        raise BackboneError(f"the network fails for images of {tuple(example.shape)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -181,6 +198,7 @@ def quiet() -> Iterator[None]:
     try:
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")  # a cache, dropped
             yield
     finally:
         logger.setLevel(level)
@@ -190,12 +208,19 @@ def quiet() -> Iterator[None]:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode inside, and restore the modes of its parts."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    _drop_caches(module)
     try:
         yield
     finally:
+        _drop_caches(module)
         for part, mode in modes:
             part.training = mode
+
+
+def _drop_caches(module: nn.Module) -> None:
+    """Put a module into evaluation mode by way of training, where modules drop what they keep between evaluations."""
+    module.train()
+    module.eval()
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
@@ -241,9 +266,30 @@ def _check_values(found: Trace, module: _Ordered, example: Tensor) -> None:
         images = images[: len(example)]
         computed = found.run(module.network, images)
     with torch.no_grad():
-        expected = module(images)
-    tolerance = 1e-9 if example.dtype == torch.float64 else 1e-3
+        _check_same(module(images), computed)
+
+
+@torch.no_grad()
+def _check_sizes(found: Trace, module: _Ordered, example: Tensor) -> None:
+    """Check the graph on images of another size, the first one that the network takes."""
+    space = example.shape[2:]
+    for sides in ([side + _GREATER for side in space], [2 * side for side in space]):
+        images = example.new_ones(len(example), example.shape[1], *sides).cumsum(-1).cos()
+        try:
+            expected = module(images)
+        except Exception:  # it may need sides of a certain multiple
+            continue
+        try:
+            computed = found.run(module.network, images)
+        except RuntimeError as error:
+            raise BackboneError(f"the network's graph is for one size of images only: {_reason(error)}") from error
+        _check_same(expected, computed)
+        return
+
+
+def _check_same(expected: Sequence[Tensor], computed: Sequence[Tensor]) -> None:
     for one, other in zip(expected, computed, strict=True):
+        tolerance = 1e-9 if one.dtype == torch.float64 else 1e-3
         if one.shape != other.shape or not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise BackboneError(
                 "the network's graph does not compute what the network computes: its forward depends on chance or on "

@@ -9,50 +9,14 @@ import torch
 from torch import fx
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import operation, place
+from sfgsearch.graph._nodes import names, operation, place
 
-_MAY_BE_VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "permute",
-        "transpose",
-        "t",
-        "slice",
-        "select",
-        "split",
-        "split_with_sizes",
-        "chunk",
-        "unbind",
-        "expand",
-        "expand_as",
-        "unsqueeze",
-        "squeeze",
-        "flatten",
-        "unflatten",
-        "contiguous",
-        "detach",
-        "alias",
-        "view_as",
-        "reshape_as",
-        "unfold",
-        "movedim",
-        "narrow",
-        "swapaxes",
-        "mT",
-        "tensor_split",
-        "numpy_T",
-        "to",
-        "type_as",
-        "float",
-        "double",
-        "dropout",
-        "feature_dropout",
-        "alpha_dropout",
-        "getitem",
-        "diagonal",
-    ]
+_MAY_BE_VIEWS = names(
+    """
+    view reshape _unsafe_view permute transpose t slice select split split_with_sizes chunk unbind expand expand_as
+    unsqueeze squeeze flatten unflatten contiguous detach alias view_as reshape_as unfold movedim narrow swapaxes mT
+    tensor_split numpy_T to type_as float double dropout feature_dropout alpha_dropout getitem diagonal
+    """
 )
 
 

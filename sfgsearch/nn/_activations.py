@@ -40,8 +40,11 @@ def stream_activations(
         BackboneError: If the network has no maps of these names.
     """
     there = mapped_layers(network)
-    if not there or not set(layers or ()).issubset(there):
-        raise BackboneError(f"the network has feature maps of {', '.join(there) or 'no layer'}, not of {layers}")
+    if not there:
+        raise BackboneError("the network has no layer whose features are maps of several pixels")
+    unknown = [name for name in layers or () if name not in there]
+    if unknown:
+        raise BackboneError(f"there are feature maps of {', '.join(there)}, not of {', '.join(unknown)}")
     features = [
         feature_map(network.analysis, space)
         for space in network.analysis.spaces

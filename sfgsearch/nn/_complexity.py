@@ -12,13 +12,15 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from sfgsearch.graph import GroupedNorm
+
 
 class Complexity(NamedTuple):
     """Size and cost of a network.
 
     Args:
         parameters: Trainable numbers.
-        macs: Multiply-adds of convolutions and linear layers for one image.
+        macs: Multiply-adds of convolutions, linear layers and attention for one image; norms do not count.
     """
 
     parameters: int
@@ -35,7 +37,7 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     """
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in _tensors(network)}
     image = torch.empty(1, *image_shape, device="meta")
-    with _evaluating(network), _Count() as count:
+    with _evaluating(network), _Count() as count, _without_norms(network, count):
         functional_call(network, shapes, (image,), tie_weights=False)
     return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), count.flops // 2)
 
@@ -57,6 +59,26 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _without_norms(network: nn.Module, count: _Count) -> Iterator[None]:
+    """Leave out norms by group, whose moments are products of matrices."""
+
+    def switch(is_on: bool) -> Callable[..., None]:
+        return lambda *_: setattr(count, "is_on", is_on)
+
+    norms = [module for module in network.modules() if isinstance(module, GroupedNorm)]
+    hooks = [
+        hook
+        for norm in norms
+        for hook in (norm.register_forward_pre_hook(switch(False)), norm.register_forward_hook(switch(True)))
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 _aten = torch.ops.aten
@@ -92,7 +114,7 @@ class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.flops, self.is_on = 0, True
 
     def __torch_dispatch__(
         self, operation: Any, _types: Any, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None
@@ -104,6 +126,6 @@ class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return (arguments[0],) * 3
         keywords = keywords or {}
         result = _SHAPES.get(packet, operation)(*arguments, **keywords)
-        if packet in flop_registry:
+        if self.is_on and packet in flop_registry:
             self.flops += flop_registry[packet](*arguments, **keywords, out_val=result)
         return result

@@ -67,8 +67,8 @@ class CrossStitch(Reading):
 
     def _mix(self, table: Tensor, layer: Layer, values: Copies, copies: Sequence[int]) -> Copies:
         """Return the mixed channels; the table has the coefficients of rows 0..F of the table of gates, (T, T, F+1)."""
-        if are_one(values):
-            return values
+        if self._tasks > 1 and are_one(values):  # such as images
+            return dict.fromkeys(copies, values[0])
         alpha = table.index_select(2, getattr(self, self._rows[layer.weight]))
         features = torch.stack([values[task] for task in range(self._tasks)])
         equation = "tuk,ub...k->tb...k" if layer.dim == -1 else "tuk,ubk...->tbk..."

@@ -235,17 +235,17 @@ def from_model(
 
     Raises:
         BackboneError: If filters cannot be followed through the model; the message names module, operation and remedy.
-        ValueError: If the prior is off the simplex.
+        ValueError: If the prior is off the simplex, or names and tasks are mixed.
     """
     names = [task if isinstance(task, str) else task.name for task in tasks]
     group_names(names)
     with_heads = [task for task in tasks if not isinstance(task, str)]
+    if len(with_heads) not in (0, len(tasks)):
+        raise ValueError("give either names of tasks or tasks, not some of each")
     was_training = model.training
     network = MultiTaskNetwork.of(model, with_heads, example) if with_heads else _Named(model, names)
     network = network.to(example.device, example.dtype)
     analysis = analyse(network, example, names)
-    if analysis.num_tasks != len(names):
-        raise BackboneError(f"the model returns {analysis.num_tasks} predictions for {len(names)} tasks")
     sampling = sampling or GateSampling(hard=execution == "dense")
     groups = FilterGroups(analysis.num_filters, len(names), prior, sampling=sampling)
     return GroupedNetwork(network, analysis, names, groups, execution).to(example.device).train(was_training)
@@ -259,9 +259,17 @@ class _Named(nn.Module):
         self.backbone, self._tasks = model, tuple(tasks)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the predictions by task name."""
+        """Return the predictions by task name.
+
+        Raises:
+            BackboneError: If they do not fit the tasks.
+        """
         predictions = self.backbone(images)
-        if isinstance(predictions, Mapping):
-            return {task: predictions[task] for task in self._tasks}
-        several = (predictions,) if isinstance(predictions, Tensor) else predictions
-        return dict(zip(self._tasks, several, strict=True))
+        if not isinstance(predictions, Mapping):
+            several = (predictions,) if isinstance(predictions, Tensor) else tuple(predictions)
+            if len(several) != len(self._tasks):
+                raise BackboneError(f"the model returns {len(several)} predictions for {len(self._tasks)} tasks")
+            return dict(zip(self._tasks, several, strict=True))
+        if not set(self._tasks) <= set(predictions):
+            raise BackboneError(f"the model predicts {', '.join(predictions)}; tasks are {', '.join(self._tasks)}")
+        return {task: predictions[task] for task in self._tasks}

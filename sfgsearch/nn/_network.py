@@ -171,7 +171,8 @@ class NetworkSpec:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
         """
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
-        return analyse(self.build(), example, self.task_names)
+        network = self.build()
+        return analyse(network, example, self.task_names, any_size=any(head.resize for head in network.heads.values()))
 
     @property
     def filters(self) -> dict[str, int]:

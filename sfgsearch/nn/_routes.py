@@ -131,8 +131,8 @@ class DrawnRoutes(Reading):
     def _mix(
         self, draws: Mapping[str, Tensor], heads: Tensor, layer: Layer, values: Copies, copies: Sequence[int]
     ) -> Copies:
-        if are_one(values):
-            return values
+        if are_one(values):  # such as images, or the only copy
+            return dict.fromkeys(copies, values[0])
         draw = draws.get(layer.weight, heads)
         below = torch.stack([values[copy] for copy in range(self._branches)])
         above = torch.tensordot(torch.stack([draw[copy] for copy in copies]), below, dims=1)

@@ -12,7 +12,7 @@ from executions import (
     one_hot,
 )
 
-from sfgsearch.graph import DenseNetwork, compact
+from sfgsearch.graph import DenseNetwork, StreamsNetwork, compact
 
 
 @pytest.fixture(params=[(name, num_tasks) for name in NAMES for num_tasks in (1, 2, 3)], ids=str, scope="module")
@@ -43,6 +43,20 @@ def test_all_shared_is_the_network_itself(case):
         ):
             for one, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(one, other, rtol=exact, atol=exact)
+
+
+@pytest.mark.parametrize("execution", [DenseNetwork, StreamsNetwork])
+@pytest.mark.parametrize("name", ["layer_norm", "group_norm", "attention"])
+def test_norms_by_group_are_precise_under_autocast(name, execution):
+    case = Case(build(name, 2), image_shape(name))
+    network, images, gates = case.network.float(), case.images.float(), case.gates.float()
+    executed = execution(network, case.analysis)
+    with torch.no_grad():
+        expected = executed(images, gates)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = executed(images, gates)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=0, atol=0.05 * float(other.abs().max()))
 
 
 def test_a_task_does_not_touch_filters_of_another(case):

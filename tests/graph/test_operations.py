@@ -101,7 +101,7 @@ def written_in_place(module, images):
     return module.out(x)
 
 
-def maximum_and_index(module, x):
+def maximum_and_index(_, x):
     top, index = x.max(1, keepdim=True)
     return torch.cat([x, top, index.to(x.dtype)], 1)
 
@@ -142,29 +142,25 @@ def tied(make):
 ONE = torch.ones((), dtype=torch.float64)
 PARTS = {"stem": stem, "branch": lambda: conv(8, 8)}
 EXACT = {
-    "pad_value": between(lambda m, x: functional.max_pool2d(functional.pad(x, (1, 1, 1, 1), value=-3.0), 3, 1)),
-    "pad_channels": between(lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 1), value=2.0), channels=10),
-    "pad_reflect": between(lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="reflect")),
-    "pad_circular": between(lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="circular")),
-    "pad_replicate": between(lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="replicate")),
-    "masked_fill": between(lambda m, x: x.masked_fill(x.flip(1) > 0.3, 1.5)),
-    "where": between(lambda m, x: torch.where(x.roll(1, 1) > 0, x, -x)),
-    "index": between(lambda m, x: x[:, [3, 1, 0, 2, 7, 6, 5, 4]]),
-    "roll": between(lambda m, x: x.roll(3, 1)),
+    "pad_value": between(lambda _, x: functional.max_pool2d(functional.pad(x, (1, 1, 1, 1), value=-3.0), 3, 1)),
+    "pad_channels": between(lambda _, x: functional.pad(x, (0, 0, 0, 0, 1, 1), value=2.0), channels=10),
+    "pad_reflect": between(lambda _, x: functional.pad(x, (1, 1, 1, 1), mode="reflect")),
+    "pad_circular": between(lambda _, x: functional.pad(x, (1, 1, 1, 1), mode="circular")),
+    "pad_replicate": between(lambda _, x: functional.pad(x, (1, 1, 1, 1), mode="replicate")),
+    "masked_fill": between(lambda _, x: x.masked_fill(x.flip(1) > 0.3, 1.5)),
+    "where": between(lambda _, x: torch.where(x.roll(1, 1) > 0, x, -x)),
+    "index": between(lambda _, x: x[:, [3, 1, 0, 2, 7, 6, 5, 4]]),
+    "roll": between(lambda _, x: x.roll(3, 1)),
     "maximum_and_index": between(maximum_and_index, channels=10),
     "max_of_two": whole(lambda m, x: m.out(torch.max(m.one(x), m.two(x))), one=stem, two=stem),
     "maximum": whole(lambda m, x: m.out(torch.maximum(m.one(x), m.two(x))), one=stem, two=stem),
     **{
-        f"interpolate_{mode}": between(lambda m, x, mode=mode: functional.interpolate(x, scale_factor=2, mode=mode))
+        f"interpolate_{mode}": between(lambda _, x, mode=mode: functional.interpolate(x, scale_factor=2, mode=mode))
         for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
     },
-    "antialias": between(lambda m, x: functional.interpolate(x, (4, 4), mode="bilinear", antialias=True)),
-    "image_and_features": whole(
-        lambda m, x: m.out(torch.cat([x, m.stem(x)], 1)), stem=stem, out=lambda: conv(11, 8)
-    ),
-    "image_times_features": whole(
-        lambda m, x: m.out(m.stem(x) * x), stem=lambda: stem(3), out=lambda: conv(3, 8)
-    ),
+    "antialias": between(lambda _, x: functional.interpolate(x, (4, 4), mode="bilinear", antialias=True)),
+    "image_and_features": whole(lambda m, x: m.out(torch.cat([x, m.stem(x)], 1)), stem=stem, out=lambda: conv(11, 8)),
+    "image_times_features": whole(lambda m, x: m.out(m.stem(x) * x), stem=lambda: stem(3), out=lambda: conv(3, 8)),
     "image_and_features_layer_norm": whole(
         normalised_image, stem=stem, norm=lambda: nn.LayerNorm(11), out=lambda: conv(11, 8)
     ),
@@ -186,9 +182,9 @@ EXACT = {
     "instance_norm_with_statistics": between(
         lambda m, x: m.norm(x), norm=lambda: nn.InstanceNorm2d(8, affine=True, track_running_stats=True)
     ),
-    "local_response_norm": between(lambda m, x: functional.local_response_norm(x, 3)),
-    "normalize": between(lambda m, x: functional.normalize(x, dim=1)),
-    "standardise": between(lambda m, x: x / (1 + torch.var_mean(x, (2, 3), keepdim=True)[0])),
+    "local_response_norm": between(lambda _, x: functional.local_response_norm(x, 3)),
+    "normalize": between(lambda _, x: functional.normalize(x, dim=1)),
+    "standardise": between(lambda _, x: x / (1 + torch.var_mean(x, (2, 3), keepdim=True)[0])),
     "expand": between(lambda m, x: m.one(x).expand(-1, 8, -1, -1), one=lambda: nn.Conv2d(8, 1, 1)),
     "spatial_attention": between(spatial_attention, attend=lambda: nn.Conv2d(2, 1, 3, padding=1)),
     "channel_attention": between(channel_attention, attend=lambda: nn.Conv1d(1, 1, 3, padding=1)),
@@ -201,18 +197,18 @@ EXACT = {
         encoder=lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True),
     ),
     "shapes_of_the_batch": between(
-        lambda m, x: x.reshape(x.shape[0], 2, 4, 8, 8).transpose(1, 2).reshape(x.shape[0], 8, 8, 8)
+        lambda _, x: x.reshape(x.shape[0], 2, 4, 8, 8).transpose(1, 2).reshape(x.shape[0], 8, 8, 8)
     ),
     "pool_over_channels": between(
-        lambda m, x: as_map(functional.max_pool1d(tokens(x), 3, 1, 1)),
+        lambda _, x: as_map(functional.max_pool1d(tokens(x), 3, 1, 1)),
     ),
-    "pool_without_channels": between(lambda m, x: functional.max_pool2d(x.flatten(2), 3, 1, 1).unflatten(2, (8, 8))),
-    "lp_pool": between(lambda m, x: functional.lp_pool2d(x.abs() + 1, 2, 2)),
-    "unfold": between(lambda m, x: functional.unfold(x, 2, stride=2).unflatten(2, (4, 4)), channels=32),
-    "gated_linear_unit": between(lambda m, x: functional.glu(x, 1), channels=4),
-    "softmax_over_channels": between(lambda m, x: x.softmax(1)),
-    "softmax_over_space": between(lambda m, x: x.flatten(2).softmax(2).unflatten(2, (8, 8))),
-    "gram": between(lambda m, x: (x.flatten(2) @ x.flatten(2).mT)[..., None].expand(-1, -1, -1, 8)),
+    "pool_without_channels": between(lambda _, x: functional.max_pool2d(x.flatten(2), 3, 1, 1).unflatten(2, (8, 8))),
+    "lp_pool": between(lambda _, x: functional.lp_pool2d(x.abs() + 1, 2, 2)),
+    "unfold": between(lambda _, x: functional.unfold(x, 2, stride=2).unflatten(2, (4, 4)), channels=32),
+    "gated_linear_unit": between(lambda _, x: functional.glu(x, 1), channels=4),
+    "softmax_over_channels": between(lambda _, x: x.softmax(1)),
+    "softmax_over_space": between(lambda _, x: x.flatten(2).softmax(2).unflatten(2, (8, 8))),
+    "gram": between(lambda _, x: (x.flatten(2) @ x.flatten(2).mT)[..., None].expand(-1, -1, -1, 8)),
     "in_place": whole(written_in_place, **PARTS),
     "tied_weights": between(lambda m, x: m.layers[1](m.layers[0](x).relu()), layers=lambda: tied(nn.Conv2d)),
     "depthwise_twice": whole(
@@ -244,17 +240,13 @@ EXACT = {
     "position_embedding": between(
         lambda m, x: x + m.position(torch.arange(8)).T[None, ..., None], position=lambda: nn.Embedding(8, 8)
     ),
-    "fourier_transform_of_the_image": whole(
-        lambda m, x: m.out(torch.fft.rfft2(x).abs()), out=lambda: conv(3, 8)
-    ),
+    "fourier_transform_of_the_image": whole(lambda m, x: m.out(torch.fft.rfft2(x).abs()), out=lambda: conv(3, 8)),
     "filter_of_the_image": whole(
         lambda m, x: m.out(torch.cat([x, functional.conv2d(x, ONE.expand(2, 3, 3, 3), padding=1)], 1)),
         out=lambda: conv(5, 8),
     ),
-    "blur": between(lambda m, x: functional.conv2d(x, ONE.expand(8, 1, 3, 3), padding=1, groups=8)),
-    "matrix": between(
-        lambda m, x: as_map(tokens(x) @ m.matrix), matrix=lambda: nn.Parameter(torch.ones(8, 8))
-    ),
+    "blur": between(lambda _, x: functional.conv2d(x, ONE.expand(8, 1, 3, 3), padding=1, groups=8)),
+    "matrix": between(lambda m, x: as_map(tokens(x) @ m.matrix), matrix=lambda: nn.Parameter(torch.ones(8, 8))),
 }
 
 
@@ -276,7 +268,7 @@ def test_tasks_keep_apart(case):
     assert_tasks_keep_apart(case)
 
 
-def write_into_a_part(module, x):
+def write_into_a_part(_, x):
     x[:, 0] = x[:, 1]
     return x
 
@@ -322,7 +314,7 @@ REFUSED = {
         r"filters cannot be followed through body.inner \(embedding\); write that part with",
     ),
     "fourier_transform": (
-        between(lambda m, x: torch.fft.rfft2(x).abs()),
+        between(lambda _, x: torch.fft.rfft2(x).abs()),
         r"filters cannot be followed through body \(fft_rfft2\); write that part with",
     ),
     **{
@@ -330,7 +322,10 @@ REFUSED = {
             between(lambda m, x: m.inner(x), inner=lambda make=make: make(nn.Conv2d(8, 8, 1))),
             r"the weight of body.inner \(conv2d\) is no parameter, .* remove weight or spectral normalisation",
         )
-        for name, make in (("weight_norm", parametrizations.weight_norm), ("spectral_norm", parametrizations.spectral_norm))
+        for name, make in (
+            ("weight_norm", parametrizations.weight_norm),
+            ("spectral_norm", parametrizations.spectral_norm),
+        )
     },
     "weight_norm_of_the_image": (
         whole(lambda m, x: m.out(m.stem(x)), stem=lambda: parametrizations.weight_norm(stem())),
@@ -338,20 +333,27 @@ REFUSED = {
     ),
     "dynamic_convolution": (
         between(
-            lambda m, x: functional.conv2d(x, m.inner(x.mean((2, 3)))[0].view(8, 8, 1, 1)), inner=lambda: nn.Linear(8, 64)
+            lambda m, x: functional.conv2d(x, m.inner(x.mean((2, 3)))[0].view(8, 8, 1, 1)),
+            inner=lambda: nn.Linear(8, 64),
         ),
         r"the weight of body \(conv2d\) is no parameter",
     ),
-    "cumsum": (between(lambda m, x: x.cumsum(1)), r"body \(cumsum\); write"),
-    "einsum": (between(lambda m, x: torch.einsum("bchw,bdhw->bcdhw", x[:, :2], x[:, :4]).flatten(1, 2)), r"body \(einsum\); write"),
-    "cdist": (between(lambda m, x: torch.cdist(x.flatten(2), x.flatten(2)).unflatten(2, (2, 4))), r"body \(cdist\); write"),
-    "sort": (between(lambda m, x: x.sort(1)[0]), r"body \(sort\); write"),
+    "cumsum": (between(lambda _, x: x.cumsum(1)), r"body \(cumsum\); write"),
+    "einsum": (
+        between(lambda _, x: torch.einsum("bchw,bdhw->bcdhw", x[:, :2], x[:, :4]).flatten(1, 2)),
+        r"body \(einsum\); write",
+    ),
+    "cdist": (
+        between(lambda _, x: torch.cdist(x.flatten(2), x.flatten(2)).unflatten(2, (2, 4))),
+        r"body \(cdist\); write",
+    ),
+    "sort": (between(lambda _, x: x.sort(1)[0]), r"body \(sort\); write"),
     "fold": (
-        between(lambda m, x: functional.fold(functional.unfold(x, 3, padding=1), (8, 8), 3, padding=1)),
+        between(lambda _, x: functional.fold(functional.unfold(x, 3, padding=1), (8, 8), 3, padding=1)),
         r"body \(col2im\); write",
     ),
     "unpool": (
-        between(lambda m, x: functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)),
+        between(lambda _, x: functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)),
         r"body \(max_unpool2d\); write",
     ),
     "bilinear": (
@@ -359,16 +361,19 @@ REFUSED = {
         r"body.inner \(bilinear\); write",
     ),
     "index_by_values": (
-        between(lambda m, x: x.index_select(1, (x.amax((0, 2, 3)) > 0).long())),
+        between(lambda _, x: x.index_select(1, (x.amax((0, 2, 3)) > 0).long())),
         r"body \(index_select\) moves numbers by what filters say; choose by torch.where",
     ),
     "index_of_the_maximum": (
-        between(lambda m, x: x[:, x.max(1)[1].flatten()[:8]]),
+        between(lambda _, x: x[:, x.max(1)[1].flatten()[:8]]),
         r"body \(index\) moves numbers by what filters say; choose by torch.where",
     ),
-    "values": (whole(branch_on_values, stem=stem), r"torch.export cannot trace .* must not depend on the values of images"),
+    "values": (
+        whole(branch_on_values, stem=stem),
+        r"torch.export cannot trace .* must not depend on the values of images",
+    ),
     "chance": (
-        between(lambda m, x: x + torch.randn(8, 8, dtype=x.dtype)),
+        between(lambda _, x: x + torch.randn(8, 8, dtype=x.dtype)),
         r"its forward depends on chance or on the values of images",
     ),
     "loop_over_images": (
@@ -376,10 +381,13 @@ REFUSED = {
         r"the network's graph does not compute what the network computes",
     ),
     "auxiliary_head": (
-        between(lambda m, x: x, auxiliary=lambda: nn.Linear(3, 4)),
+        between(lambda _, x: x, auxiliary=lambda: nn.Linear(3, 4)),
         r"no prediction depends on body.auxiliary.weight, body.auxiliary.bias.* remove what is not used",
     ),
-    "write_into_a_part": (between(write_into_a_part), r"body \(copy_\) writes into a tensor of which a part .* use torch.cat"),
+    "write_into_a_part": (
+        between(write_into_a_part),
+        r"body \(copy_\) writes into a tensor of which a part .* use torch.cat",
+    ),
     "read_a_part_later": (
         between(read_a_part_later, branch=lambda: conv(8, 8)),
         r"body \(mul_\) writes into a tensor of which a part is read elsewhere; use torch.cat",

@@ -196,6 +196,48 @@ def test_bad_assignments_are_refused(assignment):
         random_groups(4).fix(torch.tensor(assignment))
 
 
+def test_settled_groups_stay_at_the_most_probable_gates_in_training():
+    groups = random_groups().train()
+    groups.settled = True
+    assert torch.equal(groups(), torch.nn.functional.one_hot(groups.probs.argmax(1), 3).double())
+    groups.settled = False
+    assert not torch.equal(groups(), groups())
+
+
+def test_a_table_of_several_layers_has_a_prior_for_each():
+    priors = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+    groups = FilterGroups(5, 2, priors, sizes=[2, 3], learn_prior=True)
+    expected = priors[[0, 0, 1, 1, 1]]
+    torch.testing.assert_close(groups.probs, expected)
+    torch.testing.assert_close(groups.log_prior.exp(), priors)
+    assert groups.kl().item() == pytest.approx(0, abs=1e-6)
+    probs = random_probs(5, 2)
+    divergence = sum(
+        kl_by_loops(part, prior) for part, prior in zip(probs.split([2, 3]), priors.double().tolist(), strict=True)
+    )
+    groups = FilterGroups(5, 2, priors, initial=probs, sizes=[2, 3])
+    assert groups.kl().item() == pytest.approx(divergence, rel=1e-5)
+
+
+def test_without_a_prior_every_layer_of_a_table_has_the_uniform_one():
+    groups = FilterGroups(5, 2, sizes=[2, 3])
+    torch.testing.assert_close(groups.log_prior.exp(), torch.full((2, 3), 1 / 3))
+    assert groups.probs.shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("prior", "sizes", "message"),
+    [
+        (None, [2, 2], "sizes must sum to 5 filters, got 4"),
+        ([[0.2, 0.3, 0.5]], [2, 3], "prior must have a row for each of 2 layers, got 1"),
+        ([[0.2, 0.3, 0.5], [0.5, 0.5, 0.5]], [2, 3], "prior must sum to one"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(prior, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        FilterGroups(5, 2, prior, sizes=sizes)
+
+
 def test_copies_of_a_network_share_one_sampling_object_of_their_own():
     sampling = GateSampling(0.5, generator=seeded(1))
     network = torch.nn.ModuleList(FilterGroups(4, 2, sampling=sampling) for _ in range(2))

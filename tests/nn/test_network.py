@@ -1,38 +1,32 @@
+"""Plain multi-task networks: what a specification describes, builds and draws."""
+
 import functools
 
 import pytest
 import torch
+from torch import nn
 
-from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn import (
-    AllocatedBuilder,
-    Backbone,
-    NetworkSpec,
-    SFGBuilder,
-    StreamLayout,
-    SurveyBuilder,
-    initialise,
-    sfg_layers,
-)
-from sfgsearch.tasks import Classification, Regression
+from sfgsearch.nn import NetworkSpec
+from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation
 
 
-def build_hard_sharing(spec, norm="batch"):
-    allocation = Allocation.hard_sharing(spec.filters, spec.task_names)
-    return spec.build(AllocatedBuilder.from_allocation(allocation, spec.dimensions, norm))
+def spec_of(backbone, *tasks, image_shape=(2, 6, 8)):
+    return NetworkSpec(backbone, tasks or (Classification("digit", num_classes=3), Regression("angle")), image_shape)
 
 
-class Forgetful(Backbone):
-    """A backbone that does not say what its streams carry."""
+class Pyramid(nn.Module):
+    """Returns features of two depths."""
 
-    def __init__(self, layers, image_shape):
+    def __init__(self, image_shape, *, last=nn.Identity):
         super().__init__()
-        self.conv, _ = layers.conv("conv1", layers.image(image_shape[0]), 4, 3)
+        self.low = nn.Conv2d(image_shape[0], 4, 3)
+        self.high, self.last = nn.Conv2d(4, 5, 3), last()
 
-    def forward(self, streams):
-        return streams
+    def forward(self, images):
+        low = self.low(images)
+        return [low, self.last(self.high(low))]
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -41,7 +35,6 @@ def test_a_spec_describes_its_network(tiny, dimensions):
     assert spec.dimensions == dimensions
     assert spec.task_names == ("digit", "angle")
     assert spec.filters == {"conv1": 7, "conv2": 6, "conv3": 5}
-    assert list(sfg_layers(tiny.masked(spec))) == list(spec.filters)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -49,74 +42,93 @@ def test_a_spec_describes_its_network(tiny, dimensions):
 def test_predictions_by_task(tiny, num_tasks, dimensions):
     spec = tiny.spec(num_tasks, dimensions)
     shapes = {"digit": (4, 3), "angle": (4,), "colour": (4, 4)}
-    for network in (tiny.masked(spec), build_hard_sharing(spec)):
-        predictions = network(tiny.images(spec))
-        assert {name: tuple(value.shape) for name, value in predictions.items()} == {
-            name: shapes[name] for name in spec.task_names
-        }
+    predictions = spec.build()(tiny.images(spec))
+    assert {name: tuple(value.shape) for name, value in predictions.items()} == {
+        name: shapes[name] for name in spec.task_names
+    }
 
 
-def test_task_heads_read_their_own_stream(tiny):
-    spec = tiny.spec(2)
-    network = tiny.masked(spec).eval()
-    streams = network.backbone((tiny.images(spec),) * 3)
-    predictions = network(tiny.images(spec))
-    for task, name in enumerate(spec.task_names):
-        assert torch.equal(network.heads[name](streams[task]), predictions[name])
+@pytest.mark.parametrize("hidden", [0, 4])
+@pytest.mark.parametrize("space", [(6, 8), (4, 6, 5)], ids=str)
+def test_dense_predictions_have_the_size_of_the_images(space, hidden):
+    tasks = Segmentation("organs", hidden=hidden, num_classes=3), DenseRegression("ct", hidden=hidden)
+    spec = spec_of(functools.partial(vgg_small, plan=(4, "pool", 6)), *tasks, image_shape=(2, *space))
+    network = spec.build()
+    for size in (space, tuple(side + 3 for side in space)):
+        predictions = network(torch.randn(2, 2, *size))
+        assert predictions["organs"].shape == (2, 3, *size)
+        assert predictions["ct"].shape == (2, *size)
+
+
+@pytest.mark.parametrize("hidden", [0, 4])
+@pytest.mark.parametrize("space", [(6, 8), (4, 6, 5)], ids=str)
+def test_exported_programs_compute_the_same_for_any_batch(space, hidden):
+    tasks = Segmentation("organs", hidden=hidden, num_classes=3), DenseRegression("ct", hidden=hidden)
+    spec = spec_of(functools.partial(vgg_small, plan=(4, "pool", 6)), *tasks, image_shape=(2, *space))
+    network, images = spec.build().eval(), torch.randn(3, 2, *space)
+    program = torch.export.export(network, (images[:2],), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+    for name, prediction in program.module()(images).items():
+        torch.testing.assert_close(prediction, network(images)[name])
 
 
 @pytest.mark.parametrize("name", ["type", "train", "values", "face.age"])
 def test_any_name_will_do_for_a_task(name):
-    spec = NetworkSpec(functools.partial(vgg_small, plan=(4,)), (Classification(name), Regression("angle")), (1, 4, 4))
-    assert list(spec.build(SFGBuilder(2, 2))(torch.randn(3, 1, 4, 4))) == [name, "angle"]
+    spec = spec_of(functools.partial(vgg_small, plan=(4,)), Classification(name), Regression("angle"))
+    assert list(spec.build()(torch.randn(3, 2, 6, 8))) == [name, "angle"]
 
 
-def test_a_backbone_must_set_its_layout(tiny):
-    spec = NetworkSpec(Forgetful, tiny.tasks(1), (1, 4, 4))
-    with pytest.raises(BackboneError, match=r"Forgetful must set self\.layout"):
-        spec.build(SFGBuilder(1, 2))
+def test_heads_read_the_last_of_several_features():
+    network = spec_of(Pyramid).build()
+    assert network.heads["angle"].reader.in_features == 5
+    assert list(spec_of(Pyramid).filters) == ["low", "high"]
 
 
-def test_the_survey_touches_no_random_state(tiny):
-    before = torch.random.get_rng_state()
-    assert tiny.spec(2).filters
-    assert torch.equal(torch.random.get_rng_state(), before)
+def test_heads_read_a_vector():
+    vectors = functools.partial(Pyramid, last=lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    spec = spec_of(vectors)
+    assert spec.filters == {"low": 4, "high": 5}
+    assert spec.build()(torch.randn(3, 2, 6, 8))["digit"].shape == (3, 3)
 
 
-def test_the_survey_passes_full_layouts(tiny):
-    backbone = tiny.spec(2).backbone(SurveyBuilder(2, 2), (2, 6, 6))
-    assert backbone.layout == StreamLayout.full(5, 3)
+@pytest.mark.parametrize("last", [lambda: nn.Flatten(2), lambda: lambda features: {"features": features}])
+def test_other_features_are_refused(last):
+    class Odd(Pyramid):
+        def forward(self, images):
+            return last()(super().forward(images)[-1])
+
+    with pytest.raises(BackboneError, match=r"must return features of 4 dimensions .* or 2"):
+        spec_of(Odd).build()
+
+
+@pytest.mark.parametrize("image_shape", [(3,), (3, 8), (1, 2, 2, 2, 2)], ids=str)
+def test_images_have_two_or_three_dimensions_of_space(image_shape):
+    with pytest.raises(BackboneError, match="with 2 or 3 dimensions of space"):
+        spec_of(vgg_small, image_shape=image_shape).build()
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("masked", [True, False])
-def test_initial_weights_are_fixed_by_the_generator(tiny, masked, dimensions, norm):
+def test_weights_are_fixed_by_the_generator(tiny, dimensions, norm):
     spec = tiny.spec(2, dimensions, norm, hidden=3)
     states = []
     for global_seed in (0, 1):
         with torch.random.fork_rng():
             torch.manual_seed(global_seed)
-            network = spec.build(SFGBuilder(2, dimensions, norm)) if masked else build_hard_sharing(spec, norm)
             state = torch.random.get_rng_state()
-            initialise(network, tiny.seeded(5))
+            states.append(spec.build(tiny.seeded(5)).state_dict())
             assert torch.equal(torch.random.get_rng_state(), state)
-        states.append(network.state_dict())
     assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    other = spec.build(tiny.seeded(6)).state_dict()
+    assert not torch.equal(other["backbone.conv1.weight"], states[0]["backbone.conv1.weight"])
 
 
-def test_initial_weights_have_the_variance_for_relu(tiny):
-    spec = tiny.spec(2, plan=(64, 64))
-    for network in (spec.build(SFGBuilder(2, 2)), build_hard_sharing(spec)):
-        initialise(network, tiny.seeded(0))
-        weights = [parameter for parameter in network.parameters() if parameter.shape == (64, 64, 3, 3)]
-        assert len(weights) == 1
-        assert weights[0].std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
+def test_a_network_of_some_tasks_has_their_heads_only(tiny):
+    spec = tiny.spec(3)
+    assert list(spec.build(tasks=spec.tasks[1:2]).heads) == ["angle"]
 
 
-def test_biases_start_at_zero(tiny):
-    spec = tiny.spec(2, norm="none")
-    network = tiny.masked(spec)
-    initialise(network, tiny.seeded(0))
-    assert not any(layer.bias.any() for layer in sfg_layers(network).values())
-    assert not any(head.reader.bias.any() for head in network.heads.values())
+def test_weights_have_the_variance_for_relu(tiny):
+    network = tiny.spec(2, plan=(64, 64), norm="none").build(tiny.seeded(0))
+    weight, bias = network.backbone.conv2.weight, network.backbone.conv2.bias
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
+    assert not bias.any()
