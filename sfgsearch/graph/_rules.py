@@ -33,7 +33,9 @@ _MOVES = names(
 )
 _BY_VALUE = names("index index_select repeat_interleave")
 """Movements whose other arguments say which numbers are moved, and so must not come from filters."""
-_SAME = names("dropout feature_dropout alpha_dropout prelu to _to_copy type_as float double half softplus")
+_SAME = names("dropout feature_dropout alpha_dropout prelu to _to_copy type_as float double half softplus tril triu")
+_POINTWISE = names("hardswish log_sigmoid multiply subtract divide absolute negative")
+"""Elementwise operations that torch does not tag as such."""
 CONSTANT = names(
     """
     sym_size size zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full
@@ -160,6 +162,7 @@ _Rule = Callable[["Propagation", fx.Node, Any], Shadow]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_MOVES, _move),
     **dict.fromkeys(_SAME, _same),
+    **dict.fromkeys(_POINTWISE, _combine),
     **dict.fromkeys(_PADS, _pad),
     **dict.fromkeys(_CHANNELWISE, _channelwise),
     **dict.fromkeys(_REDUCTIONS, _reduce),

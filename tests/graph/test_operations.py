@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph import analyse
 
 
 class Written(nn.Module):
@@ -235,6 +236,9 @@ EXACT = {
     "flatten": whole(
         lambda m, x: m.out(m.stem(x).flatten(1))[..., None, None], stem=stem, out=lambda: nn.Linear(512, 8)
     ),
+    "aliases": between(
+        lambda _, x: torch.multiply(torch.subtract(x, 1), torch.negative(torch.divide(x.absolute(), 2)))
+    ),
     "one_slope": between(lambda m, x: m.slope(x), slope=nn.PReLU),
     "slopes": between(lambda m, x: m.slope(x), slope=lambda: nn.PReLU(8)),
     "position_embedding": between(
@@ -248,6 +252,19 @@ EXACT = {
     "blur": between(lambda _, x: functional.conv2d(x, ONE.expand(8, 1, 3, 3), padding=1, groups=8)),
     "matrix": between(lambda m, x: as_map(tokens(x) @ m.matrix), matrix=lambda: nn.Parameter(torch.ones(8, 8))),
 }
+
+
+ACTIVATIONS = (
+    *("relu6", "hardtanh", "hardswish", "hardsigmoid", "mish", "celu", "selu", "gelu", "silu", "elu", "leaky_relu"),
+    *("softplus", "softshrink", "hardshrink", "tanhshrink", "logsigmoid", "softsign", "rrelu"),
+)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_leave_channels_alone(name):
+    function = getattr(functional, name)
+    network = Heads(between(lambda _, x: function(x))(), 8, 2)
+    assert analyse(network, torch.randn(2, 3, 8, 8)).filters == {"body.stem": 8, "body.out.0": 8}
 
 
 @pytest.fixture(params=EXACT, scope="module")
