@@ -7,6 +7,7 @@ from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
 from sfgsearch.graph._streams import StreamsNetwork
+from sfgsearch.graph._trace import evaluating
 
 __all__ = [
     "Analysis",
@@ -23,6 +24,7 @@ __all__ = [
     "bake",
     "check_assignment",
     "compact",
+    "evaluating",
     "repair_assignment",
     "unread_filters",
 ]
