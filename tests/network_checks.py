@@ -1,4 +1,4 @@
-"""Plain checks of networks, independent of the library's own tools: who learns from whom, and counts by hand."""
+"""Plain checks of networks, independent of the library's own tools: counts by hand."""
 
 import math
 

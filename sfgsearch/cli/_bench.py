@@ -1,129 +1,122 @@
-"""``sfgsearch bench``: what the harness around trainings costs."""
+"""``sfgsearch bench``: what training costs with a study's network and data on this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
 import click
-from rich.markup import escape
+import optuna
+from rich import box
+from rich.table import Table
 
-from sfgsearch.bench import (
-    BENCHMARKS,
-    BenchmarkOptions,
-    Machine,
-    OverheadOptions,
-    Result,
-    ThroughputOptions,
-    open_site,
-)
+from sfgsearch.bench import Costs, measure_costs, searched
 from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import Number, Whole, json_option
+from sfgsearch.cli._options import Number, data_option, json_option, read_study, study_file
+from sfgsearch.config import Config, build_experiment
+from sfgsearch.config._build import manual_makers
+from sfgsearch.methods import Method, StochasticFilterGroups
+from sfgsearch.nn import NetworkSpec
 from sfgsearch.reporting import to_json
+from sfgsearch.search._space import suggest_learned
+from sfgsearch.training import Experiment
 
-_MOST_WORKERS = 100
+_MOST_TASKS = 1000
 
 
-def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+def _numbers(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int | None, ...]:
     """Read whole numbers that are separated by commas."""
+    if value is None:
+        return (None,)
     try:
         numbers = tuple(int(part if part.isascii() else "") for part in value.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) < 1 or max(numbers) > _MOST_WORKERS:
-        raise click.BadParameter(f"{value!r} is not a list such as 1,4,16 of numbers from 1 to {_MOST_WORKERS}")
+    if not numbers or min(numbers) < 1 or max(numbers) > _MOST_TASKS:
+        raise click.BadParameter(f"{value!r} is not a list such as 1,2,4 of numbers from 1 to {_MOST_TASKS}")
     return numbers
 
 
-_THROUGHPUT, _OVERHEAD = ThroughputOptions(), OverheadOptions()
-_seconds = Number(0, 86_400, min_open=True)
-
-
 @click.command()
-@click.argument("names", nargs=-1, metavar="[throughput] [overhead]", type=click.Choice(list(BENCHMARKS)))
+@study_file
+@click.option("--tasks", callback=_numbers, metavar="N,...", help="Repeat with other numbers of tasks.")
 @click.option(
-    "--workers",
-    callback=_numbers,
-    metavar="N,...",
-    default=",".join(map(str, _THROUGHPUT.workers)),
-    help="throughput: numbers of workers.",
-)
-@click.option(
-    "--trials-per-worker",
-    type=Whole(1, 100_000),
-    metavar="N",
-    default=_THROUGHPUT.trials_per_worker,
-    help="throughput: trials that count.",
-)
-@click.option(
-    "--seconds", type=_seconds, metavar="S", default=_THROUGHPUT.seconds, help="throughput: how long a trial sleeps."
-)
-@click.option(
-    "--sampler",
-    "samplers",
-    multiple=True,
-    type=click.Choice(_THROUGHPUT.samplers),
-    default=_THROUGHPUT.samplers,
-    help="throughput: one sampler instead of both; may be given twice.",
-)
-@click.option("--pictures", is_flag=True, help="throughput: let trials draw their pictures too.")
-@click.option(
-    "--training-seconds",
-    type=_seconds,
+    "--seconds",
+    type=Number(0, 3600, min_open=True),
     metavar="S",
-    default=_OVERHEAD.seconds,
-    help="overhead: about how long a training takes.",
+    default=3.0,
+    help="How long every method is measured.",
 )
-@click.option(
-    "--pairs",
-    type=Whole(1, 100_000),
-    metavar="N",
-    default=_OVERHEAD.pairs,
-    help="overhead: how often it is trained, bare and as a trial.",
-)
-@click.option(
-    "--storage",
-    metavar="URL",
-    envvar="SFGSEARCH_STORAGE",
-    help="A PostgreSQL or MySQL server instead of a PostgreSQL of its own (extra embedded). Nothing stays there.",
-)
+@data_option
 @json_option
-def bench(
-    names: tuple[str, ...],
-    workers: tuple[int, ...],
-    trials_per_worker: int,
-    seconds: float,
-    samplers: tuple[str, ...],
-    pictures: bool,
-    training_seconds: float,
-    pairs: int,
-    storage: str | None,
-    as_json: bool,
-) -> None:
-    """Measure what the harness costs, all benchmarks or those named; about ten minutes.
+def bench(study_file: Path, tasks: tuple[int | None, ...], seconds: float, data: Path | None, as_json: bool) -> None:
+    """Measure what training costs with this study's network and data on this machine.
 
-    throughput: which part of the ideal rate workers reach with trials that sleep instead of training (goal 0.90).
-    overhead: what the harness adds to a training of a minute (goal below 2 %). All are ratios of times that were
-    taken in the same run. A goal that is missed is said, and is no error.
+    Training steps of all methods of the study, and of hard sharing, are taken by turns, on one batch. Ratios are to
+    hard sharing in the same run. Times of trials and of the study are estimates from steps alone.
     """
-    options = BenchmarkOptions(
-        ThroughputOptions(workers, trials_per_worker, seconds, samplers=samplers, pictures=pictures),
-        OverheadOptions(training_seconds, pairs),
-    )
-    machine = Machine.now()
-    with open_site(storage, lambda line: click.echo(f"bench: {line}", err=True)) as site:
-        results = {name: BENCHMARKS[name](site, options) for name in names or BENCHMARKS}
-        database = site.database
+    config = read_study(study_file, data=data)
+    experiment = build_experiment(config)
+    makers = {**manual_makers(config), **_searches(config)}
+    costs = measure_costs(experiment, makers, tasks, seconds)
     if as_json:
-        found = {name: result.to_dict() | {"goals": _goals(result)} for name, result in results.items()}
-        click.echo(to_json({"machine": machine.to_dict(), "database": database, **found}))
+        click.echo(to_json(costs.to_dict()))
         return
     console = result_console()
-    console.print(escape(f"{machine}; {database}"), highlight=False)
-    for result in results.values():
-        for table in result.tables():
-            console.print(table)
-        for goal in result.goals():
-            console.print(escape(str(goal)), highlight=False)
-        console.print()
+    console.print(_table(costs, experiment))
+    for line in (*costs.notes, *_estimate(costs, config, experiment)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _goals(result: Result) -> list[dict[str, object]]:
-    return [{"line": str(goal), "ratio": goal.ratio, "goal": goal.goal, "met": goal.is_met} for goal in result.goals()]
+def _searches(config: Config) -> dict[str, Callable[[NetworkSpec], Method]]:
+    """Return what makes the learned and searched method, where the study has such trials."""
+    found: dict[str, Callable[[NetworkSpec], Method]] = {}
+    if config.quota.learned:
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+        settings = suggest_learned(trial, config.learned)
+        found["learned"] = lambda _spec: StochasticFilterGroups(settings)
+    if config.quota.searched:
+        found["searched"] = searched
+    return found
+
+
+def _table(costs: Costs, experiment: Experiment) -> Table:
+    table = Table(title="One training step", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for index, column in enumerate(("method", "tasks", "ms", "ratio", "multiply-adds", "memory, MiB", "trial, min")):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in costs.rows:
+        minutes = row.ms * _steps(experiment) / 60_000
+        table.add_row(
+            row.method,
+            str(row.tasks),
+            f"{row.ms:.1f}",
+            f"{row.ratio:.2f}",
+            f"{row.macs:,}",
+            f"{row.peak_bytes / 2**20:,.0f}",
+            f"{minutes:.1f}",
+        )
+    return table
+
+
+def _steps(experiment: Experiment) -> int:
+    """Return the steps of a training."""
+    per_epoch = -(-len(experiment.data.train) // experiment.settings.batch_size)
+    return per_epoch * experiment.settings.epochs
+
+
+def _estimate(costs: Costs, config: Config, experiment: Experiment) -> Iterator[str]:
+    """Yield a sentence about the time of the whole study, for its own tasks."""
+    own = {row.method: row.ms for row in costs.rows if row.tasks == len(experiment.spec.tasks)}
+    budget, finalists = config.budget, config.finalists
+    names: Sequence[str] = [name for name in config.manual.names if name in own]
+    wanted = {kind for kind in ("learned", "searched") if budget[kind]}
+    if not wanted <= set(own) or len(names) < len(config.manual.names):
+        return
+    manual = sum(own[name] for name in names)
+    trials = manual + sum(budget[kind] * own[kind] for kind in wanted)
+    # Learned and searched finalists are retrained with their allocation, and learned ones learned again.
+    again = manual * finalists["manual"] / max(len(names), 1)
+    again += sum(finalists[kind] * own.get("searched", own.get(kind, 0.0)) for kind in wanted)
+    again += finalists["learned"] * own.get("learned", 0.0) * config.comparison.as_learned
+    minutes = (trials + config.comparison.seeds * again) * _steps(experiment) / 60_000
+    yield f"All trials and finalists, one after another: about {minutes:.0f} minutes of training steps."

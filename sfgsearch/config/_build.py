@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-
-import torch
+from typing import Any
 
 from sfgsearch._faults import first_line, is_out_of_memory
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
-from sfgsearch.backbones import backbones
-from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
+from sfgsearch.config._network import EXPECTED_ERRORS, build_network
 from sfgsearch.config._options import check_options
 from sfgsearch.config._toml import show_value
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
 from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels
 from sfgsearch.data._registry import needs_path
-from sfgsearch.errors import AllocationError, ConfigError, DataError, SFGSearchError
+from sfgsearch.errors import AllocationError, ConfigError, DataError
 from sfgsearch.graph import check_assignment
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
 from sfgsearch.nn import NetworkSpec, assignment_rows, deal
@@ -38,9 +36,8 @@ def _blame(config: Config, key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigError(reason, file=config.path, key=key) from error
+    except EXPECTED_ERRORS as error:
+        raise ConfigError(first_line(error), file=config.path, key=key) from error
 
 
 @contextmanager
@@ -64,42 +61,15 @@ def build_experiment(config: Config) -> Experiment:
         ConfigError: If a data set, backbone or device is unknown, an option is wrong, or they do not fit together.
     """
     data = _load_data(config)
-    with _blame(config, "backbone.name"):
-        backbone = backbones[config.backbone.name]
-    options = check_options(backbone, config.backbone.options, config.path, "backbone")
-    spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
     augmentation = Augmentation(**config.augmentation.model_dump())
     with _blame(config, "augmentation"):
         augmentation.check(data.image_shape)
     settings = TrainingSettings(**config.training.model_dump())
     with _blame(config, "training.device"):
         resolve_device(settings.device)
-    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
-        check_memory(config, spec, len(data.train))
-    with _blame(config, f"backbone.name = {config.backbone.name!r}"):
-        _try_out(spec)
-    _check_width(config, spec)
+    spec = build_network(config, data)
     _check_simplices(config, len(spec.filters), len(data.tasks))
     return Experiment(data, spec, settings, augmentation)
-
-
-def _check_width(config: Config, spec: NetworkSpec) -> None:
-    """Check that learned and searched allocations can give every task a filter of its own in every layer."""
-    if not config.quota.learned and not config.quota.searched:
-        return
-    for name, num_filters in spec.filters.items():
-        if num_filters < len(spec.tasks):
-            raise ConfigError(
-                f"layer {name!r} has {num_filters} filters for {len(spec.tasks)} tasks; widen the backbone",
-                file=config.path,
-                key=f"backbone.name = {config.backbone.name!r}",
-            )
-
-
-def _try_out(spec: NetworkSpec) -> None:
-    """Run two images through the plain network as in training, which shows norms that space is too small for."""
-    with torch.no_grad():
-        spec.build().train()(torch.zeros(2, *spec.image_shape))
 
 
 def _load_data(config: Config) -> MultiTaskData:
@@ -191,7 +161,15 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
     Raises:
         ConfigError: If an option is wrong or an allocation cannot be built.
     """
-    candidates: dict[str, Method] = {}
+    return {name: make(spec) for name, make in manual_makers(config).items()}
+
+
+def manual_makers(config: Config) -> dict[str, Callable[[NetworkSpec], Method]]:
+    """Return what makes the manual methods and allocations of a study for a network, by name.
+
+    Raises:
+        ConfigError: If an option is wrong; by what is returned, if an allocation cannot be built.
+    """
     for name in config.manual.options:
         if name not in config.manual.methods and name not in manual_methods:
             raise ConfigError(
@@ -199,18 +177,25 @@ def manual_candidates(config: Config, spec: NetworkSpec) -> dict[str, Method]:
                 file=config.path,
                 key="manual.options",
             )
+    makers: dict[str, Callable[[NetworkSpec], Method]] = {}
     for name in config.manual.methods:
         key = f"manual.options.{name}"
         options = check_options(manual_methods[name], config.manual.options.get(name, {}), config.path, key)
-        with _blame(config, key):
-            candidates[name] = manual_methods[name](spec, **options)
-    for name, layers in config.manual.allocations.items():
-        with _blame(config, f"manual.allocations.{name}"):
-            allocation = _read_allocation(layers, spec)
-            if allocation != Allocation.single_task(spec.filters, spec.task_names):
-                check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
-            candidates[name] = FixedAllocation(allocation)
-    return candidates
+        makers[name] = partial(_make_method, config, name, options)
+    return makers | {name: partial(_make_allocation, config, name) for name in config.manual.allocations}
+
+
+def _make_method(config: Config, name: str, options: Mapping[str, Any], spec: NetworkSpec) -> Method:
+    with _blame(config, f"manual.options.{name}"):
+        return manual_methods[name](spec, **options)
+
+
+def _make_allocation(config: Config, name: str, spec: NetworkSpec) -> Method:
+    with _blame(config, f"manual.allocations.{name}"):
+        allocation = _read_allocation(config.manual.allocations[name], spec)
+        if allocation != Allocation.single_task(spec.filters, spec.task_names):
+            check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
+        return FixedAllocation(allocation)
 
 
 def _read_allocation(layers: Mapping[str, Sequence[int | float]], spec: NetworkSpec) -> Allocation:

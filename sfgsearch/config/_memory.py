@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -18,10 +21,25 @@ _COPIES = 4
 _FULL_WIDTH_PER_TASK = ("single_task", "cross_stitch", "learning_to_branch")
 
 
+class NetworkSize(NamedTuple):
+    """How many numbers a plain network has.
+
+    Args:
+        backbone: Weights of the backbone.
+        heads: Weights of all heads.
+        activations: Activations that an image leaves behind; 0 if the network cannot be run without values.
+    """
+
+    backbone: int
+    heads: int
+    activations: int
+
+
 def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
     """Check that the plain network, its optimiser and a batch of activations fit into memory.
 
-    What is counted is the least that training holds at once; that it fits does not promise that all else does.
+    What is counted is the least that training holds at once; that it fits does not promise that all else does. Of a
+    backbone that cannot be built without memory nothing is known.
 
     Args:
         config: The study file.
@@ -31,7 +49,10 @@ def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
     Raises:
         ConfigError: If it does not fit; it names the key to lower.
     """
-    weights, heads, activations = _count(spec)
+    size = network_size(spec)
+    if size is None:
+        return
+    weights, heads, activations = size
     if any(name in config.manual.methods for name in _FULL_WIDTH_PER_TASK):
         weights *= len(spec.tasks)
     batch = min(config.training.batch_size, images)
@@ -57,8 +78,15 @@ def check_memory(config: Config, spec: NetworkSpec, images: int) -> None:
             )
 
 
-def _count(spec: NetworkSpec) -> tuple[int, int, int]:
-    """Return how many weights the backbone and the heads have, and how many activations an image leaves behind."""
+def network_size(spec: NetworkSpec) -> NetworkSize | None:
+    """Count the numbers of a plain network without memory for them, on torch's meta device.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        None if the backbone cannot be built there, such as one that computes with weights that it reads from a file.
+    """
     kept: list[int] = []
 
     def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
@@ -66,17 +94,22 @@ def _count(spec: NetworkSpec) -> tuple[int, int, int]:
         if isinstance(output, Tensor) and takes_memory:
             kept.append(output.numel())
 
-    with torch.device("meta"):
-        network = spec.build()
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(keep)
-    try:
-        complexity(network, spec.image_shape)
-    except (NotImplementedError, RuntimeError):
-        kept.clear()  # it looks at values, which there are none of; trying it out is left to who comes next
-    sizes = [sum(part.numel() for part in module.parameters()) for module in (network, network.ordered_heads)]
-    return sizes[0] - sizes[1], sizes[1], sum(kept)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of weights that are read from a file and have no effect there
+        try:
+            with torch.device("meta"):
+                network = spec.build()
+        except Exception:  # whatever the backbone's own code raises; built in earnest it will tell
+            return None
+        for module in network.modules():
+            if not list(module.children()):
+                module.register_forward_hook(keep)
+        try:
+            complexity(network, spec.image_shape)
+        except Exception:  # it looks at values, which there are none of; trying it out is left to who comes next
+            kept.clear()
+    whole, heads = (sum(part.numel() for part in module.parameters()) for module in (network, network.ordered_heads))
+    return NetworkSize(whole - heads, heads, sum(kept))
 
 
 def _device_memory(name: str) -> int:

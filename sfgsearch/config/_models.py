@@ -28,6 +28,7 @@ from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn import Execution
+from sfgsearch.training import Precision
 
 
 class _Section(BaseModel):
@@ -97,6 +98,10 @@ class TrainingSection(_Section):
     calibration_batches: bounds.AtLeastOne = 10
     task_weighting: Literal["fixed", "uncertainty"] = "fixed"
     monte_carlo_samples: bounds.Samples = 10
+    precision: Precision = "float32"
+    channels_last: bool = True
+    tf32: bool = False
+    cudnn_benchmark: bool = False
     device: bounds.Device = "auto"
     threads: bounds.Threads | None = None
 

@@ -79,6 +79,10 @@ class TaskTable:
             raise DataError(f"tasks.{self.name}: {error}") from error
 
 
+_BOUNDS = {"weight": (1e-6, 1e6, False), "scale": (1e-12, 1e12, False), "hidden": (0, 1_000_000, True)}
+"""Of numbers that all tasks with them share: the lowest, the highest, and whether they are whole."""
+
+
 def read_task_tables(
     tables: Mapping[str, Mapping[str, Any]], missing: Sequence[str | Number], *, arrays: bool
 ) -> list[TaskTable]:
@@ -103,9 +107,12 @@ def _read(name: str, options: dict[str, Any], missing: tuple[str | Number, ...],
         raise DataError(f"tasks.{name}.type: must be one of {', '.join(map(repr, task_types))}, got {kind!r}")
     if not isinstance(key, str):
         raise DataError(f"tasks.{name}.key: must be the name of an array or column, got {key!r}")
-    scale = options.get("scale", 1.0)
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < float("inf"):
-        raise DataError(f"tasks.{name}.scale: must be a number > 0, got {scale!r}")
+    for option, (low, high, whole) in _BOUNDS.items():
+        value = options.get(option, low)
+        is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            what = "whole number" if whole else "number"
+            raise DataError(f"tasks.{name}.{option}: must be a {what} from {low:g} to {high:g}, got {value!r}")
     if isinstance(weights := options.get("class_weights"), str):
         raise DataError(
             f"tasks.{name}.class_weights: must be a list of numbers here, got {weights!r}; [tasks.{name}] of the study "

@@ -26,7 +26,7 @@ class Rebuildable(Protocol):
 
     @property
     def backbone(self) -> Mapping[str, Any]:
-        """Name, norm and options of the backbone."""
+        """Name and options of the backbone."""
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ class NetworkDescription:
     """What rebuilds a network, read from the JSON beside exported weights.
 
     Args:
-        backbone: Name, norm and options of the backbone.
+        backbone: Name and options of the backbone.
         image_shape: (C, *space) of one image in training.
         tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them.
         structure: What :class:`sfgsearch.nn.Structure` reads.

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from sfgsearch.errors import ExportError
 from sfgsearch.export._description import KEY
 from sfgsearch.export._formats import Format
-from sfgsearch.export._program import INPUT, quiet, trace
+from sfgsearch.export._program import INPUT, trace
 from sfgsearch.export._verify import Predict
+from sfgsearch.graph import quiet
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

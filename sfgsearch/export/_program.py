@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +10,7 @@ from torch import nn
 
 from sfgsearch.errors import ExportError
 from sfgsearch.export._verify import largest_difference, predict, random_images
+from sfgsearch.graph import quiet
 from sfgsearch.nn import Head
 
 if TYPE_CHECKING:  # torch imports it on first use, which takes a while
@@ -35,20 +32,6 @@ class Program:
 
     exported: ExportedProgram
     free_space: bool
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what torch's exporters say about their own innards and about torchvision, which nothing here uses."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def trace(network: nn.Module, image_shape: tuple[int, ...]) -> Program:
@@ -88,4 +71,4 @@ def _trace(network: nn.Module, image_shape: tuple[int, ...], free: tuple[int, ..
     example = random_images(image_shape, batch=2)  # with a single image, the batch size would count as fixed
     dynamic = torch.export.Dim.DYNAMIC
     with quiet(), torch.no_grad():
-        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, dynamic),))
+        return torch.export.export(network, (example,), dynamic_shapes=(dict.fromkeys(free, dynamic),), strict=False)

@@ -11,8 +11,9 @@ from torch import nn
 
 from sfgsearch.export._description import FILE
 from sfgsearch.export._formats import Format
-from sfgsearch.export._program import quiet, trace
+from sfgsearch.export._program import trace
 from sfgsearch.export._verify import Predict
+from sfgsearch.graph import quiet
 
 
 class Pt2Format(Format):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from sfgsearch._memory import memory_limit
 from sfgsearch.backbones import backbones
+from sfgsearch.config._memory import network_size
 from sfgsearch.config._options import check_options
 from sfgsearch.errors import ConfigError, ExportError, SFGSearchError
 from sfgsearch.export._description import Rebuildable
@@ -24,7 +24,10 @@ from sfgsearch.tasks import task_from_dict, task_types
 _REMEDY = "list the module that registers it in study.imports of the study file, or import it first"
 _LONGEST_REASON = 500
 _SPARE_ELEMENTS = 2**24
-_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+_LARGEST_PART_LEFT_OUT = 64
+"""How many times as many weights a plain network may have as a compact one has, per task: far more than allocations
+leave out that are worth training."""
+_BYTES = 4
 
 
 def rebuild(record: Rebuildable) -> tuple[NetworkSpec, nn.Module]:
@@ -39,24 +42,33 @@ def rebuild(record: Rebuildable) -> tuple[NetworkSpec, nn.Module]:
     Raises:
         ExportError: If its backbone, a task type or its structure is not registered, or they do not fit each other.
     """
+    spec = _specification(record)
+    return spec, _build(record, spec)
+
+
+def _specification(record: Rebuildable) -> NetworkSpec:
     name = str(record.backbone.get("name"))
     if name not in backbones:
         raise ExportError(f"the backbone {name!r} is not registered; {_REMEDY}")
     for task in record.tasks:
         if str(task.get("type")) not in task_types:
             raise ExportError(f"the task type {task.get('type')!r} is not registered; {_REMEDY}")
+    options = {key: value for key, value in record.backbone.items() if key != "name"}
+    with _blaming_backbone(record):
+        build = partial(backbones[name], **_check(name, options))
+        return NetworkSpec(build, tuple(task_from_dict(task) for task in record.tasks), tuple(record.image_shape))
+
+
+def _build(record: Rebuildable, spec: NetworkSpec) -> nn.Module:
     kind = str(record.structure.get("kind"))
     if kind not in structures:
         raise ExportError(f"the structure {kind!r} is not registered; {_REMEDY}")
-    options = {key: value for key, value in record.backbone.items() if key not in ("name", "norm")}
-    with _blamed(f"the network with backbone {name!r} cannot be rebuilt"):
-        spec = NetworkSpec(
-            partial(backbones[name], **_check(name, options)),
-            tuple(task_from_dict(task) for task in record.tasks),
-            tuple(record.image_shape),
-            str(record.backbone.get("norm", "batch")),
-        )
-        return spec, Structure.from_dict(record.structure).build(spec)
+    with _blaming_backbone(record):
+        return Structure.from_dict(record.structure).build(spec)
+
+
+def _blaming_backbone(record: Rebuildable) -> AbstractContextManager[None]:
+    return _blamed(f"the network with backbone {str(record.backbone.get('name'))!r} cannot be rebuilt")
 
 
 @contextmanager
@@ -96,8 +108,9 @@ def load_network(record: Rebuildable, weights_file: str | Path) -> nn.Module:
         ExportError: If the network cannot be rebuilt, or the weights are missing, damaged or of another network.
     """
     weights = _read_weights(Path(weights_file), record.weights_digest)
-    with _AllocationLimit(sum(weight.numel() for weight in weights.values())):
-        _, network = rebuild(record)
+    spec = _specification(record)
+    _check_size(spec, sum(weight.numel() for weight in weights.values()))
+    network = _build(record, spec)
     with _blamed(f"the weights {weights_file} do not fit the network"):
         _check_fit(network.state_dict(), weights)
         network.load_state_dict(weights, strict=True)
@@ -140,25 +153,22 @@ def _check_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Non
             raise ValueError(f"{name} is {theirs[0]} of shape {theirs[1]} instead of {ours[0]} of shape {ours[1]}")
 
 
-class _AllocationLimit(TorchFunctionMode):
-    """Refuses tensors for a network that has more elements than its weights, before memory is taken for them.
+def _check_size(spec: NetworkSpec, elements: int) -> None:
+    """Check that a network can be that of weights, and can be run, before memory is taken for it.
+
+    A compact network has fewer weights than the plain one, which is built and analysed to rebuild it.
 
     Args:
+        spec: The network.
         elements: Elements of the weights.
+
+    Raises:
+        ExportError: If it cannot.
     """
-
-    def __init__(self, elements: int) -> None:
-        super().__init__()
-        self._elements, self._left = elements, 4 * elements + _SPARE_ELEMENTS
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = dict(kwargs or {})
-        if func in _FACTORIES and torch.device(given.get("device") or "cpu").type != "meta":
-            self._left -= func(*args, **{**given, "device": "meta"}).numel()
-            if self._left < 0:
-                raise ExportError(
-                    f"the network described is larger than its weights, which have {self._elements} elements"
-                )
-        return func(*args, **given)
+    size = network_size(spec)
+    if size is None:
+        return
+    if size.backbone + size.heads > _LARGEST_PART_LEFT_OUT * len(spec.tasks) * elements + _SPARE_ELEMENTS:
+        raise ExportError(f"the network described is larger than its weights, which have {elements} elements")
+    if size.activations * _BYTES > memory_limit():
+        raise ExportError(f"an image of shape {spec.image_shape} takes more memory than there is")

@@ -3,28 +3,40 @@
 from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analyse
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
+from sfgsearch.graph._features import FeatureMap, feature_map
+from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
 from sfgsearch.graph._masks import Masks, apply_mask
-from sfgsearch.graph._norms import GroupedNorm
+from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
 from sfgsearch.graph._streams import StreamsNetwork
-from sfgsearch.graph._trace import evaluating
+from sfgsearch.graph._trace import evaluating, quiet
 
 __all__ = [
     "Analysis",
     "ChannelSpace",
+    "Copies",
     "DenseNetwork",
+    "FeatureMap",
     "GroupedLayer",
     "GroupedNorm",
     "Layer",
+    "LockstepNetwork",
     "Masks",
     "Norm",
+    "NormsByGroup",
+    "Read",
+    "Reading",
     "StreamsNetwork",
     "analyse",
     "apply_mask",
+    "are_one",
     "bake",
     "check_assignment",
     "compact",
     "evaluating",
+    "feature_map",
+    "quiet",
+    "reached",
     "repair_assignment",
     "unread_filters",
 ]

@@ -12,13 +12,14 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._layers import FoundLayer
+from sfgsearch.graph._nodes import operation
 from sfgsearch.graph._propagation import Propagation
 from sfgsearch.graph._trace import Trace, trace
 
 _LARGE_TIE = 8
 """From how many channels per filter on an analysis speaks of the tie."""
 
-_BACKBONE = "backbone."
+BACKBONE = "backbone"
 """The path of the part that is common to all tasks, which names of channel spaces leave out."""
 
 
@@ -49,6 +50,11 @@ class Layer:
         """Whether the mask can be anything but ones: not of depthwise layers, nor of those that read the image only."""
         per_channel = self.reads.shape == self.writes.shape and bool((self.reads == self.writes).all())
         return bool(self.reads.any()) and not (self.reads.shape[1] == 1 and (per_channel or len(self.reads) > 1))
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the channels in what it reads: the last one of linear layers, the second of convolutions."""
+        return -1 if operation(self.node) == "linear" else 1
 
     @property
     def module(self) -> str:
@@ -144,6 +150,28 @@ class Analysis:
         """The layers whose weights are masked."""
         return tuple(layer for layer in self.layers if layer.is_masked)
 
+    @cached_property
+    def _by_weight(self) -> dict[str, Layer | Norm]:
+        return {**{layer.weight: layer for layer in self.masked}, **{norm.weight: norm for norm in self.norms}}
+
+    def reader(self, node: fx.Node) -> Layer | Norm | None:
+        """Return the masked layer, or the norm over several channels, whose weight an operation reads."""
+        names = (self.trace.state.get(other.name, "") for other in node.all_input_nodes)
+        return next((self._by_weight[name] for name in names if name in self._by_weight), None)
+
+    @cached_property
+    def readers(self) -> dict[str, Layer]:
+        """The layers that combine filters of channel spaces, by the name of every node that runs one.
+
+        Depthwise layers do not combine: what reads their channels reads the filters below them.
+        """
+        found = {node.name: self.reader(node) for node in self.trace.operations}
+        return {name: layer for name, layer in found.items() if isinstance(layer, Layer) and self._combines(layer)}
+
+    def _combines(self, layer: Layer) -> bool:
+        is_allocated = (layer.reads > 0) & (layer.reads <= self.num_filters)
+        return layer.is_masked and bool(is_allocated.any())
+
     def notes(self) -> list[str]:
         """Return sentences about channels that are one filter since operations tie them."""
         found = []
@@ -154,7 +182,9 @@ class Analysis:
         return found
 
 
-def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Analysis:
+def analyse(
+    network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False
+) -> Analysis:
     """Find a network's filters, channel spaces, and what every weight reads and writes.
 
     A filter is a class of channels that operations such as additions tie: they must be in one group. Filters that only
@@ -164,12 +194,13 @@ def analyse(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = N
         network: Maps images (B, C, *space) to one prediction (B, ...) per task, by name or in a sequence.
         example: At least two images of the size that it is for, on the network's device.
         tasks: Names of the tasks in order, where predictions have names.
+        any_size: Whether the graph should fit images of other sizes, too, if it can.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
             one task's prediction reaches that of another; or if nothing is left to allocate.
     """
-    found = trace(network, example, tasks)
+    found = trace(network, example, tasks, any_size=any_size)
     run = Propagation(found, network, example)
     reach = _reach(found)
     return _Table(run, _fixed_classes(run, reach), len(found.outputs)).analysis()
@@ -284,7 +315,7 @@ class _Table:
 
 def _name(weights: Sequence[str], taken: Sequence[str]) -> str:
     """Return the path of the first module whose name is not taken yet, or that of the first one with a number."""
-    paths = [(weight.rpartition(".")[0] or weight).removeprefix(_BACKBONE) for weight in weights]
+    paths = [(weight.rpartition(".")[0] or weight).removeprefix(f"{BACKBONE}.") for weight in weights]
     free = [path for path in paths if path not in taken]
     if free:
         return free[0]

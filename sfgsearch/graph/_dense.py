@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -58,9 +59,13 @@ class DenseNetwork(nn.Module):
                 fixed if None.
         """
         masks = self._fixed_masks() if gates is None else self.masks(gates)
-        weights = {name: apply_mask(_parameter(self.network, name), mask) for name, mask in masks.items()}
+        weights = {name: apply_mask(self._parameter(name), mask) for name, mask in masks.items()}
         with self._normalising(self._gates if gates is None else gates):
             return functional_call(self.network, weights, (images,))
+
+    def _parameter(self, name: str) -> Tensor:
+        found: Tensor = attrgetter(name)(self.network)  # get_parameter refuses those of another functional_call
+        return found
 
     def _fixed_masks(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"_mask{index}") for index, name in enumerate(self._fixed or ())}
@@ -71,15 +76,8 @@ class DenseNetwork(nn.Module):
         table = with_fixed(gates, self.masks.head_gates)
         carried = readable(table)
         return NormsByGroup(
-            {id(_parameter(self.network, norm.weight)): (table[norm.rows], carried[norm.rows]) for norm in self._norms}
+            {id(self._parameter(norm.weight)): (table[norm.rows], carried[norm.rows]) for norm in self._norms}
         )
-
-
-def _parameter(network: nn.Module, name: str) -> Tensor:
-    """Return a parameter, or what :func:`torch.func.functional_call` has put in its place."""
-    path, _, own = name.rpartition(".")
-    found: Tensor = getattr(network.get_submodule(path), own)
-    return found
 
 
 @torch.no_grad()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import fx
+from torch import fx, nn
 
 WRAPPED = "network"
 """The path of the network in the module that is exported."""
@@ -24,6 +24,27 @@ def call(node: fx.Node, values: Mapping[fx.Node, Any], **replaced: Any) -> Any:
     for name, value in replaced.items():
         arguments[int(name.removeprefix("arg"))] = value
     return node.target(*arguments, **keywords)  # type: ignore[operator]
+
+
+_MODES = {"batch_norm": 5, "instance_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
+"""Operations that differ in training, with the position of the argument that says so."""
+
+_HAVE_STATISTICS = ("batch_norm", "instance_norm")
+"""Of these, those that do not differ without running statistics, their fourth argument."""
+
+
+def mode_of(node: fx.Node, network: nn.Module, path: Callable[[str], str] = str) -> dict[str, bool]:
+    """Return the argument of :func:`call` that puts a node into the mode of its module; none where it has no choice.
+
+    Args:
+        node: The node.
+        network: The network that is run.
+        path: Returns the path in it of a module of the network that was traced.
+    """
+    name = operation(node).removesuffix("_")
+    if name not in _MODES or (name in _HAVE_STATISTICS and node.args[3] is None):
+        return {}
+    return {f"arg{_MODES[name]}": network.get_submodule(path(owner(node))).training}
 
 
 def names(text: str) -> frozenset[str]:

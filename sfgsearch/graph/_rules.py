@@ -50,6 +50,7 @@ _CHANNELWISE = names(
     upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
     """
 )
+_NORMS = names("batch_norm instance_norm layer_norm group_norm")
 _REDUCTIONS = names("mean sum amax amin var std var_mean std_mean max min linalg_vector_norm norm logsumexp")
 CONVOLUTIONS = names("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
 _PADS = names("constant_pad_nd pad")
@@ -180,11 +181,17 @@ _RULES: dict[str, _Rule] = {
 def find_rule(name: str) -> _Rule | None:
     """Return what is done to shadows in an operation, None for one that filters cannot be followed through."""
     plain = name.removesuffix("_")
-    if plain in _RULES:
-        return _RULES[plain]
-    packet = getattr(torch.ops.aten, plain, None)
-    if packet is not None and any(
+    return _RULES.get(plain, _combine if _is_pointwise(plain) else None)
+
+
+def keeps_places(name: str) -> bool:
+    """Return whether an operation leaves every number in its place: a norm, an activation, an addition and the like."""
+    plain = name.removesuffix("_")
+    return plain in _NORMS or plain in _SAME or _is_pointwise(plain)
+
+
+def _is_pointwise(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    return packet is not None and any(
         torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
-    ):
-        return _combine
-    return None
+    )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from sfgsearch.graph._analysis import Analysis, Layer, Norm
+from sfgsearch.graph._analysis import Analysis, Norm
+from sfgsearch.graph._features import FeatureMap
+from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._nodes import call, operation, owner
-
-_MODES = {"batch_norm": 5, "instance_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
-"""Operations that differ in training, with the position of the argument that says so."""
-
-_HAVE_STATISTICS = ("batch_norm", "instance_norm")
-"""Of these, those that do not differ without running statistics, their fourth argument."""
+from sfgsearch.graph._nodes import mode_of, operation
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -41,8 +37,6 @@ class StreamsNetwork(nn.Module):
     def __init__(self, network: nn.Module, analysis: Analysis, tasks: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network, self._analysis, self._tasks = network, analysis, tasks
-        self._layers = {layer.weight: layer for layer in analysis.masked}
-        self._norms = {norm.weight: norm for norm in analysis.norms}
 
     def forward(self, images: Tensor, gates: Tensor) -> Any:
         """Return the predictions of all tasks.
@@ -51,39 +45,60 @@ class StreamsNetwork(nn.Module):
             images: Shape (B, C, *space).
             gates: Of all filters, shape (F, T+1), soft or one-hot.
         """
+        outputs = self._analysis.trace.outputs
+        found = {node: streams for node, streams in self._run(images, self._table(gates)) if node in outputs}
+        predictions = tuple(found[output][task] for task, output in enumerate(outputs))
+        return predictions if self._tasks is None else dict(zip(self._tasks, predictions, strict=True))
+
+    def feature_maps(self, images: Tensor, gates: Tensor, features: Iterable[FeatureMap]) -> dict[str, Tensor]:
+        """Return what the streams carry of channel spaces.
+
+        Args:
+            images: Shape (B, C, *space).
+            gates: Of all filters, shape (F, T+1), soft or one-hot.
+            features: Where the features are.
+
+        Returns:
+            By the names of channel spaces, shape (B, T+1, K, *space).
+        """
+        by_node: dict[fx.Node, list[FeatureMap]] = {}
+        for feature in features:
+            by_node.setdefault(feature.node, []).append(feature)
+        found, table = dict[str, Tensor](), self._table(gates)
+        for node, responses in self._run(images, table):
+            for feature in by_node.pop(node, ()):
+                channels = feature.channels.to(table.device)
+                own = [response.index_select(feature.dim, channels) for response in responses]
+                carried = _Reading(table[feature.space.rows], feature.dim)(own)
+                found[feature.space.name] = torch.stack([stream.movedim(feature.dim, 1) for stream in carried], 1)
+            if not by_node:
+                break
+        return found
+
+    def _table(self, gates: Tensor) -> Tensor:
+        return with_fixed(gates, self._analysis.head_gates)
+
+    def _run(self, images: Tensor, table: Tensor) -> Iterator[tuple[fx.Node, Streams]]:
+        """Yield the responses of every operation to the streams, in the order in which they run."""
         trace = self._analysis.trace
-        table = with_fixed(gates, self._analysis.head_gates.to(gates))
+        streams = range(table.shape[1])
         values: dict[fx.Node, Streams] = {
-            node: [value] * table.shape[1] for node, value in trace.inputs(self.network, images)
+            node: [value] * len(streams) for node, value in trace.inputs(self.network, images)
         }
         for node in trace.operations:
-            layer, norm = self._reader(node)
-            if layer:
-                dim = -1 if operation(node) == "linear" else 1
-                read = _Reading(table[layer.reads.flatten().to(table.device)], dim)
-                source: Any = node.args[0]
-                values[node] = _each(node, values, arg0=read(values[source]))
-            elif norm:
-                values[node] = _normalise(node, norm, values, table)
+            reader = self._analysis.reader(node)
+            if isinstance(reader, Norm):
+                values[node] = _normalise(node, reader, values, table)
             else:
-                values[node] = _each(node, values, **self._mode(node, table.shape[1]))
+                own = values
+                if reader:
+                    source = cast(fx.Node, node.args[0])
+                    read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
+                    own = {**values, source: read(values[source])}
+                values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
+            yield node, values[node]
             for other in trace.last_uses.get(node, ()):
                 del values[other]
-        outputs = tuple(values[output][task] for task, output in enumerate(trace.outputs))
-        return outputs if self._tasks is None else dict(zip(self._tasks, outputs, strict=True))
-
-    def _mode(self, node: fx.Node, streams: int) -> dict[str, Streams]:
-        """Return the argument that says whether the module of a node is in training, in every stream."""
-        position = _MODES.get(operation(node))
-        if position is None or (operation(node) in _HAVE_STATISTICS and node.args[3] is None):
-            return {}
-        return {f"arg{position}": [self.network.get_submodule(owner(node)).training] * streams}
-
-    def _reader(self, node: fx.Node) -> tuple[Layer | None, Norm | None]:
-        """Return the masked layer or the norm over channels that a node runs."""
-        weights = [self._analysis.trace.state.get(other.name, "") for other in node.all_input_nodes]
-        layer = next((self._layers[name] for name in weights if name in self._layers), None)
-        return layer, next((self._norms[name] for name in weights if name in self._norms), None)
 
 
 class _Reading:
@@ -106,20 +121,6 @@ class _Reading:
         own = [response * gate.view(shape) for response, gate in zip(responses, self._own.unbind(1), strict=True)]
         shared = responses[-1] * self._shared.view(shape)
         return [*(stream + shared for stream in own[:-1]), own[-1]]
-
-
-def _each(node: fx.Node, values: dict[fx.Node, Streams], **replaced: Streams) -> Streams:
-    """Run a node in every stream, once where all that it reads is the same object."""
-    known: dict[tuple[int, ...], Any] = {}
-    results = []
-    for stream in range(len(next(iter(values.values())))):
-        own = {other: values[other][stream] for other in node.all_input_nodes}
-        arguments = {name: of_streams[stream] for name, of_streams in replaced.items()}
-        key = tuple(map(id, (*own.values(), *arguments.values())))
-        if key not in known:
-            known[key] = call(node, own, **arguments)
-        results.append(known[key])
-    return results
 
 
 def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table: Tensor) -> Streams:

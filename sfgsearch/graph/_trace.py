@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ from sfgsearch.errors import BackboneError
 from sfgsearch.graph._nodes import WRAPPED, call, only_checks, place
 from sfgsearch.graph._writes import replace_writes
 
+_GREATER = 3
+"""How many pixels a side other images have more: no multiple of what networks reduce space by."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -22,7 +27,8 @@ class Trace:
 
     Args:
         nodes: The graph's nodes, in the order in which they run.
-        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name.
+        state: Name of the parameter or buffer that a placeholder stands for, by the placeholder's name; the first one
+            where a tensor has several.
         constants: Tensors that are neither, by the placeholder's name.
         last_uses: By node, the nodes whose values nobody reads after it.
     """
@@ -40,6 +46,13 @@ class Trace:
     def outputs(self) -> tuple[fx.Node, ...]:
         """The nodes whose values the module returns."""
         return tuple(self.nodes[-1].args[0])  # type: ignore[arg-type]
+
+    @property
+    def image_shape(self) -> tuple[int | torch.SymInt, ...]:
+        """(C, *space) of the images that the operations are for, with symbols for sizes that are free."""
+        known = {*self.state, *self.constants}
+        images = next(node for node in self.nodes if node.op == "placeholder" and node.name not in known)
+        return tuple(images.meta["val"].shape[1:])
 
     @property
     def operations(self) -> Iterator[fx.Node]:
@@ -84,31 +97,44 @@ class _Ordered(nn.Module):
         return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
-def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None) -> Trace:
+def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False) -> Trace:
     """Find the operations that a module runs, in evaluation mode, and check that they compute what it computes.
 
     Args:
         network: Maps images (B, C, *space) to one prediction per task, by name or in a sequence.
         example: Images of the size that it is for, at least two.
         tasks: Names of the tasks in order, where predictions have names.
+        any_size: Whether the operations should fit images of other sizes, too; they do if torch can say so.
 
     Raises:
         BackboneError: If torch cannot export the network, its graph computes something else, or it has parameters
             that the graph does not read.
     """
+    if any_size:
+        try:
+            return _traced(network, example, tasks, [0, *range(2, example.ndim)])
+        except BackboneError:
+            pass  # whatever is wrong beside the free size is found below
+    return _traced(network, example, tasks, [0])
+
+
+def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, free: Sequence[int]) -> Trace:
+    """Trace a network for images some of whose dimensions may have any size."""
     with evaluating(network):
         module = _Ordered(network, tasks)
         module.training = False
-        program = _export(module, example)
+        program = _export(module, example, free)
         _drop_caches(network)
         found = _found(program, network)
         _check_modules(found)
         _check_reads(found, network)
         _check_values(found, module, example)
+        if len(free) > 1:
+            _check_sizes(found, module, example)
     return found
 
 
-def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, example: Tensor, free: Sequence[int]) -> torch.export.ExportedProgram:
     for name, part in module.named_modules():
         if isinstance(part, nn.RNNBase):  # torch's own message is about attributes
             raise BackboneError(
@@ -116,9 +142,9 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
                 "that part with convolutions, linear layers, norms, pools and elementwise functions"
             )
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")  # a cache, dropped
-            return torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
+        with quiet():
+            sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
+            return torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # whatever the module's own code raises
         _check_runs(module, example)
         raise BackboneError(
@@ -144,20 +170,38 @@ def _reason(error: Exception) -> str:
 
 def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:
     """Return the graph of an exported program, its parameters under their first names."""
-    signature, first = program.graph_signature, dict[int, str]()
-    parameters = dict(network.named_parameters(remove_duplicate=False))
-    for name, parameter in parameters.items():
-        first.setdefault(id(parameter), name)
+    signature, first = program.graph_signature, _first_names(network)
     state = {
-        placeholder: name.removeprefix(f"{WRAPPED}.")
+        placeholder: first[name.removeprefix(f"{WRAPPED}.")]
         for names in (signature.inputs_to_parameters, signature.inputs_to_buffers)
         for placeholder, name in names.items()
     }
-    state = {key: first[id(parameters[name])] if name in parameters else name for key, name in state.items()}
     constants = signature.inputs_to_lifted_tensor_constants
     replace_writes(program.graph, state)
     nodes = tuple(program.graph.nodes)
     return Trace(nodes, state, {key: program.constants[name] for key, name in constants.items()}, _last_uses(nodes))
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Return for every name of a parameter or buffer the first name that the same tensor has."""
+    first: dict[int, str] = {}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what torch's exporters print and log inside, beside the errors that they raise."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")  # a cache, dropped
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
@@ -222,9 +266,30 @@ def _check_values(found: Trace, module: _Ordered, example: Tensor) -> None:
         images = images[: len(example)]
         computed = found.run(module.network, images)
     with torch.no_grad():
-        expected = module(images)
-    tolerance = 1e-9 if example.dtype == torch.float64 else 1e-3
+        _check_same(module(images), computed)
+
+
+@torch.no_grad()
+def _check_sizes(found: Trace, module: _Ordered, example: Tensor) -> None:
+    """Check the graph on images of another size, the first one that the network takes."""
+    space = example.shape[2:]
+    for sides in ([side + _GREATER for side in space], [2 * side for side in space]):
+        images = example.new_ones(len(example), example.shape[1], *sides).cumsum(-1).cos()
+        try:
+            expected = module(images)
+        except Exception:  # it may need sides of a certain multiple
+            continue
+        try:
+            computed = found.run(module.network, images)
+        except RuntimeError as error:
+            raise BackboneError(f"the network's graph is for one size of images only: {_reason(error)}") from error
+        _check_same(expected, computed)
+        return
+
+
+def _check_same(expected: Sequence[Tensor], computed: Sequence[Tensor]) -> None:
     for one, other in zip(expected, computed, strict=True):
+        tolerance = 1e-9 if one.dtype == torch.float64 else 1e-3
         if one.shape != other.shape or not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise BackboneError(
                 "the network's graph does not compute what the network computes: its forward depends on chance or on "

@@ -1,20 +1,29 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
+from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
+from sfgsearch.methods._cross_stitch import CrossStitchNetworks
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
+from sfgsearch.methods._maximum_roaming import MaximumRoaming
 from sfgsearch.methods._method import Method, System
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
+from sfgsearch.methods._task_routing import TaskRouting
 
 __all__ = [
     "ConstantProbabilities",
+    "CrossStitchNetworks",
     "FixedAllocation",
+    "FixedTree",
     "InitialSettings",
+    "LearningToBranch",
+    "MaximumRoaming",
     "Method",
     "PriorSettings",
     "SFGSettings",
     "StochasticFilterGroups",
     "System",
+    "TaskRouting",
     "manual_methods",
 ]

@@ -10,25 +10,25 @@ from torch import nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
+from sfgsearch.graph import LockstepNetwork
 from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import (
-    BranchingBuilder,
     Complexity,
     DrawnRoute,
     GateSampling,
-    MultiTaskNetwork,
     NetworkSpec,
     Structure,
     Tree,
-    TreeBuilder,
     branched_structure,
+    build_branching,
+    build_tree,
     complexity,
-    initialise,
     likely_tree,
     prune,
     reestimate_statistics,
+    tree_readers,
 )
 
 
@@ -36,8 +36,8 @@ from sfgsearch.nn import (
 class LearningToBranch(Method):
     r"""Learn where the tasks' ways through the network part (Guo, Lee and Ulbricht, ICML 2020).
 
-    Every layer has B nodes, each a full-width copy of the layer. Every node j, and every head, draws the node i below
-    that it reads, with gradients of the relaxed draw; see :class:`~sfgsearch.nn.DrawnRoute`:
+    Every layer has B full-width copies. Copy j, and every head, draws the copy i of what is below that it reads, with
+    gradients of the relaxed draw; see :class:`~sfgsearch.nn.DrawnRoutes`:
 
     .. math:: x_j = \sum_i d_{ji}\, y_i, \qquad
         d_j = \mathrm{onehot}\Big(\arg\max_i (\log\theta_{ji} + \varepsilon_{ji})\Big), \qquad
@@ -50,7 +50,7 @@ class LearningToBranch(Method):
         branches: B, at most the number of tasks; that number if None.
         lr: Learning rate of the logits of parents (Adam), constant over training.
         warmup: Part of the steps, from the first, in which draws stay uniform and only weights learn, so that all
-            nodes have learned something before one is preferred.
+            copies have learned something before one is preferred.
         settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on,
             which the paper does not do.
         temperature: The schedule, per step.
@@ -73,11 +73,10 @@ class LearningToBranch(Method):
             )
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> BranchingSystem:
-        """Build the network of all nodes."""
+        """Build the network of all copies."""
         branches = len(spec.tasks) if self.branches is None else self.branches
         sampling = GateSampling(generator=randomness.gates)
-        network = spec.build(BranchingBuilder(branches, len(spec.tasks), spec.dimensions, spec.norm, sampling))
-        initialise(network, randomness.weights)
+        network = build_branching(spec, branches, sampling, randomness.weights)
         return BranchingSystem(network.to(device), spec, self, sampling)
 
     def retraining(self, structure: Structure) -> Method:
@@ -86,21 +85,24 @@ class LearningToBranch(Method):
 
 
 class TreeSystem(System):
-    """A network of nodes, described by its most probable tree."""
+    """A network in lockstep, described by its most probable tree."""
+
+    network: LockstepNetwork
 
     def tree(self) -> Tree:
         """Return the most probable tree as of now."""
         return likely_tree(self.network)
 
     def allocation(self) -> Allocation:
-        """Return what the nodes of the tree amount to: all filters of a node are its only task's, or shared."""
-        tree, tasks = self.tree(), self.spec.task_names
+        """Return what the copies of the tree amount to: all filters of a copy are its only task's, or shared."""
+        tasks = self.spec.task_names
+        readers = tree_readers(self.spec.analysis, self.tree())
         layers = []
         for name, num_filters in self.spec.filters.items():
             counts = [0] * (len(tasks) + 1)
-            for readers in tree.readers[name]:
-                if readers:
-                    counts[readers[0] if len(readers) == 1 else -1] += num_filters
+            for of_copy in readers[name]:
+                if of_copy:
+                    counts[of_copy[0] if len(of_copy) == 1 else -1] += num_filters
             layers.append(LayerAllocation(name, tuple(counts)))
         return Allocation(group_names(tasks), tuple(layers))
 
@@ -110,7 +112,7 @@ class TreeSystem(System):
 
 
 class BranchingSystem(TreeSystem):
-    """A network of all nodes, whose tree is being learned.
+    """A network of all copies, whose tree is being learned.
 
     Args:
         network: The network.
@@ -120,7 +122,7 @@ class BranchingSystem(TreeSystem):
     """
 
     def __init__(
-        self, network: MultiTaskNetwork, spec: NetworkSpec, method: LearningToBranch, sampling: GateSampling
+        self, network: LockstepNetwork, spec: NetworkSpec, method: LearningToBranch, sampling: GateSampling
     ) -> None:
         super().__init__(network, spec)
         self.method, self.sampling = method, sampling
@@ -128,9 +130,8 @@ class BranchingSystem(TreeSystem):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of parents where there is a choice."""
-        logits = [parameter for route in self._routes for parameter in route.parameters()]
-        known = {id(parameter) for parameter in logits}
-        weights = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        weights = [*self.network.copies.parameters(), *self.network.ordered_heads.parameters()]
+        logits = list(self.network.reading.parameters())
         groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "scheduled": True}]
         if logits:
             groups.append({"params": logits, "lr": self.method.lr, "scheduled": False})
@@ -146,13 +147,13 @@ class BranchingSystem(TreeSystem):
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable tree, its statistics re-estimated."""
-        compact = prune(self.network, self.spec)
+        compact = prune(self.network)
         reestimate_statistics(compact, calibration())
         return compact
 
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
-        return complexity(prune(self.network, self.spec), self.spec.image_shape)
+        return complexity(prune(self.network), self.spec.image_shape)
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,11 @@ class FixedTree(Method):
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedTreeSystem:
         """Build the compact network."""
-        network = spec.build(TreeBuilder(self.tree, len(spec.tasks), spec.dimensions, spec.norm))
-        initialise(network, randomness.weights)
-        return FixedTreeSystem(network.to(device), spec)
+        return FixedTreeSystem(build_tree(spec, self.tree, randomness.weights).to(device), spec)
 
 
 class FixedTreeSystem(TreeSystem):
-    """A plain network of nodes: it predicts as it trains."""
+    """A network of a tree that stands still: it predicts as it trains."""
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network itself, whose running statistics fit it."""

@@ -8,19 +8,12 @@ from typing import Any
 import torch
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.graph import LockstepNetwork
 from sfgsearch.methods._between import LEARNING_RATES, check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
-from sfgsearch.nn import (
-    CrossStitch,
-    CrossStitchBuilder,
-    Granularity,
-    MultiTaskNetwork,
-    NetworkSpec,
-    cross_stitch_structure,
-    initialise,
-)
+from sfgsearch.nn import Granularity, NetworkSpec, build_cross_stitch, cross_stitch_structure
 
 
 @dataclass(frozen=True)
@@ -29,9 +22,10 @@ class CrossStitchNetworks(Method):
 
     .. math:: \tilde{x}_t[k] = \sum_{u=1}^{T} \alpha_{tuk}\, x_u[k]
 
-    The paper places a unit after every pooling and every fully connected layer of an AlexNet; here one follows every
-    allocatable layer, after its norm and activation, so that all methods decide in the same places. All networks
-    start from random weights: the paper also starts from networks that were trained on one task each.
+    The paper places a unit after every pooling and every fully connected layer of an AlexNet; here every convolution
+    and every linear layer reads mixed features, after norm, activation and pool, so that all methods decide in the same
+    places; see :class:`~sfgsearch.nn.CrossStitch`. All networks start from random weights: the paper also starts from
+    networks that were trained on one task each.
 
     Args:
         per: ``"channel"`` (the paper) or ``"layer"``: how finely coefficients are learned.
@@ -45,8 +39,7 @@ class CrossStitchNetworks(Method):
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> CrossStitchSystem:
         """Build the networks and their units."""
-        network = spec.build(CrossStitchBuilder(len(spec.tasks), spec.dimensions, spec.norm, self.per, self.own))
-        initialise(network, randomness.weights)
+        network = build_cross_stitch(spec, self.per, self.own, randomness.weights)
         return CrossStitchSystem(network.to(device), spec, self)
 
 
@@ -59,16 +52,17 @@ class CrossStitchSystem(FixedSystem):
         settings: Of the method.
     """
 
-    def __init__(self, network: MultiTaskNetwork, spec: NetworkSpec, settings: CrossStitchNetworks) -> None:
+    network: LockstepNetwork
+
+    def __init__(self, network: LockstepNetwork, spec: NetworkSpec, settings: CrossStitchNetworks) -> None:
         allocation = Allocation.single_task(spec.filters, spec.task_names)
         super().__init__(network, spec, allocation, cross_stitch_structure(settings.per))
         self._coefficients_lr = settings.lr
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the coefficients."""
-        coefficients = [unit.alpha for unit in self.network.modules() if isinstance(unit, CrossStitch)]
-        known = {id(parameter) for parameter in coefficients}
-        weights = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        weights = [*self.network.copies.parameters(), *self.network.ordered_heads.parameters()]
+        coefficients = list(self.network.reading.parameters())
         return [
             {"params": weights, "lr": lr, "scheduled": True},
             {"params": coefficients, "lr": self._coefficients_lr, "scheduled": False},

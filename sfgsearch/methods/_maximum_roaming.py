@@ -14,16 +14,7 @@ from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
-from sfgsearch.nn import (
-    MultiTaskNetwork,
-    NetworkSpec,
-    RoutedBuilder,
-    RoutedConv,
-    Structure,
-    initialise,
-    routed_allocation,
-    routed_structure,
-)
+from sfgsearch.nn import NetworkSpec, RoutedNetwork, Structure, routed_allocation, routed_structure
 
 _ROAMING = "roaming/"
 _GENERATOR, _MASKS, _VISITED = _ROAMING + "generator", _ROAMING + "masks/", _ROAMING + "visited/"
@@ -31,7 +22,7 @@ _GENERATOR, _MASKS, _VISITED = _ROAMING + "generator", _ROAMING + "masks/", _ROA
 
 @dataclass(frozen=True)
 class MaximumRoaming(Method):
-    r"""Let the filters of every task roam through the layer (Pascal, Michiardi, Bost, Huet & Zuluaga, AAAI 2021).
+    r"""Train filters among which the masks of the tasks roam (Pascal, Michiardi, Bost, Huet & Zuluaga, AAAI 2021).
 
     Training starts from the masks of task routing, :func:`~sfgsearch.functional.random_masks`. After every
     :math:`\Delta` steps each task drops a random one of the filters that it holds and takes a random one that it has
@@ -44,7 +35,7 @@ class MaximumRoaming(Method):
 
     The paper's code exchanges after the same :math:`\Delta` in all layers, so that wide layers roam longer, and takes
     an optimiser step for each task in turn. Here all tasks are trained in one step and, as in later code of its
-    authors, all layers finish together: a task that lacks R filters of a layer at the start exchanges one after
+    authors, all channel spaces finish together: a task that lacks R filters of one at the start exchanges one after
     every :math:`\Delta = \text{finish} \cdot \text{steps} / (R + 1)` steps, and several at once where that is less
     than a step.
 
@@ -68,8 +59,7 @@ class MaximumRoaming(Method):
             for name, num_filters in spec.filters.items()
         }
         seed = int(torch.randint(2**62, (), generator=randomness.weights))
-        network = spec.build(RoutedBuilder(masks, num_tasks, spec.dimensions, spec.norm))
-        initialise(network, randomness.weights)
+        network = RoutedNetwork(spec.build(randomness.weights), spec.analysis, masks)
         return RoamingSystem(network.to(device), spec, masks, self.finish, torch.Generator().manual_seed(seed))
 
 
@@ -79,14 +69,16 @@ class RoamingSystem(FixedSystem):
     Args:
         network: The routed network.
         spec: What built it.
-        masks: The masks to start from by layer, in depth order, bool of shape (T, K) on the CPU.
+        masks: The masks to start from by channel space, in depth order, bool of shape (T, K) on the CPU.
         finish: As in :class:`MaximumRoaming`.
         generator: Draws what tasks exchange, on the CPU.
     """
 
+    network: RoutedNetwork
+
     def __init__(
         self,
-        network: MultiTaskNetwork,
+        network: RoutedNetwork,
         spec: NetworkSpec,
         masks: dict[str, Tensor],
         finish: float,
@@ -96,10 +88,10 @@ class RoamingSystem(FixedSystem):
         self._finish, self._generator = finish, generator
         self._masks, self._visited = dict(masks), dict(masks)
         self._lacking = {name: (~mask).sum(1) for name, mask in masks.items()}
-        self._layers = {module.name: module for module in network.modules() if isinstance(module, RoutedConv)}
 
     def begin_step(self, step: int, steps: int) -> None:
         """Let the tasks exchange the filters that are due."""
+        has_changed = False
         for name, lacking in self._lacking.items():
             due = (step * (lacking + 1) / (self._finish * steps)).floor().long().minimum(lacking)
             taken = lacking - (~self._visited[name]).sum(1)
@@ -108,7 +100,9 @@ class RoamingSystem(FixedSystem):
                 self._masks[name], self._visited[name] = roam(
                     self._masks[name], self._visited[name], swaps, self._generator
                 )
-                self._layers[name].set_masks(self._masks[name])
+                has_changed = True
+        if has_changed:
+            self.network.set_masks(self._masks)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the network's state, the masks, which filters each task has held, and the state of the draws."""
@@ -118,7 +112,7 @@ class RoamingSystem(FixedSystem):
         return super().state_dict() | roaming
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state; the layers' masks are part of the network's."""
+        """Take over a state; the masks as the network reads them are part of its own."""
         self._generator.set_state(state[_GENERATOR])
         self._masks = {name: state[_MASKS + name].clone() for name in self._masks}
         self._visited = {name: state[_VISITED + name].clone() for name in self._visited}

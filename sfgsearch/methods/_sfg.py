@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,9 @@ from sfgsearch.nn import (
     complexity,
     reestimate_statistics,
 )
+
+_STEPS_OF_STATISTICS = 50
+"""Steps after which running statistics, with torch's momentum of 0.1, are of the last gates: 0.9^50 = 0.005."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class SFGSystem(System):
         super().__init__(network, spec)
         self.settings, self.kl_weight = settings, settings.kl_weight
         self.hold = 1 - settings.settle
+        self._steps_settled = 0
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of groups and learned priors."""
@@ -92,27 +97,35 @@ class SFGSystem(System):
 
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature of the draws over the steps in which gates learn, and whether they have settled."""
-        learning = max(round(steps * self.hold), 1)
-        groups = self.network.groups
-        groups.settled = step >= learning
+        learning, groups = max(round(steps * self.hold), 1), self.network.groups
+        self._steps_settled = max(step + 1 - learning, 0)
+        if groups.is_fixed != bool(self._steps_settled):
+            self.network.settle(settled=bool(self._steps_settled))
         groups.sampling.temperature = self.settings.temperature(min(step, learning - 1), learning)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state, with the assignment at which its gates have settled."""
+        super().load_state_dict(state)
+        self.network.settle(settled=bool(self._steps_settled))
 
     def kl(self) -> Tensor:
         """Return the divergence of all filters, which pulls at nothing once gates have settled."""
-        kl = self.network.groups.kl()
-        return kl.detach() if self.network.groups.settled else kl
+        groups = self.network.groups
+        return groups.kl().detach() if groups.is_fixed else groups.kl()
 
     def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the compact network of the most probable allocation, its statistics re-estimated."""
-        compact = self.network.compact()
-        reestimate_statistics(compact, calibration())
-        return compact
+        """Return the compact network of the most probable allocation, with statistics that fit it."""
+        return self._with_statistics(self.network.compact(), calibration)
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
-        """Return the network under its most probable gates, its statistics re-estimated."""
-        baked = self.network.bake()
-        reestimate_statistics(baked, calibration())
-        return baked
+        """Return the network under its most probable gates, with statistics that fit them."""
+        return self._with_statistics(self.network.bake(), calibration)
+
+    def _with_statistics(self, network: nn.Module, calibration: Calibration) -> nn.Module:
+        """Return a derived network, re-estimating the statistics that come from gates that were drawn."""
+        if self._steps_settled < _STEPS_OF_STATISTICS:
+            reestimate_statistics(network, calibration())
+        return network
 
     def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble:
         """Return the ensemble of assignments drawn from the learned probabilities."""

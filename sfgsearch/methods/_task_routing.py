@@ -11,22 +11,23 @@ from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
 from sfgsearch.methods._registry import manual_methods
-from sfgsearch.nn import NetworkSpec, RoutedBuilder, initialise, routed_allocation, routed_structure
+from sfgsearch.nn import NetworkSpec, RoutedNetwork, routed_allocation, routed_structure
 
 
 @dataclass(frozen=True)
 class TaskRouting(Method):
     r"""Train one set of filters, of which each task uses those of a fixed random mask (Strezoski et al., ICCV 2019).
 
-    .. math:: x'_t = m_t \cdot \phi(\mathrm{norm}_t(W * x_t))
+    .. math:: y_t = f_t(x;\, W \odot M_t), \qquad (M_t)_{kc} = m_{tc}
 
-    Masks come from :func:`~sfgsearch.functional.random_masks`: sharing 0 splits every layer among the tasks, 1 lets all
-    tasks use all filters. The authors' code draws the masks of the tasks independently, each without a fixed number
-    of filters; that leaves some filters to no task, and little to anyone where little is to be shared. The proportion
-    of filters that a task lacks, which is what that code asks for, is :math:`(1 - \sigma)(1 - 1/T)` here.
+    See :class:`~sfgsearch.nn.RoutedNetwork`. Masks come from :func:`~sfgsearch.functional.random_masks`: sharing 0
+    splits every channel space among the tasks, 1 lets all tasks use all filters. The authors' code draws the masks of
+    the tasks independently, each without a fixed number of filters; that leaves some filters to no task, and little to
+    anyone where little is to be shared. The proportion of filters that a task lacks, which is what that code asks for,
+    is :math:`(1 - \sigma)(1 - 1/T)` here.
 
     The network predicts as it trains: complexity counts all its parameters, the norms of every task included, and
-    the multiply-adds of one pass at full width per task, of which only the first convolution is common to all.
+    the multiply-adds of one pass at full width per task.
 
     Args:
         sharing: The sharing ratio sigma, from 0 to 1.
@@ -41,8 +42,7 @@ class TaskRouting(Method):
             name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
             for name, num_filters in spec.filters.items()
         }
-        network = spec.build(RoutedBuilder(masks, num_tasks, spec.dimensions, spec.norm))
-        initialise(network, randomness.weights)
+        network = RoutedNetwork(spec.build(randomness.weights), spec.analysis, masks)
         allocation = routed_allocation(masks, spec.task_names)
         return FixedSystem(network.to(device), spec, allocation, routed_structure(masks))
 

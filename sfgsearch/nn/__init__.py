@@ -1,7 +1,9 @@
 """Networks of filter groups: layers, any module in groups, and prediction. Knows torch, and nothing of Optuna."""
 
+from sfgsearch.nn._activations import mapped_layers, stream_activations
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
+from sfgsearch.nn._cross_stitch import CrossStitch, Granularity, build_cross_stitch, cross_stitch_structure
 from sfgsearch.nn._grouped import (
     AssignedNetwork,
     Assignment,
@@ -17,6 +19,8 @@ from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._norms import norm_factory
+from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_structure
+from sfgsearch.nn._routes import DrawnRoute, DrawnRoutes, build_branching
 from sfgsearch.nn._single_task import SingleTaskNetworks
 from sfgsearch.nn._state import plain_state
 from sfgsearch.nn._statistics import reestimate_statistics
@@ -28,38 +32,58 @@ from sfgsearch.nn._structure import (
     single_task_structure,
     structures,
 )
+from sfgsearch.nn._tree import Tree, TreeRoutes, branched_structure, build_tree, likely_tree, prune, tree_readers
 
 __all__ = [
     "AssignedNetwork",
     "Assignment",
     "Complexity",
+    "CrossStitch",
+    "DrawnRoute",
+    "DrawnRoutes",
     "EachStream",
     "Execution",
     "FilterGroups",
     "GateSampling",
+    "Granularity",
     "GroupedNetwork",
     "Head",
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "RoutedNetwork",
     "SFGConv",
     "SFGConv2d",
     "SFGConv3d",
     "SingleTaskNetworks",
     "Streams",
     "Structure",
+    "Tree",
+    "TreeRoutes",
     "allocated_structure",
     "assignment_rows",
+    "branched_structure",
+    "build_branching",
+    "build_cross_stitch",
+    "build_tree",
     "complexity",
     "count_assignment",
+    "cross_stitch_structure",
     "deal",
     "from_model",
+    "likely_tree",
     "map_streams",
+    "mapped_layers",
     "monte_carlo_structure",
     "norm_factory",
     "plain_state",
+    "prune",
     "reestimate_statistics",
+    "routed_allocation",
+    "routed_structure",
     "rows_by_space",
     "single_task_structure",
+    "stream_activations",
     "structures",
+    "tree_readers",
 ]

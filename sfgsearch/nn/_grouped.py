@@ -76,6 +76,14 @@ class GroupedNetwork(nn.Module):
         """Return the probabilities of every filter, shape (K, T+1) by channel space."""
         return self.by_space(self.groups.probs.detach().cpu())
 
+    def settle(self, *, settled: bool = True) -> None:
+        """Let gates stand still at the assignment that :meth:`derive` returns now, or be drawn again.
+
+        Args:
+            settled: Whether they stand still.
+        """
+        self.groups.fix(assignment_rows(self.analysis, self.derive()[0]) if settled else None)
+
     def derive(self) -> tuple[dict[str, Tensor], list[str]]:
         """Return the most probable assignment, and a sentence for everything that had to be repaired in it.
 

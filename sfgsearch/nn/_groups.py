@@ -46,16 +46,12 @@ class FilterGroups(nn.Module):
         sizes: Filters of consecutive layers, where the table is for several ones with a prior each, of shape
             (layers, T+1).
 
-    Attributes:
-        settled: Whether :meth:`forward` returns the most probable gates in training, too, so that weights alone learn.
-
     Raises:
         ValueError: If a number is not positive, a prior or initial value is off the simplex, or sizes do not sum to K.
     """
 
     logits: Tensor
     prior_logits: Tensor
-    settled: bool
 
     def __init__(
         self,
@@ -70,7 +66,6 @@ class FilterGroups(nn.Module):
         sizes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.settled = False
         if num_filters < 1 or num_tasks < 1:
             raise ValueError(f"num_filters and num_tasks must be at least 1, got {num_filters} and {num_tasks}")
         self.num_filters, self.num_tasks = num_filters, num_tasks
@@ -169,6 +164,11 @@ class FilterGroups(nn.Module):
         self._fixed = assignment
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether gates stand still, since :meth:`fix` was called."""
+        return self._fixed is not None
+
+    @property
     def gates(self) -> Tensor:
         """The gates that :meth:`forward` returned last, shape (K, T+1).
 
@@ -182,14 +182,14 @@ class FilterGroups(nn.Module):
     def forward(self) -> Tensor:
         """Return the gates of this pass, shape (K, T+1).
 
-        Fixed gates if :meth:`fix` was called; else in training, until it has settled, a fresh sample as ``sampling``
-        says, and otherwise the one-hot gates of the most probable assignment.
+        Fixed gates if :meth:`fix` was called; else in training a fresh sample as ``sampling`` says, and in
+        evaluation the one-hot gates of the most probable assignment.
         """
         self._gates = self._draw()
         return self._gates
 
     def _draw(self) -> Tensor:
-        if self._fixed is None and self.training and not self.settled:
+        if self._fixed is None and self.training:
             return self.sample(self.sampling.temperature, self.sampling.hard, self.sampling.generator)
         groups = self.assignment() if self._fixed is None else self._fixed.to(self.logits.device)
         return torch.nn.functional.one_hot(groups, self.num_tasks + 1).to(self.logits.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -87,10 +87,16 @@ class MultiTaskNetwork(nn.Module):
         """The heads by task name."""
         return dict(zip(self.tasks, cast("Iterable[Head]", self.ordered_heads), strict=True))
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the predictions by task name for images of shape (B, C, *space)."""
+    def forward(self, images: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return the predictions by task name.
+
+        Args:
+            images: Shape (B, C, *space).
+            tasks: Names of the tasks that are predicted; all if None.
+        """
         features = as_map(self.backbone(images), images.ndim)
-        return {name: head(features, images.shape[2:]) for name, head in self.heads.items()}
+        asked = self.tasks if tasks is None else tasks
+        return {name: head(features, images.shape[2:]) for name, head in self.heads.items() if name in asked}
 
     @classmethod
     def of(cls, backbone: nn.Module, tasks: Sequence[TaskLike], example: Tensor) -> MultiTaskNetwork:
@@ -162,7 +168,8 @@ class NetworkSpec:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
         """
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
-        return analyse(self.build(), example, self.task_names)
+        network = self.build()
+        return analyse(network, example, self.task_names, any_size=any(head.resize for head in network.heads.values()))
 
     @property
     def filters(self) -> dict[str, int]:
@@ -189,6 +196,8 @@ class NetworkSpec:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = self.backbone(self.image_shape)
+            if not isinstance(backbone, nn.Module):
+                raise BackboneError(f"a backbone must return a torch.nn.Module, got {type(backbone).__name__}")
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)

@@ -56,7 +56,7 @@ class ArchitectureRecord:
             allocation is learned again, jointly with the weights, from another seed.
         kind: How the allocation came about.
         name: The manual method, or the kind and the trial's number.
-        backbone: Name, options and norm of the backbone.
+        backbone: Name and options of the backbone.
         image_shape: (C, *space) of one image in training.
         tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them.
         structure: What rebuilds the network that predicts; see :class:`sfgsearch.nn.Structure`.

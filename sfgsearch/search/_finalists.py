@@ -232,6 +232,7 @@ def retrain(
         on_epoch=on_epoch,
         splits=("train", "validation", "test"),
         session=session,
+        monte_carlo=finalist.role == "relearned",
     )
     folder = artifact_folder(objective.config)
     weights = store_weights(trained.predictor, folder, finalist.job) if study else None

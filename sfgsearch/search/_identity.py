@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 import optuna
-import torch
 
 from sfgsearch.config import Config
 from sfgsearch.config._imports import import_digests
@@ -27,7 +26,7 @@ IMPORTS = "sfgsearch.imports"
 
 @dataclass(frozen=True)
 class NetworkSignature:
-    """Signature that tells a network from one of other code: its parameters under hard sharing.
+    """Signature that tells a network from one of other code: the parameters of the plain network.
 
     Args:
         parameters: How many numbers they are.
@@ -39,9 +38,8 @@ class NetworkSignature:
 
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
-        """Take the signature of a network, without memory for its parameters."""
-        with torch.device("meta"):
-            network = spec.build()
+        """Take the signature of a network."""
+        network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
         return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)))
 

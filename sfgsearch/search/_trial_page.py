@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.data import Split
-from sfgsearch.nn import sfg_layers
+from sfgsearch.nn import GroupedNetwork, mapped_layers
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._layer_table import layers_csv
 from sfgsearch.reporting._note import NoteLine, note_markdown
@@ -134,7 +134,7 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
 
     network = trained.system.network
 
-    def plot_activations() -> Figure:
+    def plot_activations(network: GroupedNetwork) -> Figure:
         images = _examples(experiment.data.validation, experiment.spec.image_shape, len(review.tasks))
         return matplotlib.plot_activations(activation_maps(network, images), trial=review)
 
@@ -143,8 +143,8 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
         drawings["probabilities.png"] = partial(matplotlib.plot_probabilities, review)
         drawings["simplex.png"] = partial(matplotlib.plot_simplex, review)
     drawings["history.png"] = partial(matplotlib.plot_history, review)
-    if learned and sfg_layers(network):
-        drawings["activations.png"] = plot_activations
+    if learned and isinstance(network, GroupedNetwork) and mapped_layers(network):
+        drawings["activations.png"] = partial(plot_activations, network)
     return _drawn(drawings, review.number)
 
 

@@ -12,6 +12,7 @@ from sfgsearch.errors import DataError
 from sfgsearch.tasks._missing import MISSING, is_present
 
 _MOST_CLASSES = 2**16
+_WEIGHTS = (1e-6, 1e6)
 _UNSUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -33,9 +34,14 @@ def check_classes(name: str, num_classes: int, classes: tuple[str, ...], class_w
         raise DataError(f"task {name!r}: at most {_MOST_CLASSES} classes are allowed, got {num_classes}")
     if classes and (len(classes) != num_classes or len(set(classes)) < num_classes):
         raise DataError(f"task {name!r}: {num_classes} classes need as many names, all distinct, got {classes}")
-    if class_weights and (len(class_weights) != num_classes or not all(0 < w < float("inf") for w in class_weights)):
+    odd = next((repr(word) for word in classes if not word.isprintable()), None)
+    if odd:
+        raise DataError(f"task {name!r}: the class {odd} has characters that cannot be printed; correct it")
+    low, high = _WEIGHTS
+    if class_weights and (len(class_weights) != num_classes or not all(low <= w <= high for w in class_weights)):
         raise DataError(
-            f"task {name!r}: class_weights must be {num_classes} numbers > 0, one per class, got {list(class_weights)}"
+            f"task {name!r}: class_weights must be {num_classes} numbers from {low:g} to {high:g}, one per class, got "
+            f"{list(class_weights)}; to leave a class out, list it in ignore or missing"
         )
 
 

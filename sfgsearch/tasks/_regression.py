@@ -48,6 +48,10 @@ class Regression(Task):
     def __post_init__(self) -> None:
         if self.loss not in ("squared", "l1"):
             raise DataError(f"task {self.name!r}: loss must be 'squared' or 'l1', got {self.loss!r}")
+        if not self.unit.isprintable():
+            raise DataError(
+                f"task {self.name!r}: the unit {self.unit!r} has characters that cannot be printed; correct it"
+            )
 
     @property
     def outputs(self) -> int:

@@ -141,7 +141,9 @@ class Segmentation(Task):
         for index, suffix in enumerate(self._suffixes[1:], start=1):
             collection[f"dice_{suffix}"] = _Dice(self.num_classes, only=index)
         accuracy: Any = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
-        return MetricCollection({**collection, "accuracy": accuracy})
+        # They share one table of counts; torchmetrics would find that out by comparing every pair.
+        groups = [list(collection), ["accuracy"]]
+        return MetricCollection({**collection, "accuracy": accuracy}, compute_groups=groups)
 
     def error(self, metrics: dict[str, float]) -> float:
         """Return one minus the mean Dice."""

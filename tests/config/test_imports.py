@@ -12,8 +12,8 @@ CODE = """
 from sfgsearch.backbones import VGG, backbones
 
 @backbones.register("{name}")
-def mine(layers, image_shape, *, filters: int = 8):
-    return VGG(layers, image_shape, [filters, "pool", filters])
+def mine(image_shape, *, filters: int = 8):
+    return VGG(image_shape, [filters, "pool", filters], norm="batch")
 """
 
 

@@ -63,6 +63,8 @@ def test_shipped_studies_load(study):
         ("[learned]\nlr = {low = 0.1}", "learned.lr", "keys low, high"),
         ("[learned]\nkl_weight = {low = 0.0, high = 1.0, log = true}", "learned.kl_weight", "needs low > 0"),
         ("[learned]\nhard = 'yes'", "learned.hard", "true or false"),
+        ("[learned]\nexecution = 'sparse'", "learned.execution", "one of 'dense', 'streams'"),
+        ("[learned]\nsettle = 1.0", "learned.settle", "a number from 0 to 0.95"),
         ("[learned.temperature]\nschedule = 'stepwise'", "learned.temperature.schedule", "'cosine'"),
         ("[learned.prior]\nfirst = 1.5", "learned.prior.first", "from 1e-06 to 0.999999"),
         ("[manual]\nmethods = ['soft_sharing']", "manual.methods", "hard_sharing"),

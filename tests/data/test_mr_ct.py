@@ -3,6 +3,7 @@
 import collections
 import functools
 import gzip
+import itertools
 import os
 import random
 import re
@@ -14,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
@@ -22,7 +24,7 @@ from sfgsearch.data import batches, mr_ct
 from sfgsearch.data._volumes import Reading, read_subjects
 from sfgsearch.errors import ConfigError, DataError
 from sfgsearch.methods import FixedAllocation, SFGSettings, StochasticFilterGroups
-from sfgsearch.nn import Backbone, NetworkSpec
+from sfgsearch.nn import NetworkSpec
 from sfgsearch.tasks import MISSING, is_present
 from sfgsearch.training import Experiment, TrainingSettings
 
@@ -692,20 +694,19 @@ def test_patches_of_volumes(folder):
     assert data.tasks[1].num_classes == 3
 
 
-class Plain(Backbone):
+def plain(image_shape):
     """Two convolutions that keep space."""
-
-    def __init__(self, layers, image_shape):
-        super().__init__()
-        self.first, layout = layers.conv("conv1", layers.image(image_shape[0]), 8, 3)
-        self.second, self.layout = layers.conv("conv2", layout, 8, 3)
-
-    def forward(self, streams):
-        return self.second(self.first(streams))
+    convolution, norm = (nn.Conv2d, nn.BatchNorm2d) if len(image_shape) == 3 else (nn.Conv3d, nn.BatchNorm3d)
+    widths = (image_shape[0], 8, 8)
+    blocks = (
+        nn.Sequential(convolution(inputs, outputs, 3, padding=1, bias=False), norm(outputs), nn.ReLU())
+        for inputs, outputs in itertools.pairwise(widths)
+    )
+    return nn.Sequential(*blocks)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "least_dice"), [(Plain, 0.6), (functools.partial(vgg_small, plan=(8, "pool", 8)), 0.4)]
+    ("backbone", "least_dice"), [(plain, 0.6), (functools.partial(vgg_small, plan=(8, "pool", 8)), 0.4)]
 )
 @pytest.mark.parametrize(("mode", "patch"), [("slices", 8), ("patches", (8, 8, 6))])
 def test_a_network_learns_from_patches_and_is_measured_on_what_is_whole(folder, mode, patch, backbone, least_dice):
@@ -730,7 +731,7 @@ def test_a_network_learns_from_patches_and_is_measured_on_what_is_whole(folder, 
 
 def test_the_seed_fixes_patches_too(folder):
     data = mr_ct(1, path=folder, mode="patches", patch=6)
-    spec = NetworkSpec(Plain, data.tasks, data.image_shape)
+    spec = NetworkSpec(plain, data.tasks, data.image_shape)
     experiment = Experiment(data, spec, TrainingSettings(epochs=2, batch_size=4, device="cpu"))
     one, same, other = (experiment.train(StochasticFilterGroups(), seed) for seed in (0, 0, 1))
     assert one.history == same.history
@@ -740,7 +741,7 @@ def test_the_seed_fixes_patches_too(folder):
 
 def test_learned_groups_train_on_patches_too(folder):
     data = mr_ct(1, path=folder, mode="slices", patch=8)
-    spec = NetworkSpec(Plain, data.tasks, data.image_shape)
+    spec = NetworkSpec(plain, data.tasks, data.image_shape)
     experiment = Experiment(
         data, spec, TrainingSettings(epochs=12, batch_size=4, lr=0.02, length_scale=0.1, device="cpu")
     )

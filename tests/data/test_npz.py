@@ -171,7 +171,7 @@ ROWS = np.arange(NUMBER)
         ({"age": np.zeros(NUMBER, "M8[s]")}, {"missing": (-1,)}, "a regression needs numbers"),
         ({}, {"tasks": {"sex": {**TASKS["sex"], "class_weights": 2}}}, r"tasks\.sex: .*class_weights"),
         ({}, {"tasks": {"sex": {**TASKS["sex"], "classes": 2}}}, r"tasks\.sex: .*classes"),
-        ({}, {"tasks": {"age": {"type": "regression", "scale": 0}}}, r"tasks\.age\.scale: must be a number > 0"),
+        ({}, {"tasks": {"age": {"type": "regression", "scale": 0}}}, r"tasks\.age\.scale: must be a number from 1e-12"),
         ({}, {"tasks": {"age": {"type": "regression", "unit": 3}}}, r"tasks\.age: .*unit: .*string"),
         ({}, {"tasks": {"age": {"type": "regression", "key": 3}}}, r"tasks\.age\.key: must be the name"),
         ({"patient": np.zeros((NUMBER, 2))}, {"groups": "patient"}, "one value per image is wanted"),

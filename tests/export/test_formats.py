@@ -18,16 +18,29 @@ NAMES = [
     "residual with gaps",
     "residual dense in 3D",
     "residual dense of even sides",
+    "normed dense",
+    "single task",
+    "hard sharing",
+    "equal",
     "ensemble",
-    "cross-stitch",
-    "routed dense",
-    "branched",
-    "highresnet",
-    "resnet",
+    "cross_stitch",
+    "task_routing",
+    "maximum_roaming",
+    "learning_to_branch",
 ]
 
+ONNX_NAMES = [
+    "two tasks with gaps",
+    "residual dense in 3D",
+    "normed dense",
+    "hard sharing",
+    "ensemble",
+    "cross_stitch",
+    "task_routing",
+    "learning_to_branch",
+]
 
-FREE_SPACE = ["residual dense in 3D", "routed dense", "highresnet"]
+FREE_SPACE = ["residual dense in 3D", "normed dense", "single task", "equal", "task_routing"]
 
 
 def assert_same(predict, network, images):
@@ -58,9 +71,7 @@ def test_programs_predict_the_same_for_any_batch_and_dense_ones_for_any_size(rec
         assert_same(reloaded, case.network, larger(case.images(2)))
 
 
-@pytest.mark.parametrize(
-    "name", ["two tasks with gaps", "residual dense in 3D", "ensemble", "cross-stitch", "routed dense", "branched"]
-)
+@pytest.mark.parametrize("name", ONNX_NAMES)
 def test_onnx_files_predict_the_same(recorded, tmp_path, name):
     case, output = recorded(name), tmp_path / "net.onnx"
     exported = export_network(case.record, case.weights, output)
@@ -72,7 +83,7 @@ def test_onnx_files_predict_the_same(recorded, tmp_path, name):
         assert_same(reloaded, case.network, larger(case.images(2)))
 
 
-@pytest.mark.parametrize("name", [*NAMES, "dense ensemble in 3D"])
+@pytest.mark.parametrize("name", ["two tasks with gaps", "normed dense", "single task", "dense ensemble in 3D"])
 def test_safetensors_are_read_back(recorded, tmp_path, name):
     case, output = recorded(name), tmp_path / "net.safetensors"
     exported = export_network(case.record, case.weights, output)

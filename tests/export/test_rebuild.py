@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from sfgsearch.errors import ExportError
 from sfgsearch.export import load_network, rebuild
@@ -21,8 +22,17 @@ NAMES = [
     "residual dense in 3D",
     "residual dense of even sides",
     "residual with gaps",
+    "normed",
+    "normed dense",
+    "single task",
+    "hard sharing",
+    "equal",
     "ensemble",
     "dense ensemble in 3D",
+    "cross_stitch",
+    "task_routing",
+    "maximum_roaming",
+    "learning_to_branch",
 ]
 
 
@@ -44,26 +54,27 @@ def test_a_rebuilt_network_predicts_exactly_the_same(recorded, name):
 def test_the_specification_is_that_of_the_training(recorded):
     case = recorded("dense in 3D with gaps")
     spec, _ = rebuild(case.record)
-    assert (spec.task_names, spec.image_shape, spec.norm) == (("organs", "ct"), (2, 4, 6, 6), "instance")
+    assert (spec.task_names, spec.image_shape) == (("organs", "ct"), (2, 4, 6, 6))
+    assert any(isinstance(module, nn.InstanceNorm3d) for module in spec.build().modules())
     assert spec.tasks[1].scale == 1000.0
 
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"backbone": {"name": "my_net", "norm": "batch"}}, ["'my_net' is not registered", "study.imports"]),
+        ({"backbone": {"name": "my_net"}}, ["'my_net' is not registered", "study.imports"]),
         ({"backbone": {"name": "vgg_small", "norm": "batch", "depth": 3}}, ["vgg_small.depth", "unknown key"]),
         ({"tasks": [{"type": "pose", "name": "digit"}]}, ["task type 'pose' is not registered", "study.imports"]),
         ({"structure": {"kind": "lattice"}}, ["structure 'lattice' is not registered", "study.imports"]),
         ({"structure": {"kind": "allocated", "assignments": {}}}, ["vgg_small", "cannot be rebuilt"]),
         (
-            {"structure": {"kind": "allocated", "assignments": {"conv1": [0]}, "separate": True}},
-            ["cannot be rebuilt", "'conv1'"],
+            {"structure": {"kind": "allocated", "assignments": {"conv1": [0], "conv2": [0, 0, 0, 0]}}},
+            ["cannot be rebuilt", "'conv1'", "shape (5,)"],
         ),
     ],
 )
 def test_what_cannot_be_rebuilt_is_named(recorded, changes, parts):
-    record = replace(recorded("one task").record, **changes)
+    record = replace(recorded("two tasks with gaps").record, **changes)
     with pytest.raises(ExportError) as raised:
         rebuild(record)
     for part in parts:

@@ -101,7 +101,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def mutate_volume(path: Path, random: random.Random) -> str:
     """Change values, grid or header of a NIfTI file."""
     image = nibabel.load(path)
-    values, affine = np.asarray(image.dataobj), image.affine.copy()
+    values, affine = np.array(image.dataobj), image.affine.copy()  # not the file, which is written below
     changes = {
         "nan": lambda: (np.full(values.shape, np.nan, np.float32), affine),
         "some nan": lambda: (np.where(values > values.mean(), np.nan, values).astype(np.float32), affine),

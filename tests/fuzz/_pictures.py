@@ -106,7 +106,7 @@ def mutate_picture(path: Path, random: random.Random) -> str:
     elif change == "float":
         Image.fromarray(np.full((12, 12), np.nan, np.float32)).save(path, "TIFF")
     elif change == "gif":
-        Image.new("P", (12, 12)).save(path, "GIF", save_all=True, append_images=[Image.new("P", (12, 12), 3)])
+        Image.new("L", (12, 12)).save(path, "GIF", save_all=True, append_images=[Image.new("L", (12, 12), 200)])
     elif change == "tiff":
         Image.fromarray(np.zeros((12, 12), np.int32) - 5).save(path, "TIFF")
     elif change == "exif":

@@ -166,7 +166,8 @@ def _choose_part(study: Study, key: str, random: random.Random) -> None:
     section, _, option = key.partition(".")
     for name, parts in (("data", data_sets), ("backbone", backbones)):
         offering = [part for part in parts if option in _options(parts[part])]
-        if section == name and offering and option not in _options(parts[study.values[f"{name}.name"].strip('"')]):
+        chosen = study.values.get(f"{name}.name", "").strip('"')
+        if section == name and offering and (chosen not in parts or option not in _options(parts[chosen])):
             for other in [other for other in study.values if other.startswith(f"{name}.")]:
                 del study.values[other]
             study.values[f"{name}.name"] = f'"{random.choice(offering)}"'

@@ -111,7 +111,6 @@ def test_a_tree_that_was_found_can_be_trained_from_scratch(tiny):
     fix(system, (1, 0, 2), (1, 0, 0), (1, 0, 0))
     again = start(system.spec, FixedTree(system.tree()))
     assert again.tree() == system.tree()
-    assert again.tree().readers == system.tree().readers
     assert again.allocation() == system.allocation()
     assert again.structure() == system.structure()
     assert again.complexity() == system.complexity()
@@ -132,7 +131,7 @@ def test_the_comparison_retrains_the_tree_that_was_found(tiny):
     assert other.retraining(structure) is other
 
 
-def test_one_task_owns_its_only_nodes(tiny):
+def test_one_task_owns_its_only_copies(tiny):
     system = start(tiny.spec(1, plan=(4, 5)))
     assert [layer.counts for layer in system.allocation().layers] == [(4, 0), (5, 0)]
 
@@ -156,12 +155,12 @@ def test_statistics_are_those_of_the_tree(tiny):
     images = tiny.images(system.spec)
     predictor = system.predictor(lambda: [images]).eval()
     system.network.train()
-    fix(system, *[[parent for parent in route.parents if parent is not None] for route in routes_of(system)])
+    fix(system, *(route.parents for route in routes_of(system)))
     with torch.no_grad():
         expected, found, stale = (
             system.network(images),
             predictor(images),
-            prune(system.network, system.spec).eval()(images),
+            prune(system.network).eval()(images),
         )
     for name, prediction in expected.items():
         # Running variances are unbiased, those within a batch are not.
@@ -188,17 +187,16 @@ def test_a_seed_fixes_a_training(tiny):
     assert any(different)
 
 
-def test_a_head_learns_to_read_the_node_that_serves_it(tiny):
-    """Of two nodes that stand still, the one has what each head wants of it."""
-    spec = NetworkSpec(functools.partial(vgg_small, plan=(1,)), TWO_REGRESSIONS, (1, 2, 2), "none")
+def test_a_head_learns_to_read_the_copy_that_serves_it(tiny):
+    """Of two copies that stand still, the one has what each head wants of it."""
+    spec = NetworkSpec(functools.partial(vgg_small, plan=(1,), norm="none"), TWO_REGRESSIONS, (1, 2, 2))
     system = start(spec, LearningToBranch(warmup=0.0, settle=0.0))
     (heads,) = routes_of(system)
-    nodes = system.network.backbone.stages[0].nodes.groups
     with torch.no_grad():
-        for node, value in (("0", 1.0), ("1", 3.0)):
-            nodes[node][0].weight.zero_()
-            nodes[node][0].bias.fill_(value)
-        for head in system.network.heads.values():
+        for own, value in zip(system.network.copies, (1.0, 3.0), strict=True):
+            own.conv1.weight.zero_()
+            own.conv1.bias.fill_(value)
+        for head in system.network.ordered_heads:
             head.reader.weight.fill_(1.0)
             head.reader.bias.zero_()
     optimiser = torch.optim.Adam([heads.logits], lr=0.1)

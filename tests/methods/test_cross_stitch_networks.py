@@ -4,7 +4,6 @@ import torch
 from sfgsearch.allocation import Allocation
 from sfgsearch.methods import CrossStitchNetworks, manual_methods
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import CrossStitch
 from sfgsearch.training._trainer import _kernels
 
 CPU = torch.device("cpu")
@@ -18,9 +17,9 @@ def test_options_reach_the_units(tiny):
     spec = tiny.spec(2)
     method = manual_methods["cross_stitch"](spec, per="layer", own=0.7, lr=0.5)
     assert method == CrossStitchNetworks("layer", 0.7, 0.5)
-    units = [module for module in build(spec, method).network.modules() if isinstance(module, CrossStitch)]
-    assert [unit.alpha.shape for unit in units] == [(2, 2, 1)] * 3
-    assert units[0].alpha.flatten().tolist() == pytest.approx([0.7, 0.3, 0.3, 0.7])
+    alphas = list(build(spec, method).network.reading.alphas)
+    assert [alpha.shape for alpha in alphas] == [(2, 2, 1)] * 3
+    assert alphas[0].flatten().tolist() == pytest.approx([0.7, 0.3, 0.3, 0.7])
 
 
 @pytest.mark.parametrize("options", [{"own": 1.1}, {"own": -0.1}, {"lr": 0.0}])
@@ -48,8 +47,21 @@ def test_it_counts_as_full_width_networks_side_by_side(tiny, num_tasks):
     assert system.allocation() == Allocation.single_task(spec.filters, spec.task_names)
 
 
-def test_the_networks_of_the_tasks_start_from_different_weights(tiny):
-    system = build(tiny.spec(2), CrossStitchNetworks())
-    for layer in [module for module in system.network.modules() if hasattr(module, "unit")]:
-        first, second = (networks[0].weight for networks in layer.tasks)
-        assert not torch.equal(first, second)
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+def test_coefficients_and_weights_of_all_tasks_learn(tiny, num_tasks):
+    system = build(tiny.spec(num_tasks), CrossStitchNetworks())
+    before = [parameter.detach().clone() for parameter in system.network.parameters()]
+    optimiser = torch.optim.Adam(system.parameter_groups(0.01))
+    images, targets = tiny.images(system.spec), tiny.targets(system.spec)
+    losses = []
+    for _ in range(8):
+        predictions = system.network(images)
+        loss = sum(
+            task.negative_log_likelihood(predictions[task.name], targets[task.name]) for task in system.spec.tasks
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(old, new) for old, new in zip(before, system.network.parameters(), strict=True))

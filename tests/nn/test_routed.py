@@ -1,53 +1,73 @@
 """Routed networks, against one plain network per task whose channels are masked by hand."""
 
+import functools
+
 import pytest
 import torch
-from residual_backbone import Residual
+from awkward_networks import LayerNorm2d, OptionA, Residual, conv
 
-from sfgsearch.errors import AllocationError, BackboneError, SFGSearchError
+from sfgsearch.errors import AllocationError, SFGSearchError
 from sfgsearch.functional import random_masks
-from sfgsearch.nn import (
-    NetworkSpec,
-    RoutedBuilder,
-    RoutedConv,
-    StreamLayout,
-    Structure,
-    complexity,
-    routed_allocation,
-    routed_structure,
-)
+from sfgsearch.nn import NetworkSpec, RoutedNetwork, Structure, complexity, routed_allocation, routed_structure
+
+NORMS = ["batch", "instance", "none"]
 
 
-def make_network(tiny, num_tasks, sharing=0.4, norm="batch", backbone=None, seed=0):
-    spec = NetworkSpec(backbone, tiny.tasks(num_tasks), (2, 6, 6)) if backbone else tiny.spec(num_tasks, norm=norm)
+def residual(image_shape):
+    inner = torch.nn.Sequential(conv(6, 5), conv(5, 6))
+    return torch.nn.Sequential(conv(image_shape[0], 6), Residual(inner), OptionA(6, 10))
+
+
+def normalised(kind, image_shape):
+    """Two convolutions, after the first of which a norm covers several channels."""
+    norm = LayerNorm2d(8) if kind == "layer" else torch.nn.GroupNorm(2, 8)
+    return torch.nn.Sequential(torch.nn.Conv2d(image_shape[0], 8, 3), norm, torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+
+
+def make_network(tiny, num_tasks, sharing=0.4, norm="batch", backbone=None, dimensions=2, seed=0):
+    spec = tiny.spec(num_tasks, dimensions, norm)
+    if backbone:
+        spec = NetworkSpec(backbone, spec.tasks, (2, 6, 6))
     masks = {name: random_masks(width, num_tasks, sharing, tiny.seeded(seed)) for name, width in spec.filters.items()}
-    network = spec.build(RoutedBuilder(masks, num_tasks, 2, spec.norm))
+    network = RoutedNetwork(spec.build(), spec.analysis, masks)
     tiny.randomise(network, seed)
-    return spec, network, masks
+    return spec, network.double(), masks
 
 
-def layers(network):
-    return [module for module in network.modules() if isinstance(module, RoutedConv)]
+def norms_of(network, task):
+    """Return a task's norms by the names that they have in the plain network."""
+    plain = network.network.backbone
+    paths = [path for path, module in plain.named_modules() if "Norm" in type(module).__name__]
+    return dict(zip(paths, map(plain.get_submodule, paths) if task == 0 else network.norms[task - 1], strict=True))
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
-def test_every_task_has_a_masked_network(tiny, num_tasks, norm):
-    spec, network, masks = make_network(tiny, num_tasks, norm=norm)
-    predictions = network.eval()(tiny.images(spec))
+def predictions_by_hand(tiny, spec, network, masks, dimensions):
+    """Return the predictions of vgg_small, every task's features masked after norm and activation."""
+    plain, found = network.network, {}
+    pool = torch.nn.functional.max_pool2d if dimensions == 2 else torch.nn.functional.max_pool3d
     for task, name in enumerate(spec.task_names):
-        features = tiny.images(spec)
-        for layer, mask, pool in zip(layers(network), masks.values(), (2, 1, 1), strict=True):
-            features = torch.nn.functional.conv2d(features, layer.conv.weight, layer.conv.bias, padding=1)
-            features = layer.norms[task](features).relu()
-            features[:, ~mask[task]] = 0
-            features = torch.nn.functional.max_pool2d(features, pool)
-        expected = network.heads[name].reader(features.mean((2, 3)))
-        torch.testing.assert_close(predictions[name].reshape(expected.shape), expected)
+        features, norms = tiny.images(spec).double(), norms_of(network, task)
+        for index, size in ((1, 2), (2, 1), (3, 1)):
+            features = plain.backbone.get_submodule(f"conv{index}")(features)
+            features = (norms[f"norm{index}"](features) if norms else features).relu()
+            features[:, ~masks[f"conv{index}"][task]] = 0
+            features = pool(features, size)
+        found[name] = plain.heads[name](features)
+    return found
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+def test_every_task_has_a_masked_network(tiny, num_tasks, norm, dimensions):
+    spec, network, masks = make_network(tiny, num_tasks, norm=norm, dimensions=dimensions)
+    found = network.eval()(tiny.images(spec).double())
+    for name, expected in predictions_by_hand(tiny, spec, network, masks, dimensions).items():
+        torch.testing.assert_close(found[name], expected)
 
 
 def narrow(source, kept):
-    """Return the state of a layer for some of its filters."""
+    """Return the state of a norm for some of its channels."""
     return {key: value[kept] if value.ndim else value for key, value in source.state_dict().items()}
 
 
@@ -55,74 +75,131 @@ def narrow(source, kept):
 def test_a_task_is_a_narrower_plain_network(tiny, num_tasks):
     """What a task masks has no part in its prediction: a network without these filters predicts the same."""
     spec, network, masks = make_network(tiny, num_tasks)
-    predictions = network.eval()(tiny.images(spec))
+    found = network.eval()(tiny.images(spec).double())
     for task, name in enumerate(spec.task_names):
-        features, read = tiny.images(spec), torch.ones(2, dtype=torch.bool)
-        for layer, mask, pool in zip(layers(network), masks.values(), (2, 1, 1), strict=True):
+        features, read = tiny.images(spec).double(), torch.ones(2, dtype=torch.bool)
+        for (layer, mask), pool in zip(masks.items(), (2, 1, 1), strict=True):
             kept = mask[task]
-            norm = torch.nn.BatchNorm2d(int(kept.sum())).eval()
-            norm.load_state_dict(narrow(layer.norms[task], kept))
-            features = torch.nn.functional.conv2d(features, layer.conv.weight[kept][:, read], padding=1)
+            norm = torch.nn.BatchNorm2d(int(kept.sum())).double().eval()
+            norm.load_state_dict(narrow(norms_of(network, task)[layer.replace("conv", "norm")], kept))
+            weight = network.network.backbone.get_submodule(layer).weight[kept][:, read]
+            features = torch.nn.functional.conv2d(features, weight, padding=1)
             features, read = torch.nn.functional.max_pool2d(norm(features).relu(), pool), kept
-        reader = network.heads[name].reader
+        reader = network.network.heads[name].reader
         expected = features.mean((2, 3)) @ reader.weight[:, read].T + reader.bias
-        torch.testing.assert_close(predictions[name].reshape(expected.shape), expected)
+        torch.testing.assert_close(found[name].reshape(expected.shape), expected)
 
 
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
-def test_masked_channels_of_residual_networks_are_silent(tiny, num_tasks):
-    """Blocks and additions pass on nothing that no mask below holds."""
-    _, network, masks = make_network(tiny, num_tasks, sharing=0.0, backbone=Residual)
-    image = torch.randn(3, 2, 6, 6, generator=tiny.seeded(1))
-    backbone = network.backbone
-    streams = backbone.blocks(backbone.stem((image,) * (num_tasks + 1)))
-    inner = backbone.second(backbone.first(streams))
-    total = backbone.add(streams, inner)
-    for task in range(num_tasks):
-        speaks = [stream[task].abs().sum((0, 2, 3)) > 0 for stream in (streams, inner, total)]
-        stem, second = masks["stem"][task], masks["second"][task]
-        assert not bool((speaks[0] & ~stem).any())
-        assert not bool((speaks[1] & ~second).any())
-        assert torch.equal(speaks[2], speaks[0] | speaks[1])
-        assert bool(speaks[0].any())
-    assert (streams[-1], total[-1]) == (None, None)
+@pytest.mark.parametrize("kind", ["layer", "group"])
+def test_norms_over_channels_cover_those_that_a_task_holds(tiny, kind):
+    """A task's prediction is that of a network whose norm never saw the others' channels."""
+    spec, network, masks = make_network(tiny, 2, backbone=functools.partial(normalised, kind))
+    found, plain = network.eval()(tiny.images(spec).double()), network.network
+    for task, name in enumerate(spec.task_names):
+        norm, mask = norms_of(network, task)["1"], masks["0"][task]
+        features = plain.backbone[0](tiny.images(spec).double())
+        for block in torch.arange(8).chunk(norm.num_groups if kind == "group" else 1):
+            held = block[mask[block]]
+            dims = (1, 2, 3) if kind == "group" else (1,)
+            own = features[:, held]
+            moments = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
+            own = (own - moments[0]) / (moments[1] + norm.eps).sqrt()
+            features[:, held] = own * norm.weight[held, None, None] + norm.bias[held, None, None]
+        features = features.relu() * mask[:, None, None]
+        features = plain.backbone[3](features) * masks["3"][task][:, None, None]
+        torch.testing.assert_close(found[name], plain.heads[name](features))
+
+
+BACKBONES = [None, residual, functools.partial(normalised, "layer"), functools.partial(normalised, "group")]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES, ids=["vgg", "residual", "layer norm", "group norm"])
+@pytest.mark.parametrize("num_tasks", [1, 3])
+def test_tasks_that_hold_all_run_the_plain_network(tiny, num_tasks, backbone):
+    spec, network, _ = make_network(tiny, num_tasks, sharing=1.0, backbone=backbone)
+    images = tiny.images(spec).double()
+    found, expected = {}, {}
+    for task, name in enumerate(spec.task_names):
+        plain = spec.build().double()
+        plain.load_state_dict(network.network.state_dict())
+        for path, norm in norms_of(network, task).items():
+            plain.backbone.get_submodule(path).load_state_dict(norm.state_dict())
+        expected[name] = plain(images)[name]
+    found = network(images)
+    exactly = {} if backbone in BACKBONES[2:] else {"rtol": 0, "atol": 0}  # by group, norms sum in another order
+    for name in spec.task_names:
+        torch.testing.assert_close(found[name], expected[name], **exactly)
+
+
+def test_training_moves_the_statistics_of_every_task_as_its_own_features_do(tiny):
+    spec, network, masks = make_network(tiny, 2, sharing=0.0)
+    images = tiny.images(spec, 8).double()
+    before = [norms_of(network, task)["norm2"].running_mean.clone() for task in range(2)]
+    network.train()(images)
+    features = network.network.backbone.conv1(images)
+    for task in range(2):
+        norms = norms_of(network, task)
+        shape = (1, -1, 1, 1)
+        first = (features - features.mean((0, 2, 3)).view(shape)) / (
+            features.var((0, 2, 3), unbiased=False).view(shape) + norms["norm1"].eps
+        ).sqrt()
+        first = (first * norms["norm1"].weight.view(shape) + norms["norm1"].bias.view(shape)).relu()
+        first = torch.nn.functional.max_pool2d(first * masks["conv1"][task].view(shape), 2)
+        mean = network.network.backbone.conv2(first).mean((0, 2, 3))
+        torch.testing.assert_close(norms["norm2"].running_mean, 0.9 * before[task] + 0.1 * mean)
+        assert [int(norm.num_batches_tracked) for norm in norms.values()] == [1, 1, 1]
+
+
+def test_masked_filters_of_residual_networks_are_read_by_nothing(tiny):
+    """Neither where they are added nor in a wider layer does another task's filter change a prediction."""
+    spec, network, masks = make_network(tiny, 3, sharing=0.0, backbone=residual)
+    images = tiny.images(spec).double()
+    before = network.eval()(images)
+    rows = torch.cat([torch.zeros(3, 1), *masks.values(), torch.ones(3, len(spec.analysis.heads))], 1)
+    for task, name in enumerate(spec.task_names):
+        _, other, _ = make_network(tiny, 3, sharing=0.0, backbone=residual)
+        with torch.no_grad():
+            for layer in spec.analysis.layers[: -len(spec.tasks)]:
+                foreign = rows[task, layer.writes.flatten()] == 0
+                other.network.get_parameter(layer.weight)[foreign] += 1
+        after = other.eval()(images)
+        assert torch.equal(after[name], before[name])
+        assert not all(torch.equal(after[one], before[one]) for one in spec.task_names)
 
 
 def task_loss(tiny, spec, network, task):
     name = spec.tasks[task].name
-    return spec.tasks[task].negative_log_likelihood(network(tiny.images(spec, 8))[name], tiny.targets(spec, 8)[name])
-
-
-def reaches(gradient):
-    return gradient is not None and bool((gradient != 0).any())
+    prediction = network(tiny.images(spec, 8).double())[name]
+    targets = tiny.targets(spec, 8)[name]
+    return spec.tasks[task].negative_log_likelihood(
+        prediction, targets.double() if targets.is_floating_point() else targets
+    )
 
 
 def rows(gradient):
     return (gradient != 0).flatten(1).any(1)
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("num_tasks", [1, 2, 3])
 def test_a_loss_reaches_the_filters_that_its_task_holds_and_no_other(tiny, num_tasks, norm):
     spec, network, masks = make_network(tiny, num_tasks, norm=norm)
     for task in range(num_tasks):
         network.zero_grad()
         task_loss(tiny, spec, network, task).backward()
-        for layer, mask in zip(layers(network), masks.values(), strict=True):
-            assert torch.equal(rows(layer.conv.weight.grad), mask[task])
+        for layer, mask in masks.items():
+            assert torch.equal(rows(network.network.backbone.get_submodule(layer).weight.grad), mask[task])
 
 
-@pytest.mark.parametrize("num_tasks", [2, 3])
-def test_a_loss_reaches_norms_and_blocks_of_its_own_task_only(tiny, num_tasks):
-    spec, network, masks = make_network(tiny, num_tasks, backbone=Residual)
-    for task in range(num_tasks):
+@pytest.mark.parametrize("backbone", [None, residual])
+def test_a_loss_reaches_norms_of_its_own_task_only(tiny, backbone):
+    spec, network, _ = make_network(tiny, 3, backbone=backbone)
+    for task in range(3):
         network.zero_grad()
         task_loss(tiny, spec, network, task).backward()
-        for layer in layers(network):
-            assert [reaches(norm.weight.grad) for norm in layer.norms] == [t == task for t in range(num_tasks)]
-        blocks = network.backbone.blocks.blocks
-        assert [reaches(block.conv.weight.grad) for block in blocks] == [t == task for t in range(num_tasks)]
-        assert torch.equal(rows(blocks[task].conv.weight.grad), masks["stem"][task])
+        for other in range(3):
+            for norm in norms_of(network, other).values():
+                assert (norm.weight.grad is not None and bool(norm.weight.grad.any())) == (other == task)
 
 
 def test_filters_of_several_tasks_receive_the_sum_of_their_losses(tiny):
@@ -130,28 +207,39 @@ def test_filters_of_several_tasks_receive_the_sum_of_their_losses(tiny):
     for tasks in ([0], [1], [0, 1]):
         spec, network, _ = make_network(tiny, 2)
         sum(task_loss(tiny, spec, network, task) for task in tasks).backward()
-        gradients.append(layers(network)[0].conv.weight.grad)
+        gradients.append(network.network.backbone.conv1.weight.grad)
     torch.testing.assert_close(gradients[0] + gradients[1], gradients[2])
 
 
-def test_the_image_is_convolved_once(tiny):
-    spec, network, _ = make_network(tiny, 3)
-    shapes = ((7, 2, 36, 1), (6, 7, 9, 3), (5, 6, 9, 3))  # filters, input channels, pixels and passes of every layer
-    read = sum(head.reader.weight.numel() for head in network.heads.values())
-    macs = sum(filters * channels * 9 * pixels * passes for filters, channels, pixels, passes in shapes)
-    assert complexity(network, spec.image_shape).macs == macs + read
+@pytest.mark.parametrize("num_tasks", [1, 3])
+def test_every_task_is_a_pass_at_full_width(tiny, num_tasks):
+    spec, network, _ = make_network(tiny, num_tasks)
+    shapes = ((7, 2, 36), (6, 7, 9), (5, 6, 9))  # filters, input channels and pixels of every layer
+    read = sum(head.reader.weight.numel() for head in network.network.heads.values())
+    macs = sum(filters * channels * 9 * pixels for filters, channels, pixels in shapes)
+    assert complexity(network, spec.image_shape).macs == num_tasks * macs + read
 
 
-@pytest.mark.parametrize("backbone", [None, Residual])
+@pytest.mark.parametrize("backbone", [None, residual])
 @pytest.mark.parametrize("num_tasks", [1, 2, 3])
 def test_structures_rebuild_networks(tiny, num_tasks, backbone):
     spec, network, masks = make_network(tiny, num_tasks, backbone=backbone)
-    again = Structure.from_dict(routed_structure(masks).to_dict()).build(spec)
-    for layer, mask in zip(layers(again), masks.values(), strict=True):
-        assert torch.equal(layer.masks.bool(), mask)
+    again = Structure.from_dict(routed_structure(masks).to_dict()).build(spec).double()
+    assert torch.equal(again.masks.bool(), torch.cat(list(masks.values()), 1))
     again.load_state_dict(network.state_dict())
-    expected, found = network.eval()(tiny.images(spec)), again(tiny.images(spec))
+    images = tiny.images(spec).double()
+    expected, found = network.eval()(images), again(images)
     assert all(torch.equal(found[name], expected[name]) for name in spec.task_names)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES[1:3], ids=["residual", "layer norm"])
+def test_networks_can_be_traced_for_any_number_of_images(tiny, backbone):
+    spec, network, _ = make_network(tiny, 2, backbone=backbone)
+    images = tiny.images(spec, 5).double()
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(network.eval(), (images[:2],), dynamic_shapes=free).module()
+    for name, prediction in program(images).items():
+        torch.testing.assert_close(prediction, network(images)[name])
 
 
 def test_filters_count_by_how_many_tasks_hold_them():
@@ -160,40 +248,16 @@ def test_filters_count_by_how_many_tasks_hold_them():
     assert layer.counts == (1, 1, 1, 2)
 
 
-@pytest.mark.parametrize(
-    "masks",
-    [
-        {},
-        {"conv1": torch.ones(2, 6)},
-        {"conv1": torch.ones(3, 7)},
-        {"conv1": torch.ones(2, 7) * torch.tensor([[0], [1]])},
-    ],
-)
-def test_masks_that_do_not_fit_are_refused(tiny, masks):
+@pytest.mark.parametrize("mask", [torch.ones(2, 6), torch.ones(3, 7), torch.ones(2, 7) * torch.tensor([[0], [1]])])
+def test_masks_that_do_not_fit_are_refused(tiny, mask):
+    _, network, masks = make_network(tiny, 2)
     with pytest.raises(AllocationError, match=r"'conv1' needs masks of shape \(2, 7\)"):
-        tiny.spec(2).build(RoutedBuilder({name: mask.bool() for name, mask in masks.items()}, 2, 2))
+        network.set_masks({**masks, "conv1": mask.bool()})
 
 
-def test_masks_of_unknown_layers_are_refused(tiny):
-    spec, _, masks = make_network(tiny, 2)
-    with pytest.raises(AllocationError, match="no layer 'conv9'"):
-        spec.build(RoutedBuilder({**masks, "conv9": masks["conv1"]}, 2, 2))
-    with pytest.raises(SFGSearchError, match="needs masks"):
-        Structure("task_routing", {"masks": {}}).build(spec)
-
-
-def test_blocks_on_top_of_anything_but_a_layer_are_refused():
-    with pytest.raises(BackboneError, match="per_stream"):
-        RoutedBuilder({}, 2, 2).per_stream(StreamLayout.full(4, 3), lambda _channels: None)
-
-
-def test_volumes_are_masked_alike(tiny):
-    spec = tiny.spec(2, dimensions=3)
-    masks = {name: random_masks(width, 2, 0.4, tiny.seeded(0)) for name, width in spec.filters.items()}
-    network = spec.build(RoutedBuilder(masks, 2, 3, spec.norm))
-    tiny.randomise(network)
-    streams = network.backbone((tiny.images(spec),) * 3)
-    for task in range(2):
-        speaks = streams[task].abs().sum((0, 2, 3, 4)) > 0
-        assert bool(speaks.any())
-        assert not bool((speaks & ~masks["conv3"][task]).any())
+def test_masks_of_other_layers_are_refused(tiny):
+    spec, network, masks = make_network(tiny, 2)
+    with pytest.raises(AllocationError, match="'conv9' does not fit"):
+        network.set_masks({**masks, "conv9": masks["conv1"]})
+    with pytest.raises(SFGSearchError, match="does not fit"):
+        Structure("routed", {"masks": {}}).build(spec)

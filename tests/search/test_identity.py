@@ -212,8 +212,8 @@ BACKBONE = """
 from sfgsearch.backbones import VGG, backbones
 
 @backbones.register("{name}")
-def mine(layers, image_shape, *, filters: int = 8):
-    return VGG(layers, image_shape, [filters, "pool", filters + {more}])
+def mine(image_shape, *, filters: int = 8):
+    return VGG(image_shape, [filters, "pool", filters + {more}], norm="batch")
 """
 
 

@@ -41,6 +41,8 @@ def section(**changes):
 def test_names_are_the_keys_of_the_study_file():
     learned = section(
         lr={"low": 0.01, "high": 0.1},
+        execution=["dense", "streams"],
+        settle={"low": 0.0, "high": 0.95},
         temperature={"schedule": ["linear", "cosine"], "start": {"low": 1.0, "high": 2.0}},
         prior={"family": ["linear"], "first": {"low": 0.5, "high": 0.9}},
         initial={"family": ["dirichlet", "near_vertex"]},
@@ -48,6 +50,8 @@ def test_names_are_the_keys_of_the_study_file():
     trial = FixedTrial(
         {
             "learned.lr": 0.05,
+            "learned.execution": "streams",
+            "learned.settle": 0.25,
             "learned.temperature.schedule": "cosine",
             "learned.temperature.start": 1.5,
             "learned.prior.family": "linear",
@@ -56,7 +60,8 @@ def test_names_are_the_keys_of_the_study_file():
         }
     )
     settings = suggest_learned(trial, learned)
-    assert (settings.lr, settings.kl_weight, settings.hard) == (0.05, 1.0, False)
+    assert (settings.lr, settings.kl_weight, settings.hard) == (0.05, 1.0, True)
+    assert (settings.execution, settings.settle) == ("streams", 0.25)
     assert (settings.temperature.family, settings.temperature.start) == ("cosine", 1.5)
     assert (settings.prior.family, settings.prior.first, settings.prior.last) == ("linear", 0.7, 0.2)
     assert settings.initial.family == "near_vertex"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sfgsearch.backbones import vgg_small
-from sfgsearch.nn import NetworkSpec, sfg_layers, stream_activations
+from sfgsearch.nn import NetworkSpec, stream_activations
 from sfgsearch.visualization import activation_maps
 from sfgsearch.visualization.matplotlib import plot_activations
 from sfgsearch.visualization.matplotlib._sheet import as_png
@@ -18,12 +18,13 @@ from sfgsearch.visualization.matplotlib._sheet import as_png
 
 def test_filters_are_chosen_by_entropy(tiny):
     spec = tiny.spec(2, plan=(12, 9, 8, 7))
-    network, images = tiny.masked(spec), tiny.images(spec)
+    network, images = tiny.grouped(spec), tiny.images(spec)
     found = activation_maps(network, images)
     layers = list(spec.filters)
     assert [one.layer for one in found.low] == [layers[0]] * 2 + [layers[2]] * 2 + [layers[3]] * 2
+    entropies = network.by_space(network.groups.entropy().detach())
     for name in dict.fromkeys(one.layer for one in found.low):
-        entropy = sfg_layers(network)[name].groups.entropy().detach()
+        entropy = entropies[name]
         low = [one for one in found.low if one.layer == name]
         high = [one for one in found.high if one.layer == name]
         speaking = [
@@ -37,7 +38,7 @@ def test_filters_are_chosen_by_entropy(tiny):
 
 def test_maps_are_what_goes_into_the_streams(tiny):
     spec = tiny.spec(2)
-    network, images = tiny.masked(spec), tiny.images(spec)
+    network, images = tiny.grouped(spec), tiny.images(spec)
     streams = stream_activations(network, images)
     for one in (found := activation_maps(network, images)).low + found.high:
         np.testing.assert_array_equal(one.maps, streams[one.layer][:, :, one.filter].numpy())
@@ -46,7 +47,7 @@ def test_maps_are_what_goes_into_the_streams(tiny):
 
 def test_of_volumes_the_middle_slice_is_shown(tiny):
     spec = tiny.spec(2, dimensions=3)
-    network, images = tiny.masked(spec), tiny.images(spec)
+    network, images = tiny.grouped(spec), tiny.images(spec)
     found = activation_maps(network, images)
     first = images[0, 0, 3]
     expected = (first - first.min()) / (first.max() - first.min())
@@ -59,7 +60,7 @@ def test_of_volumes_the_middle_slice_is_shown(tiny):
 
 def test_narrow_layers_show_what_they_have(tiny):
     spec = tiny.spec(1, plan=(1, 2, 3))
-    found = activation_maps(tiny.masked(spec), tiny.images(spec))
+    found = activation_maps(tiny.grouped(spec), tiny.images(spec))
     assert Counter(one.layer for one in found.low) == dict.fromkeys(spec.filters, 1)
     assert Counter(one.layer for one in found.high) == dict(zip(list(spec.filters)[1:], (1, 2), strict=True))
 
@@ -67,7 +68,7 @@ def test_narrow_layers_show_what_they_have(tiny):
 @pytest.mark.parametrize(("num_tasks", "images"), [(1, 3), (2, 2), (3, 1)])
 def test_the_brightest_spot_of_every_row_is_drawn(tiny, num_tasks, images):
     spec = tiny.spec(num_tasks)
-    found = activation_maps(tiny.masked(spec), tiny.images(spec, batch=images))
+    found = activation_maps(tiny.grouped(spec), tiny.images(spec, batch=images))
     (picture,) = plot_activations(found).artists
     brightest = picture.pixels[(picture.pixels == (251, 252, 191)).all(-1)]  # the last colour of magma
     assert len(brightest) >= len(found.low) + len(found.high)
@@ -75,7 +76,7 @@ def test_the_brightest_spot_of_every_row_is_drawn(tiny, num_tasks, images):
 
 def test_another_resolution_scales_the_picture(tiny):
     spec = tiny.spec(2)
-    figure = plot_activations(activation_maps(tiny.masked(spec), tiny.images(spec, batch=2)))
+    figure = plot_activations(activation_maps(tiny.grouped(spec), tiny.images(spec, batch=2)))
     once = Image.open(io.BytesIO(as_png(figure)))
     figure.set_dpi(200)
     twice = Image.open(io.BytesIO(as_png(figure)))
@@ -89,7 +90,7 @@ def test_another_resolution_scales_the_picture(tiny):
 def test_colours_of_images_are_kept(tiny):
     spec = NetworkSpec(functools.partial(vgg_small, plan=(4, 4)), tiny.tasks(2), (3, 6, 6))
     images = tiny.images(spec)
-    found = activation_maps(tiny.masked(spec), images)
+    found = activation_maps(tiny.grouped(spec), images)
     picture = images[1].movedim(0, -1)
     expected = (picture - picture.min()) / (picture.max() - picture.min())
     np.testing.assert_allclose(found.images[1], expected, atol=1e-6)
@@ -97,7 +98,7 @@ def test_colours_of_images_are_kept(tiny):
 
 def test_vector_formats_have_the_picture_in_its_place(tiny, tmp_path):
     spec = tiny.spec(2)
-    figure = plot_activations(activation_maps(tiny.masked(spec), tiny.images(spec, batch=2)))
+    figure = plot_activations(activation_maps(tiny.grouped(spec), tiny.images(spec, batch=2)))
     figure.savefig(tmp_path / "maps.svg")
     text = (tmp_path / "maps.svg").read_text()
     (image,) = re.findall(r"<image[^>]*>", text)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfgsearch.allocation import group_names
-from sfgsearch.nn import MultiTaskNetwork, sfg_layers, stream_activations
+from sfgsearch.nn import GroupedNetwork, mapped_layers, stream_activations
 
 _EACH = 2
 _LAYERS = 3
@@ -23,8 +23,8 @@ class FilterMaps:
     """A filter and what it sends into the streams.
 
     Args:
-        layer: Its layer.
-        filter: Its number in the layer, from zero.
+        layer: Its channel space.
+        filter: Its number in the channel space, from zero.
         entropy: Of its group probabilities, in nats.
         probs: Its group probabilities: tasks in order, then shared.
         maps: Shape (images, T+1, height, width).
@@ -54,8 +54,8 @@ class ActivationMaps:
     high: tuple[FilterMaps, ...]
 
 
-def activation_maps(network: MultiTaskNetwork, images: Tensor, layers: Sequence[str] | None = None) -> ActivationMaps:
-    """Return activation maps of two low-entropy and two high-entropy filters of some layers.
+def activation_maps(network: GroupedNetwork, images: Tensor, layers: Sequence[str] | None = None) -> ActivationMaps:
+    """Return activation maps of two low-entropy and two high-entropy filters of some channel spaces.
 
     The two of low entropy prefer different groups where there are such. Filters that are silent on all the images
     come last.
@@ -63,20 +63,19 @@ def activation_maps(network: MultiTaskNetwork, images: Tensor, layers: Sequence[
     Args:
         network: A trained network of stochastic filter groups.
         images: A few images, shape (B, C, *space); of volumes the middle slice is shown.
-        layers: The layers; the first, middle and last if None.
+        layers: Names of the channel spaces; the first, middle and last of those that have maps if None.
 
     Raises:
-        BackboneError: If the network has no such layers of filter groups.
+        BackboneError: If the network has no maps of these names.
     """
-    found = sfg_layers(network)
-    chosen = _ends_and_middle(list(found)) if layers is None else layers
+    chosen = _ends_and_middle(mapped_layers(network)) if layers is None else layers
     streams = stream_activations(network, images, chosen)
+    probabilities = network.probabilities()
+    entropies = network.by_space(network.groups.entropy().detach().cpu())
     low: list[FilterMaps] = []
     high: list[FilterMaps] = []
     for name, maps in streams.items():
-        groups = found[name].groups
-        probs = groups.probs.detach().cpu().numpy()
-        entropy = groups.entropy().detach().cpu().numpy()
+        probs, entropy = probabilities[name].numpy(), entropies[name].numpy()
         slices = _middle(maps).numpy()
         committed, undecided = _choose(entropy, probs.argmax(1), slices)
         for indices, filters in ((committed, low), (undecided, high)):

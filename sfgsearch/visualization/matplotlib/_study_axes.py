@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend_handler import HandlerLine2D
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -86,10 +87,25 @@ def scale_axis(axes: Axes, which: str, values: Iterable[float], *, is_log: bool,
     axis.set_minor_locator(NullLocator())
 
 
+class _DottedLine(Line2D):
+    """The legend entry of a marker with a dot in it."""
+
+
+class _DottedHandler(HandlerLine2D):
+    """Draws the marker of a legend entry, and a dot in it."""
+
+    def create_artists(self, legend: Any, orig_handle: Any, *place: Any) -> list[Any]:
+        """Return the marker and the dot, as matplotlib asks for them."""
+        dot = super().create_artists(legend, orig_handle, *place)[-1]
+        dot.set(markersize=0.3 * orig_handle.get_markersize(), markerfacecolor=orig_handle.get_color())
+        return [*super().create_artists(legend, orig_handle, *place), dot]
+
+
 def mark_handle(kind: str, inference: str, size: float = 7) -> Line2D:
     """Return the legend entry of a marker."""
     style = mark(kind, inference)
-    return Line2D(
+    make = _DottedLine if style.has_dot else Line2D
+    return make(
         [],
         [],
         color=style.colour,
@@ -109,7 +125,14 @@ def group_handles(colours: Mapping[str, str]) -> list[Patch]:
 def add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
     """Put a legend of few columns below the panels, to be read line by line."""
     columns = legend_columns([str(handle.get_label()) for handle in handles], DOTS * WIDTH)
-    figure.legend(handles=by_line(handles, columns), loc="outside lower left", ncols=columns, frameon=False, fontsize=8)
+    figure.legend(
+        handles=by_line(handles, columns),
+        handler_map={_DottedLine: _DottedHandler()},
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:

@@ -12,13 +12,13 @@ import click
 from optuna.trial import FrozenTrial
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.bench._gate import Gate, Journal
 from sfgsearch.config import Config
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.search import Objective
 from sfgsearch.training import Checkpoint, EpochReport, Experiment, Trained, TrainingSession
 from sfgsearch.training._course import OnEpoch
 from sfgsearch.workers import WorkerListener
+from tests.benchmarks.gate import Gate, Journal
 
 RELEASED, OVER = "released", "over"
 """Events of the journal: a worker leaves the gate; a trial is told and its job is finished."""

@@ -15,9 +15,6 @@ from threading import BrokenBarrierError
 
 import optuna
 
-from sfgsearch.bench._gate import Gate
-from sfgsearch.bench._machine import usable_cores
-from sfgsearch.bench._timed import TimedExperiment
 from sfgsearch.config import load_config
 from sfgsearch.errors import BenchmarkError
 from sfgsearch.methods import Method
@@ -28,6 +25,9 @@ from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
 from sfgsearch.workers._heap import settle_heap
 from sfgsearch.workers._order import leave_with_parent
+from tests.benchmarks.gate import Gate
+from tests.benchmarks.machine import usable_cores
+from tests.benchmarks.timed import TimedExperiment
 
 _SWAP = 1.0
 """Seconds after which the two change cores."""

@@ -3,11 +3,10 @@ import math
 import pytest
 
 from sfgsearch import Objective, create_study
-from sfgsearch.bench import Overhead, OverheadOptions
-from sfgsearch.bench._overhead import Pair, added, calibrate
-from sfgsearch.bench._pair import Timing, Work, first_method, run_pair, train_bare
-from sfgsearch.bench._timed import Account
 from sfgsearch.errors import BenchmarkError
+from tests.benchmarks.overhead import Overhead, OverheadOptions, Pair, added, calibrate
+from tests.benchmarks.pair import Timing, Work, first_method, run_pair, train_bare
+from tests.benchmarks.timed import Account
 
 
 def pair(bare, trial, outside=0.0):

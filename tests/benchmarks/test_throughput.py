@@ -8,11 +8,12 @@ from optuna.trial import TrialState
 from sqlalchemy import create_engine
 
 from sfgsearch import Objective
-from sfgsearch.bench import Site, ThroughputOptions, _throughput, measure_throughput
-from sfgsearch.bench._throughput import check_quota, summarise
 from sfgsearch.errors import BenchmarkError
 from sfgsearch.records import Records
 from sfgsearch.search import create_study, records_of
+from tests.benchmarks import throughput as _throughput
+from tests.benchmarks.site import Site
+from tests.benchmarks.throughput import ThroughputOptions, check_quota, measure_throughput, summarise
 
 
 def entry(event, pid, at, cpu):

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import click
 from rich.console import RenderableType
 
-from sfgsearch.bench._pair import Timing, Work, run_pair, train_as_trial, train_bare
-from sfgsearch.bench._result import Goal, new_table
-from sfgsearch.bench._site import Site
 from sfgsearch.reporting._statistics import Interval, interval
+from tests.benchmarks.pair import Timing, Work, run_pair, train_as_trial, train_bare
+from tests.benchmarks.result import Goal, json_option, new_table, run_benchmark, storage_option
+from tests.benchmarks.site import Site
 
 GOAL = 0.02
 """Of a training's time."""
@@ -226,6 +227,19 @@ def measure_overhead(site: Site, options: OverheadOptions) -> Overhead:
     return Overhead(options, epochs, tuple(pairs))
 
 
+@click.command()
+@click.option("--seconds", type=float, default=OverheadOptions().seconds, help="About how long a training takes.")
+@click.option(
+    "--pairs", type=int, default=OverheadOptions().pairs, help="How often it is trained, bare and as a trial."
+)
+@storage_option
+@json_option
+def main(seconds: float, pairs: int, storage: str | None, as_json: bool) -> None:
+    """Measure what the harness adds to a training of a minute, as a ratio of times taken in the same run."""
+    options = OverheadOptions(seconds, pairs)
+    run_benchmark(lambda site: measure_overhead(site, options), storage, as_json=as_json)
+
+
 def calibrate(timings: Sequence[Timing], seconds: float) -> int:
     """Return how many epochs take so many seconds, at least one.
 
@@ -236,3 +250,7 @@ def calibrate(timings: Sequence[Timing], seconds: float) -> int:
     epoch = sum((t.epoch_ends[-1] - t.epoch_ends[0]) / (len(t.epoch_ends) - 1) for t in timings) / len(timings)
     around = sum(t.seconds for t in timings) / len(timings) - epoch * len(timings[0].epoch_ends)
     return max(round((seconds - around) / epoch), 1)
+
+
+if __name__ == "__main__":
+    main()

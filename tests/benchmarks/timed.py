@@ -97,6 +97,7 @@ class TimedExperiment(Experiment):
         on_epoch: OnEpoch | None = None,
         splits: tuple[str, ...] = ("validation",),
         session: TrainingSession | None = None,
+        monte_carlo: bool = False,
     ) -> Trained:
         """Train as any experiment does."""
 
@@ -108,6 +109,8 @@ class TimedExperiment(Experiment):
         timed = TimedSession(session, self.account) if session else None
         start = time.perf_counter()
         try:
-            return super().train(method, seed, on_epoch=end_epoch, splits=splits, session=timed)
+            return super().train(
+                method, seed, on_epoch=end_epoch, splits=splits, session=timed, monte_carlo=monte_carlo
+            )
         finally:
             self.account.training += time.perf_counter() - start

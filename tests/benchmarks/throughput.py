@@ -8,17 +8,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import click
 import optuna
 from optuna.trial import TrialState
 from rich.console import RenderableType
 
-from sfgsearch.bench._gate import Gate, Journal
-from sfgsearch.bench._result import Goal, new_table
-from sfgsearch.bench._site import Site
-from sfgsearch.bench._sleep import OVER, RELEASED, journal_listener, sleeping_objective
 from sfgsearch.errors import BenchmarkError
 from sfgsearch.search import records_of
 from sfgsearch.workers import LocalWorkers, WorkerOrder
+from tests.benchmarks.gate import Gate, Journal
+from tests.benchmarks.result import Goal, json_option, new_table, run_benchmark, storage_option
+from tests.benchmarks.site import Site
+from tests.benchmarks.sleep import OVER, RELEASED, journal_listener, sleeping_objective
 
 GOAL = 0.9
 """Of the ideal rate."""
@@ -266,3 +267,29 @@ def summarise(entries: Sequence[Mapping[str, Any]], sampler: str, workers: int, 
         options.trials_per_worker * options.seconds,
         cpu / trials,
     )
+
+
+@click.command()
+@click.option("--workers", type=int, multiple=True, default=ThroughputOptions().workers, help="May be given twice.")
+@click.option("--trials-per-worker", type=int, default=ThroughputOptions().trials_per_worker, help="Trials that count.")
+@click.option("--seconds", type=float, default=ThroughputOptions().seconds, help="How long a trial sleeps.")
+@click.option("--sampler", "samplers", multiple=True, default=ThroughputOptions().samplers, help="May be given twice.")
+@click.option("--pictures", is_flag=True, help="Let trials draw their pictures too.")
+@storage_option
+@json_option
+def main(
+    workers: tuple[int, ...],
+    trials_per_worker: int,
+    seconds: float,
+    samplers: tuple[str, ...],
+    pictures: bool,
+    storage: str | None,
+    as_json: bool,
+) -> None:
+    """Measure which part of the ideal rate workers reach with trials that sleep instead of training."""
+    options = ThroughputOptions(workers, trials_per_worker, seconds, samplers=samplers, pictures=pictures)
+    run_benchmark(lambda site: measure_throughput(site, options), storage, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The network of a study file, built and analysed once to see that it can be."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from sfgsearch._faults import first_line
+from sfgsearch.backbones import backbones
+from sfgsearch.config._memory import check_memory
+from sfgsearch.config._models import Config
+from sfgsearch.config._options import check_options
+from sfgsearch.data import MultiTaskData
+from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
+from sfgsearch.nn import NetworkSpec
+
+EXPECTED_ERRORS = (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError)
+"""Errors whose messages say enough without their types."""
+
+
+def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
+    """Specify the network of a study file, checking that it can be built, run, analysed and trained with the data.
+
+    Raises:
+        ConfigError: If it cannot, whatever code of the user's own or torch raises.
+    """
+    try:
+        backbone = backbones[config.backbone.name]
+    except RegistryError as error:
+        raise ConfigError(str(error), file=config.path, key="backbone.name") from error
+    with _blaming(backbone, config):
+        options = check_options(backbone, config.backbone.options, config.path, "backbone")
+        spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
+        check_memory(config, spec, len(data.train))
+        _try_out(spec)
+        _check_width(config, spec)
+    return spec
+
+
+@contextmanager
+def _blaming(backbone: Callable[..., object], config: Config) -> Iterator[None]:
+    """Turn whatever goes wrong inside into an error that names the backbone, and the line of it where that is known."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason, kind = first_line(error), type(error).__name__
+        if not isinstance(error, EXPECTED_ERRORS) and reason != kind:
+            reason = f"{kind}: {reason}"
+        raise ConfigError(
+            f"{reason}{_own_line(backbone, error)}", file=config.path, key=f"backbone.name = {config.backbone.name!r}"
+        ) from error
+
+
+def _own_line(backbone: Callable[..., object], error: BaseException) -> str:
+    """Return in brackets where in the file of a backbone of the user's own an error came up; empty elsewhere."""
+    module = inspect.getmodule(backbone)
+    if module is None or not module.__file__ or module.__name__.startswith("sfgsearch."):
+        return ""
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == module.__file__]
+    return f" ({Path(module.__file__).name}, line {lines[-1]})" if lines else ""
+
+
+def _try_out(spec: NetworkSpec) -> None:
+    """Run two images through the plain network as in training, which shows norms that space is too small for."""
+    with torch.no_grad():
+        spec.build().train()(torch.zeros(2, *spec.image_shape))
+
+
+def _check_width(config: Config, spec: NetworkSpec) -> None:
+    """Check that learned and searched allocations can give every task a filter of its own in every channel space."""
+    narrow = [space for space in spec.analysis.spaces if space.num_filters < len(spec.tasks)]
+    if not narrow or not (config.quota.learned or config.quota.searched):
+        return
+    space = narrow[0]
+    remedy = "widen the backbone"
+    if space.channels > space.num_filters:
+        remedy = f"operations tie its {space.channels} channels: change these, or set quota.learned and searched to 0"
+    raise ConfigError(
+        f"layer {space.name!r} has {space.num_filters} filters for {len(spec.tasks)} tasks; {remedy}",
+        file=config.path,
+        key=f"backbone.name = {config.backbone.name!r}",
+    )

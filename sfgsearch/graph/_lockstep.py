@@ -1,0 +1,209 @@
+"""Lockstep: several copies of one network, run node by node, that read each other where layers read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sfgsearch.graph._analysis import BACKBONE, Analysis, Layer
+from sfgsearch.graph._nodes import call, mode_of, operation
+
+Copies = dict[int, Any]
+"""The values of one node by copy; the same object where copies cannot differ."""
+
+Read = Callable[[Layer, Copies, Sequence[int]], Copies]
+"""Returns what some copies of a layer read, given all copies of its input that they may read."""
+
+
+class Reading(nn.Module, ABC):
+    """Base of what copies of a layer read of the copies of its input.
+
+    It decides for every layer among :attr:`Analysis.readers`. The copies of a head's layers are tasks.
+    """
+
+    @abstractmethod
+    def sources(self, layer: Layer, copy: int) -> Iterable[int]:
+        """Return the copies of the input that a copy of a layer may read."""
+
+    @abstractmethod
+    def forward(self) -> Read:
+        """Return how layers read in this pass."""
+
+
+class LockstepNetwork(nn.Module):
+    """Several copies of a backbone, run node by node, and one head per task.
+
+    Everything runs copy by copy, shortcuts and additions included, except that a layer reads what a :class:`Reading`
+    makes of the copies of its input. The parts of copies that no prediction depends on are removed.
+
+    Operations are those of evaluation, put into the mode of the network: what vanishes in evaluation, such as
+    stochastic depth, does in training as well.
+
+    Args:
+        analysis: Of a network whose backbone and heads are called ``backbone`` and ``ordered_heads``.
+        copies: The copies of the backbone, which become the network's own.
+        heads: The heads, in the order of the tasks.
+        tasks: Names of the tasks, in order.
+        reading: What layers read.
+    """
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        copies: Iterable[nn.Module],
+        heads: Iterable[nn.Module],
+        tasks: Sequence[str],
+        reading: Reading,
+    ) -> None:
+        super().__init__()
+        self.analysis, self.tasks = analysis, tuple(tasks)
+        self.copies, self.ordered_heads, self.reading = nn.ModuleList(copies), nn.ModuleList(heads), reading
+        self._reached = reached(analysis, reading.sources)
+        state = self._state()
+        used = {id(state[name]) for node in self._placeholders() for name in self._names(node).values()}
+        for backbone in self.copies:
+            _remove_unused(backbone, used)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions by task name.
+
+        Args:
+            images: Shape (B, C, *space).
+
+        Raises:
+            ValueError: If they are of another size than those that were analysed.
+        """
+        trace = self.analysis.trace
+        for own, given in zip(trace.image_shape, images.shape[1:], strict=True):
+            if isinstance(own, int) and own != given:
+                raise ValueError(f"images must be of the size that was analysed, got {tuple(images.shape)}")
+        read = self.reading()
+        values = dict(self._inputs(images))
+        for node in trace.operations:
+            if self._reached[node.name]:
+                values[node] = self._run(node, values, read)
+            for other in trace.last_uses.get(node, ()):
+                values.pop(other, None)
+        return {name: values[trace.outputs[task]][task] for task, name in enumerate(self.tasks)}
+
+    def _run(self, node: fx.Node, values: Mapping[fx.Node, Copies], read: Read) -> Copies:
+        copies, layer, norms = self._reached[node.name], self.analysis.readers.get(node.name), self._batch_norms(node)
+        if layer:
+            source = cast(fx.Node, node.args[0])
+            values = {**values, source: read(layer, values[source], copies)}
+        if norms:  # their forward, but not what subclasses add to it, counts batches and knows momentum
+            return {copy: _BatchNorm.forward(norm, values[node.args[0]][copy]) for copy, norm in norms.items()}  # type: ignore[index]
+        return each_copy(node, values, copies, **mode_of(node, self, lambda path: _path(path, copies[0])))
+
+    def _batch_norms(self, node: fx.Node) -> dict[int, _BatchNorm]:
+        """Return the modules whose running statistics a node reads, by copy; none for norms of a network's own."""
+        if operation(node) != "batch_norm" or node.args[3] is None:
+            return {}
+        names = self._names(cast(fx.Node, node.args[3]))
+        norms = {copy: self.get_submodule(name.rpartition(".")[0]) for copy, name in names.items()}
+        return {copy: norm for copy, norm in norms.items() if isinstance(norm, _BatchNorm)}
+
+    def _inputs(self, images: Tensor) -> Iterator[tuple[fx.Node, Copies]]:
+        """Yield the copies of all placeholders."""
+        trace, state = self.analysis.trace, self._state()
+        for node in self._placeholders():
+            if node.name in trace.state:
+                yield node, {copy: state[name] for copy, name in self._names(node).items()}
+            else:
+                constant = trace.constants.get(node.name)
+                value = images if constant is None else constant.to(images.device)
+                yield node, dict.fromkeys(self._reached[node.name], value)
+
+    def _placeholders(self) -> Iterator[fx.Node]:
+        return (node for node in self.analysis.trace.nodes if node.op == "placeholder")
+
+    def _names(self, node: fx.Node) -> dict[int, str]:
+        """Return the names of the tensors that a placeholder stands for, by copy; none if it is no state."""
+        name = self.analysis.trace.state.get(node.name)
+        if name is None:
+            return {}
+        return {copy: _path(name, copy) for copy in self._reached[node.name]}
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return all parameters and buffers under all their names."""
+        return {
+            **dict(self.named_parameters(remove_duplicate=False)),
+            **dict(self.named_buffers(remove_duplicate=False)),
+        }
+
+
+def _path(name: str, copy: int) -> str:
+    """Return the name in a network in lockstep of a part of one of its copies, or of its heads."""
+    first, dot, rest = name.partition(".")
+    return f"copies.{copy}{dot}{rest}" if first == BACKBONE else name
+
+
+def reached(
+    analysis: Analysis, sources: Callable[[Layer, int], Iterable[int]], tasks: Iterable[int] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return for every node, by name, the copies that predictions depend on.
+
+    Args:
+        analysis: The network.
+        sources: See :meth:`Reading.sources`.
+        tasks: The tasks, by number, whose predictions count; all if None.
+    """
+    outputs = analysis.trace.outputs
+    found: dict[fx.Node, set[int]] = {node: set() for node in analysis.trace.nodes}
+    for task in range(len(outputs)) if tasks is None else tasks:
+        found[outputs[task]].add(task)
+    for node in reversed(list(analysis.trace.operations)):
+        layer = analysis.readers.get(node.name)
+        for other in node.all_input_nodes if found[node] else ():
+            if layer and other is node.args[0]:
+                found[other].update(*(sources(layer, copy) for copy in found[node]))
+            else:
+                found[other].update(found[node])
+    return {node.name: tuple(sorted(copies)) for node, copies in found.items()}
+
+
+def each_copy(node: fx.Node, values: Mapping[fx.Node, Any], copies: Iterable[int], **replaced: Any) -> Copies:
+    """Run a node in every copy, once where all that it reads is the same object.
+
+    Args:
+        node: The node.
+        values: By node what can be indexed by copy.
+        copies: The copies that are wanted.
+        replaced: See :func:`call`.
+    """
+    known: dict[tuple[int, ...], Any] = {}
+    results = {}
+    for copy in copies:
+        own = {other: values[other][copy] for other in node.all_input_nodes}
+        key = tuple(map(id, own.values()))
+        if key not in known:
+            known[key] = call(node, own, **replaced)
+        results[copy] = known[key]
+    return results
+
+
+def are_one(values: Copies) -> bool:
+    """Return whether all copies are the same object."""
+    return len(set(map(id, values.values()))) == 1
+
+
+def _remove_unused(module: nn.Module, used: set[int]) -> None:
+    """Remove parameters that are not used, and parts whose parameters and buffers are all not used.
+
+    Args:
+        module: The module.
+        used: Identities of tensors.
+    """
+    for name, part in list(module.named_children()):
+        tensors = {*map(id, part.parameters()), *map(id, part.buffers())}
+        if tensors and not tensors & used:
+            delattr(module, name)
+        else:
+            _remove_unused(part, used)
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        if id(parameter) not in used:
+            delattr(module, name)

@@ -1,0 +1,150 @@
+"""Routed networks: one set of filters, of which every task reads those that its masks hold."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from operator import attrgetter
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from sfgsearch.allocation import Allocation, LayerAllocation, group_names
+from sfgsearch.errors import AllocationError
+from sfgsearch.graph import Analysis, Layer, NormsByGroup, apply_mask
+from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec
+from sfgsearch.nn._structure import Structure, structures
+
+_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm),
+)
+
+
+class RoutedNetwork(nn.Module):
+    r"""Runs a plain network once per task, each time with the filters that the task holds.
+
+    .. math:: y_t = f_t(x;\, W \odot M_t), \qquad (M_t)_{kc} = m_{tc}
+
+    (Strezoski, van Noord & Worring, ICCV 2019, who multiply feature maps with the masks; here the weights that read
+    them, so that a filter is masked wherever the graph leads.) Norms are per task: each task's maps are masked
+    differently, so its statistics are its own, and all tasks are trained in one step. The public code of task routing
+    has one batch norm for all tasks, whose running statistics mix them; that of Maximum Roaming keeps none and predicts
+    with the statistics of the batch. Norms over channels cover those that the task holds.
+
+    Every response is computed at full width, also of filters that a task masks.
+
+    Args:
+        network: The plain network; its norms become those of the first task.
+        analysis: Its analysis.
+        masks: Which filters each task holds, bool of shape (T, K) by channel space.
+
+    Raises:
+        AllocationError: If the masks do not fit the network, or a task holds no filter of a space.
+    """
+
+    masks: Tensor
+    _rows: Tensor
+
+    def __init__(self, network: MultiTaskNetwork, analysis: Analysis, masks: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.network, self._analysis, self._layers = network, analysis, analysis.masked
+        self.register_buffer("masks", self._joined(masks))
+        self._paths = [
+            path for path, module in network.backbone.named_modules(prefix="backbone") if isinstance(module, _NORMS)
+        ]
+        norms = [network.get_submodule(path) for path in self._paths]
+        self.norms = nn.ModuleList(nn.ModuleList(map(copy.deepcopy, norms)) for _ in network.tasks[1:])
+        rows = {layer.weight: layer.reads.flatten() for layer in self._layers}
+        rows |= {norm.weight: norm.rows for norm in analysis.norms}
+        self._sizes = {weight: len(channels) for weight, channels in rows.items()}
+        self.register_buffer("_rows", torch.cat(list(rows.values())), persistent=False)
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Change which filters each task holds, bool of shape (T, K) by channel space."""
+        self.masks.copy_(self._joined(masks))
+
+    def _joined(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """Return the masks of all filters, shape (T, F)."""
+        if set(masks) != set(self._analysis.filters):
+            odd = next(iter(set(masks) ^ set(self._analysis.filters)))
+            raise AllocationError(f"the backbone has layers {', '.join(self._analysis.filters)}; {odd!r} does not fit")
+        for name, num_filters in self._analysis.filters.items():
+            shape = (self._analysis.num_tasks, num_filters)
+            if masks[name].shape != shape or not bool(masks[name].any(1).all()):
+                raise AllocationError(f"layer {name!r} needs masks of shape {shape} in which every task holds a filter")
+        return torch.cat([masks[name] for name in self._analysis.filters], 1).to(torch.get_default_dtype())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions by task name for images of shape (B, C, *space)."""
+        return {name: self._predict(task, name, images) for task, name in enumerate(self.network.tasks)}
+
+    def _predict(self, task: int, name: str, images: Tensor) -> Tensor:
+        held, state = self._held(task), self._norm_state(task)
+        tables = {}
+        for norm in self._analysis.norms:
+            scale = state.get(norm.weight, self._parameter(norm.weight))
+            channels = held[norm.weight][:, None]
+            tables[id(scale)] = torch.ones_like(channels), channels
+        for layer in self._layers:
+            state[layer.weight] = apply_mask(self._parameter(layer.weight), _mask(layer, held[layer.weight]))
+        with NormsByGroup(tables) if tables else nullcontext():
+            predictions: dict[str, Tensor] = functional_call(self.network, state, (images, (name,)))
+        return predictions[name]
+
+    def _held(self, task: int) -> dict[str, Tensor]:
+        """Return by the name of a weight which of the channels that it reads a task holds, 0 or 1."""
+        table = functional.pad(self.masks[task], (1, len(self._analysis.heads)), value=1.0)
+        held = torch.split(table.index_select(0, self._rows), list(self._sizes.values()))
+        return dict(zip(self._sizes, held, strict=True))
+
+    def _parameter(self, name: str) -> Tensor:
+        parameter: Tensor = attrgetter(name)(self.network)  # get_parameter refuses those of another functional_call
+        return parameter
+
+    def _norm_state(self, task: int) -> dict[str, Tensor]:
+        """Return the parameters and buffers of a task's norms, by their names in the network."""
+        if task == 0:
+            return {}
+        norms = cast("Iterable[nn.Module]", self.norms[task - 1])
+        return {
+            f"{path}.{name}": tensor
+            for path, norm in zip(self._paths, norms, strict=True)
+            for name, tensor in (*norm.named_parameters(), *norm.named_buffers())
+        }
+
+
+def _mask(layer: Layer, held: Tensor) -> Tensor:
+    """Return what to multiply a layer's weight with, of the size of its first two dimensions or 1."""
+    if layer.transposed:
+        return held[:, None]
+    return held.view(layer.reads.shape).repeat_interleave(layer.writes.shape[1], 0)
+
+
+def routed_allocation(masks: Mapping[str, Tensor], tasks: tuple[str, ...]) -> Allocation:
+    """Describe masks (T, K) as an allocation.
+
+    A filter that several tasks hold counts as shared, one that a single task holds as that task's, one that no task
+    holds not at all.
+    """
+    layers = []
+    for name, mask in masks.items():
+        holders = mask.sum(0)
+        own = (mask & (holders == 1)).sum(1).tolist()
+        layers.append(LayerAllocation(name, (*own, int((holders > 1).sum()))))
+    return Allocation(group_names(tasks), tuple(layers))
+
+
+def routed_structure(masks: Mapping[str, Tensor]) -> Structure:
+    """Return the structure of a :class:`RoutedNetwork` with these masks."""
+    return Structure("routed", {"masks": {name: mask.int().tolist() for name, mask in masks.items()}})
+
+
+@structures.register("routed")
+def _build_routed(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
+    masks = {name: torch.tensor(mask, dtype=torch.bool) for name, mask in details["masks"].items()}
+    return RoutedNetwork(spec.build(), spec.analysis, masks)
