@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sfgsearch.graph import GroupedNorm
+from sfgsearch.graph import GroupedNorm, evaluating
 
 
 class Complexity(NamedTuple):
@@ -37,7 +37,7 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     """
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in _tensors(network)}
     image = torch.empty(1, *image_shape, device="meta")
-    with _evaluating(network), _Count() as count, _without_norms(network, count):
+    with evaluating(network), _Count() as count, _without_norms(network, count):
         functional_call(network, shapes, (image,), tie_weights=False)
     return Complexity(sum(p.numel() for p in network.parameters() if p.requires_grad), count.flops // 2)
 
@@ -47,18 +47,6 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for prefix, module in network.named_modules():
         parameters = module.named_parameters(prefix, recurse=False, remove_duplicate=False)
         yield from (*parameters, *module.named_buffers(prefix, recurse=False, remove_duplicate=False))
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    training = [module for module in network.modules() if module.training]
-    if training:
-        network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import Analysis, analyse
+from sfgsearch.graph import Analysis, analyse, evaluating
 
 
 class Head(nn.Module):
@@ -110,11 +110,8 @@ class MultiTaskNetwork(nn.Module):
         Raises:
             BackboneError: If the backbone returns no features.
         """
-        modes = [(module, module.training) for module in backbone.modules()]
-        with torch.no_grad():
-            channels = as_map(backbone.eval()(example), example.ndim).shape[1]
-        for module, mode in modes:
-            module.training = mode
+        with torch.no_grad(), evaluating(backbone):
+            channels = as_map(backbone(example), example.ndim).shape[1]
         return cls(backbone, {task.name: task.head(channels, example.ndim - 2) for task in tasks})
 
 
