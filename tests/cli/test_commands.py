@@ -122,9 +122,7 @@ def test_show_prints_the_contract(finished, capsys):
     status, table, _ = call(capsys, "show", path, "--trial", 2)
     assert status == 0
     assert "conv2" in table
-    assert "Monte Carlo (10)" in table
-    assert data["monte_carlo"]["samples"] == 10
-    assert set(data["monte_carlo"]["metrics"]) > set(data["metrics"])
+    assert data["monte_carlo"] is None, "finalists only are measured so"
     assert manual["monte_carlo"] is None
 
 

@@ -5,7 +5,7 @@ from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.errors import AllocationError
 from sfgsearch.methods import FixedAllocation, manual_methods
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import AllocatedConv
+from sfgsearch.nn import SingleTaskNetworks
 
 CPU = torch.device("cpu")
 DEAD = ((4, 3, 0), (2, 1, 3), (1, 2, 2))
@@ -32,14 +32,17 @@ def test_manual_methods_build_their_allocation(tiny, name, counts):
     spec = tiny.spec(2)
     system = build(spec, manual_methods[name](spec))
     assert [layer.counts for layer in system.allocation().layers] == counts
-    layers = [module for module in system.network.modules() if isinstance(module, AllocatedConv)]
-    assert [tuple(map(len, layer.filters)) for layer in layers] == counts
 
 
-def test_it_predicts_with_the_network_that_it_trains(tiny):
+def test_it_predicts_with_the_compact_network_and_without_another_pass_over_data(tiny):
     spec = tiny.spec(2)
     system = build(spec, manual_methods["equal"](spec))
-    assert system.predictor(lambda: []) is system.network
+    tiny.randomise(system.network)
+    images = tiny.images(spec)
+    compact, network = system.predictor(lambda: pytest.fail("no data is needed")).eval(), system.network.eval()
+    assert sum(p.numel() for p in compact.parameters()) < sum(p.numel() for p in network.parameters())
+    for name, prediction in network(images).items():
+        torch.testing.assert_close(compact(images)[name], prediction)
     assert system.kl().item() == 0
     assert system.probabilities() == {}
 
@@ -52,15 +55,16 @@ def test_single_tasks_are_independent_networks(tiny, num_tasks):
     for task, name in enumerate(spec.task_names):
         system.network.zero_grad()
         (system.network(images)[name] ** 2).sum().backward()
-        for layer in [module for module in system.network.modules() if isinstance(module, AllocatedConv)]:
-            reached = {group for group, conv in layer.groups.items() if conv[0].weight.grad is not None}
-            assert reached == {str(task)}
+        networks = system.network.networks if num_tasks > 1 else [system.network.network]
+        assert isinstance(system.network, SingleTaskNetworks) == (num_tasks > 1)
+        reached = [any(parameter.grad is not None for parameter in network.parameters()) for network in networks]
+        assert reached == [index == task for index in range(num_tasks)]
 
 
 @pytest.mark.parametrize("name", ["single_task", "hard_sharing"])
 def test_one_task_alone_is_the_plain_network(tiny, name):
     spec = tiny.spec(1)
-    network = build(spec, manual_methods[name](spec)).network.eval()
+    network = build(spec, manual_methods[name](spec)).network.network.eval()
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     features = tiny.images(spec)
     for convolution, pools in zip(convolutions, (1, 0, 0), strict=True):

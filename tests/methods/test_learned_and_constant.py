@@ -17,7 +17,7 @@ from sfgsearch.methods import (
     manual_methods,
 )
 from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import MonteCarloEnsemble, derive, sfg_layers
+from sfgsearch.nn import MonteCarloEnsemble, reestimate_statistics
 
 CPU = torch.device("cpu")
 
@@ -30,19 +30,40 @@ def build_learned(tiny, num_tasks=2, **settings):
     return build(tiny, StochasticFilterGroups(SFGSettings(**settings)), num_tasks)
 
 
-def test_the_temperature_follows_the_schedule_in_every_layer(tiny):
-    system = build_learned(tiny, temperature=TemperatureSchedule("linear", start=2.0, end=1.0))
-    for step, expected in ((0, 2.0), (5, 1.5), (10, 1.0)):
-        system.begin_step(step, 11)
-        temperatures = [layer.groups.sampling.temperature for layer in sfg_layers(system.network).values()]
-        assert temperatures == pytest.approx([expected] * 3)
+def test_the_temperature_follows_the_schedule_until_gates_settle(tiny):
+    system = build_learned(tiny, temperature=TemperatureSchedule("linear", start=2.0, end=1.0), settle=0.5)
+    for step, expected in ((0, 2.0), (5, 1.5), (10, 1.0), (11, 1.0), (21, 1.0)):
+        system.begin_step(step, 22)
+        assert system.network.groups.sampling.temperature == pytest.approx(expected)
+
+
+def test_gates_settle_at_the_derived_assignment_and_probabilities_stand_still(tiny):
+    system = build_learned(tiny, settle=0.4)
+    tiny.randomise(system.network)
+    system.network.train()
+    groups = system.network.groups
+    system.begin_step(5, 10)
+    assert len({tuple(groups().argmax(1).tolist()) for _ in range(5)}) > 1, "gates are drawn"
+    assert system.kl().requires_grad
+    system.begin_step(6, 10)
+    expected = torch.cat(list(system.network.derive()[0].values()))
+    assert torch.equal(groups().argmax(1), expected)
+    predictions = system.network(tiny.images(system.spec))
+    (sum(value.square().sum() for value in predictions.values()) + system.kl()).backward()
+    assert groups.logits.grad is None
+    system.begin_step(5, 10)
+    assert not groups.is_fixed, "as when a training goes on from an earlier checkpoint"
+
+
+def test_the_rate_of_weights_holds_until_gates_settle(tiny):
+    assert build_learned(tiny, settle=0.3).hold == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_gates_are_relaxed_or_hard_as_set(tiny, hard):
     system = build_learned(tiny, hard=hard)
     system.begin_step(0, 10)
-    gates = next(iter(sfg_layers(system.network).values())).groups.train()()
+    gates = system.network.groups.train()()
     assert (set(gates.unique().tolist()) == {0.0, 1.0}) is hard
 
 
@@ -58,12 +79,12 @@ def test_kl_weight_and_learning_rates_are_those_of_the_settings(tiny):
     assert system.kl_weight == 3.0
     assert (weights["lr"], weights["scheduled"]) == (0.001, True)
     assert (logits["lr"], logits["scheduled"]) == (0.07, False)
-    assert len(logits["params"]) == 2 * 3
+    assert len(logits["params"]) == 2
 
 
 def test_a_linear_prior_reaches_the_layers_in_depth_order(tiny):
     system = build_learned(tiny, prior=PriorSettings("linear", first=0.9, last=0.1))
-    shared = [layer.groups.log_prior.exp()[-1].item() for layer in sfg_layers(system.network).values()]
+    shared = system.network.groups.log_prior.exp()[:, -1].tolist()
     assert shared == pytest.approx([0.9, 0.5, 0.1], rel=1e-4)
     assert [float(probs[0, -1]) for probs in system.probabilities().values()] == pytest.approx(shared)
 
@@ -71,18 +92,23 @@ def test_a_linear_prior_reaches_the_layers_in_depth_order(tiny):
 def test_a_learned_prior_is_trained(tiny):
     system = build_learned(tiny, prior=PriorSettings("learned"), initial=InitialSettings("dirichlet"))
     system.kl().backward()
-    for layer in sfg_layers(system.network).values():
-        assert bool((layer.groups.prior_logits.grad != 0).any())
+    assert bool((system.network.groups.prior_logits.grad != 0).all())
 
 
 def test_the_learned_predictor_is_the_compact_network_with_new_statistics(tiny):
     system = build_learned(tiny, initial=InitialSettings("dirichlet"))
     tiny.randomise(system.network)
     images = tiny.images(system.spec, batch=8)
-    predictor = system.predictor(lambda: [images]).eval()
-    assert not sfg_layers(predictor)
-    stale = derive(system.network, system.spec).network.eval()
+    predictor, stale = system.predictor(lambda: [images]).eval(), system.network.compact().eval()
     assert not torch.allclose(predictor(images)["digit"], stale(images)["digit"], atol=1e-3)
+    reestimate_statistics(stale, [images])
+    torch.testing.assert_close(predictor(images), stale(images))
+
+
+def test_statistics_of_settled_gates_are_those_of_training(tiny):
+    system = build_learned(tiny, settle=0.5)
+    system.begin_step(199, 200)
+    system.predictor(lambda: pytest.fail("no data is needed"))
 
 
 def test_predicting_leaves_the_learned_network_alone(tiny):
@@ -98,9 +124,11 @@ def test_predicting_leaves_the_learned_network_alone(tiny):
 def test_the_learned_allocation_carries_its_probabilities(tiny):
     system = build_learned(tiny)
     tiny.randomise(system.network, seed=3)
+    assignment, repairs = system.network.derive()
+    assert system.repairs() == tuple(repairs)
     for layer in system.allocation().layers:
         probs = system.probabilities()[layer.name]
-        assert layer.counts == tuple(probs.argmax(1).bincount(minlength=3).tolist())
+        assert layer.counts == tuple(assignment[layer.name].bincount(minlength=3).tolist())
         assert layer.mean_probs == pytest.approx(probs.mean(0).tolist(), rel=1e-4)
 
 
@@ -114,7 +142,7 @@ def test_constant_probabilities_learn_no_gates(tiny, num_tasks):
 
 
 def test_constant_gates_are_one_hot_and_new_at_every_pass(tiny):
-    groups = next(iter(sfg_layers(build(tiny, ConstantProbabilities()).network).values())).groups.train()
+    groups = build(tiny, ConstantProbabilities()).network.groups.train()
     draws = torch.stack([groups() for _ in range(5)])
     assert set(draws.unique().tolist()) == {0.0, 1.0}
     assert len(draws.unique(dim=0)) > 1
@@ -145,8 +173,8 @@ def test_every_member_of_the_ensemble_has_statistics_of_its_own(tiny):
     system = build(tiny, ConstantProbabilities(3))
     images = tiny.images(system.spec, batch=8)
     for member in system.predictor(lambda: [images]).members:
-        convolution, norm, _ = member.backbone.stages[0].groups["2"]
-        torch.testing.assert_close(norm.running_mean, convolution(images).mean((0, 2, 3)))
+        first = member.backbone.conv1(images)
+        torch.testing.assert_close(member.backbone.norm1.running_mean, first.mean((0, 2, 3)))
 
 
 def test_constant_probabilities_cost_all_their_samples(tiny):
@@ -186,9 +214,8 @@ def test_what_is_told_of_a_learned_network_follows_its_weights(tiny):
     before = system.allocation(), system.structure().to_dict(), system.complexity()
     assert (system.allocation(), system.structure().to_dict(), system.complexity()) == before
     with torch.no_grad():
-        for groups in system._groups.values():
-            groups.logits.zero_()
-            groups.logits[:, -1] = 5.0
+        system.network.groups.logits.zero_()
+        system.network.groups.logits[:, -1] = 5.0
     assert all(layer.counts == (0, 0, sum(layer.counts)) for layer in system.allocation().layers)
     assert system.complexity() != before[2]
     assert system.structure().to_dict() != before[1]

@@ -196,14 +196,6 @@ def test_bad_assignments_are_refused(assignment):
         random_groups(4).fix(torch.tensor(assignment))
 
 
-def test_settled_groups_stay_at_the_most_probable_gates_in_training():
-    groups = random_groups().train()
-    groups.settled = True
-    assert torch.equal(groups(), torch.nn.functional.one_hot(groups.probs.argmax(1), 3).double())
-    groups.settled = False
-    assert not torch.equal(groups(), groups())
-
-
 def test_a_table_of_several_layers_has_a_prior_for_each():
     priors = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
     groups = FilterGroups(5, 2, priors, sizes=[2, 3], learn_prior=True)

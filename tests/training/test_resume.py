@@ -374,7 +374,7 @@ def test_content_that_does_not_fit_is_rejected_and_leaves_no_trace(tmp_path, dam
     if damage == "tensor":
         del checkpoint.tensors["system/roaming/generator"]
     elif damage == "shape":
-        name = next(name for name in checkpoint.tensors if name.startswith("system/backbone"))
+        name = next(name for name, tensor in checkpoint.tensors.items() if name[:7] == "system/" and tensor.ndim == 4)
         checkpoint.tensors[name] = torch.zeros(1, 2, 3)
     else:
         del checkpoint.state["history"][0]["score"]
