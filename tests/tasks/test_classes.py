@@ -102,9 +102,9 @@ def test_balanced_weights_are_those_of_scikit_learn_over_present_targets():
         ({"num_classes": 1}, "at least 2 classes"),
         ({"num_classes": 3, "classes": ("a", "b")}, "as many names"),
         ({"num_classes": 2, "classes": ("a", "a")}, "all distinct"),
-        ({"num_classes": 2, "class_weights": (1.0,)}, "2 numbers > 0"),
-        ({"num_classes": 2, "class_weights": (1.0, 0.0)}, "2 numbers > 0"),
-        ({"num_classes": 2, "class_weights": (1.0, float("inf"))}, "2 numbers > 0"),
+        ({"num_classes": 2, "class_weights": (1.0,)}, "2 numbers from 1e-06"),
+        ({"num_classes": 2, "class_weights": (1.0, 0.0)}, "2 numbers from 1e-06"),
+        ({"num_classes": 2, "class_weights": (1.0, float("inf"))}, "2 numbers from 1e-06"),
     ],
 )
 def test_names_and_weights_that_do_not_fit_the_classes_are_refused(kind, options, message):
