@@ -46,7 +46,20 @@ class RayNodes:
         environment = {**os.environ, **ENVIRONMENT}
         node = subprocess.Popen(command, env=environment, start_new_session=True, **_QUIET)
         self._nodes.append(node)
+        self._await_head()
         return node
+
+    def _await_head(self):
+        """Wait until the head answers: what joins the cluster before is told that there is none."""
+        host, _, port = self.address.partition(":")
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
 
     def kill(self, node):
         """Kill a node with everything on it, as a power cut would."""
