@@ -1,4 +1,4 @@
-"""What the built-in backbones are made of."""
+"""Layers of the built-in backbones."""
 
 from __future__ import annotations
 

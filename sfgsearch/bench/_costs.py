@@ -27,7 +27,7 @@ _COPIES = 4
 """Of every parameter: itself, its gradient, and the two moments of Adam."""
 
 Methods = Mapping[str, Callable[[NetworkSpec], Method]]
-"""What makes a method for a network, by the name that study files have for it."""
+"""Functions that make a method for a network, by the name that study files have for it."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class ChannelSpace:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What there is to allocate in a network.
+    """Filters, channel spaces and masked weights of a network: all that can be allocated.
 
     The table of gates has a row for every filter: row 0 for what every group may read, such as the image, then the
     filters of the channel spaces in depth order, then those of the tasks' heads, which are fixed.

@@ -16,7 +16,7 @@ from sfgsearch.graph._masks import Masks
 from sfgsearch.graph._nodes import operation, owner
 
 _PADS = ("pad", "constant_pad_nd")
-"""What a convolution may do to its input beside."""
+"""Operations that a convolution may run on its input beside."""
 
 
 class GroupedLayer(nn.Module):

@@ -1,4 +1,4 @@
-"""What layers with weights do to shadows: convolutions and linear layers, and norms over channels."""
+"""Rules for layers with weights on shadows: convolutions, linear layers, and norms over channels."""
 
 from __future__ import annotations
 

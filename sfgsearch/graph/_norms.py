@@ -29,10 +29,8 @@ def normalise_by_group(channels: Tensor, gates: Tensor, carried: Tensor, blocks:
         Shape (B, C, S).
     """
     kind = channels.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(
-        kind
-    ):  # as torch's own norms, which are as precise as float32 there
-        with torch.autocast(kind, enabled=False):
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):  # torch's own norms are as precise as float32 there
             return normalise_by_group(channels.float(), gates, carried, blocks, eps)
     x = torch.unflatten(channels, 1, (blocks, -1))  # (B, blocks, channels, S)
     x = x if x.dtype == torch.float64 else x.float()

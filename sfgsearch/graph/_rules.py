@@ -1,4 +1,4 @@
-"""What every operation does to shadows.
+"""Rules for all other operations on shadows.
 
 Operations fall into few families. Those that only move numbers (reshaping, slicing, concatenation, padding) run on the
 shadow itself. Those that treat channels by themselves pass a column of ids. Those that combine numbers tie the ids
@@ -179,7 +179,7 @@ _RULES: dict[str, _Rule] = {
 
 
 def find_rule(name: str) -> _Rule | None:
-    """Return what is done to shadows in an operation, None for one that filters cannot be followed through."""
+    """Return the rule of an operation, None for one that filters cannot be followed through."""
     plain = name.removesuffix("_")
     return _RULES.get(plain, _combine if _is_pointwise(plain) else None)
 

@@ -102,7 +102,7 @@ class StreamsNetwork(nn.Module):
 
 
 class _Reading:
-    """What a layer or norm reads of its input's channels in each stream.
+    """Mixes responses into what a layer or norm reads of its input's channels in each stream.
 
     Args:
         gates: Of the channels, shape (C, T+1); zeros for channels that every group may read.

@@ -77,7 +77,7 @@ class GroupedNetwork(nn.Module):
         return self.by_space(self.groups.probs.detach().cpu())
 
     def settle(self, *, settled: bool = True) -> None:
-        """Let gates stand still at the assignment that :meth:`derive` returns now, or be drawn again.
+        """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again.
 
         Args:
             settled: Whether they stand still.
