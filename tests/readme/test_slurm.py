@@ -89,8 +89,10 @@ def test_preempted_workers_leave_come_back_and_finish_the_study(slurm, submit, c
 
 def test_a_worker_whose_time_is_up_leaves_and_the_next_task_goes_on(slurm, submit, cluster_study, tmp_path):
     cluster_study.hold_up(5)
-    array = submit("--array=1-2%1", "--time=1")
+    array = submit("--array=1-2%1")
     first, second = f"{array}_1", f"{array}_2"
+    cluster_study.wait_for_workers(1)  # which listens to signals from then on
+    slurm("scontrol", "update", f"JobId={first}", "TimeLimit=2")
     wait_for(lambda: has_ended(slurm.job(first)))
     assert (slurm.job(first)["JobState"], slurm.job(first)["ExitCode"]) == ("FAILED", "143:0")
     assert LEFT in read_log(tmp_path, first)
