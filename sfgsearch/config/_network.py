@@ -39,7 +39,6 @@ def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
         spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
         check_memory(config, spec, len(data.train))
         _try_out(spec)
-        _check_width(config, spec)
     return spec
 
 
@@ -70,22 +69,7 @@ def _own_line(backbone: Callable[..., object], error: BaseException) -> str:
 
 
 def _try_out(spec: NetworkSpec) -> None:
-    """Run two images through the plain network as in training, which shows norms that space is too small for."""
+    """Analyse the plain network, and run two images through it as in training: norms may find space too small."""
     with torch.no_grad():
         spec.build().train()(torch.zeros(2, *spec.image_shape))
-
-
-def _check_width(config: Config, spec: NetworkSpec) -> None:
-    """Check that learned and searched allocations can give every task a filter of its own in every channel space."""
-    narrow = [space for space in spec.analysis.spaces if space.num_filters < len(spec.tasks)]
-    if not narrow or not (config.quota.learned or config.quota.searched):
-        return
-    space = narrow[0]
-    remedy = "widen the backbone"
-    if space.channels > space.num_filters:
-        remedy = f"operations tie its {space.channels} channels: change these, or set quota.learned and searched to 0"
-    raise ConfigError(
-        f"layer {space.name!r} has {space.num_filters} filters for {len(spec.tasks)} tasks; {remedy}",
-        file=config.path,
-        key=f"backbone.name = {config.backbone.name!r}",
-    )
+    _ = spec.analysis  # computed once, here, where what it raises is blamed on the backbone

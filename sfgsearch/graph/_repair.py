@@ -42,9 +42,9 @@ def repair_assignment(
 ) -> tuple[Tensor, list[str]]:
     """Give what would read nothing something to read, space by space in depth order.
 
-    Shared filters that read nothing go to the tasks, each to the one that preferences rank highest. A task that would
-    read nothing from a space gets the filter of another task that fits it best; where none can spare one, a filter is
-    shared.
+    A space with fewer filters than tasks shares one at least, and every space that this one reads from does. Other
+    shared filters that read nothing go to the tasks, each to the one that preferences rank highest. A task that would
+    read nothing from a space gets the filter of another task that fits it best.
 
     Args:
         analysis: The network.
@@ -53,12 +53,10 @@ def repair_assignment(
 
     Returns:
         The assignment and one sentence for every repair.
-
-    Raises:
-        AllocationError: If there are too few filters for the tasks.
     """
-    rows, repairs = _all_rows(analysis, assignment), list[str]()
+    rows = _all_rows(analysis, assignment)
     num_tasks = analysis.num_tasks
+    repairs = _share_in_narrow_spaces(analysis, rows, preferences)
     for space in analysis.spaces:
         dead = _dead_shared(analysis, space, rows)
         if len(dead):
@@ -67,18 +65,37 @@ def repair_assignment(
         for task in _hungry(analysis, space, rows):
             own = rows[space.rows]
             spare = (own.bincount(minlength=num_tasks + 1)[own] > 1).nonzero().flatten() + space.first
-            group = task if len(spare) else num_tasks
-            candidates = spare if len(spare) else torch.arange(space.rows.start, space.rows.stop)
-            best = candidates[_scores(preferences, candidates, num_tasks + 1)[:, group].argmax()]
-            rows[best] = group
-            if len(_dead_shared(analysis, space, rows)):
-                raise AllocationError(
-                    f"layer {space.name!r} has {space.num_filters} filters for {num_tasks} tasks and nothing to "
-                    "share; widen the backbone"
-                )
-            whom = "and got one filter" if group == task else "so one filter is shared"
-            repairs.append(f"layer {space.name}: task {task} would read nothing {whom}")
+            rows[_fittest(preferences, spare, task)] = task
+            repairs.append(f"layer {space.name}: task {task} would read nothing and got one filter")
     return rows[1 : 1 + analysis.num_filters], repairs
+
+
+def _share_in_narrow_spaces(analysis: Analysis, rows: Tensor, preferences: Tensor | None) -> list[str]:
+    """Share a filter, in place, of every space with fewer filters than tasks, and one in each layer below it."""
+    shared, repairs = analysis.num_tasks, list[str]()
+    for space in analysis.spaces:
+        candidates = torch.arange(space.rows.start, space.rows.stop)
+        while space.num_filters < analysis.num_tasks and len(candidates):
+            there = candidates[rows[candidates] == shared]
+            row = int(there[0]) if len(there) else _fittest(preferences, candidates, shared)
+            if not len(there):
+                rows[row] = shared
+                (name,) = (other.name for other in analysis.spaces if row in range(other.rows.start, other.rows.stop))
+                because = f"since layer {space.name} has fewer filters than tasks"
+                repairs.append(f"layer {name}: one filter is shared, {because}")
+            candidates = _read_first(analysis, row)
+    return repairs
+
+
+def _read_first(analysis: Analysis, row: int) -> Tensor:
+    """Return the filters that the first layer reads which writes a filter; empty if it reads the image."""
+    layer, reads = next(
+        (layer, reads)
+        for layer in analysis.layers
+        for writes, reads in zip(layer.writes, layer.reads, strict=True)
+        if row in writes
+    )
+    return reads if layer.is_masked and bool(reads.all()) else reads[:0]
 
 
 def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
@@ -120,6 +137,11 @@ def _hungry(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Sequence[i
     """Return the tasks that read nothing from a space."""
     present = set(rows[space.rows].tolist())
     return [] if analysis.num_tasks in present else [t for t in range(analysis.num_tasks) if t not in present]
+
+
+def _fittest(preferences: Tensor | None, rows: Tensor, group: int) -> int:
+    """Return the row that fits a group best."""
+    return int(rows[_scores(preferences, rows, group + 1)[:, group].argmax()])
 
 
 def _scores(preferences: Tensor | None, rows: Tensor, num_groups: int) -> Tensor:

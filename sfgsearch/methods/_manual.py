@@ -28,7 +28,7 @@ def hard_sharing(spec: NetworkSpec) -> Method:
 @manual_methods.register("equal")
 def equal(spec: NetworkSpec) -> Method:
     """Give every group an equal part of each layer: thirds for two tasks."""
-    return FixedAllocation(Allocation.equal(spec.filters, spec.task_names))
+    return FixedAllocation(Allocation.equal(spec.filters, spec.task_names), repair=True)
 
 
 @manual_methods.register("constant_probabilities")

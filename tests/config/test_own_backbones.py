@@ -26,9 +26,9 @@ def block(inputs, outputs):
 class Net(nn.Module):
     """Two blocks with something between them."""
 
-    def __init__(self, between=lambda x: x, inputs=1, outputs=6):
+    def __init__(self, between=lambda x: x, inputs=1):
         super().__init__()
-        self.first, self.second, self.between = block(inputs, 6), block(6, outputs), between
+        self.first, self.second, self.between = block(inputs, 6), block(6, 6), between
 
     def forward(self, images):
         return self.second(self.between(self.first(images)))
@@ -46,8 +46,6 @@ register("bad_chance", lambda x: x + torch.rand_like(x))
 register("bad_sort", lambda x: x.sort(1).values)
 register("bad_space", lambda x: nn.functional.max_pool2d(x, 100))
 register("bad_channels", lambda x: x, inputs=3)
-register("bad_width", lambda x: x, outputs=1)
-register("bad_tie", lambda x: x * torch.softmax(x, 1))
 register("bad_cast", lambda x: x.double())
 
 
@@ -95,8 +93,6 @@ KEYS = {
     "bad_sort": r"filters cannot be followed through backbone \(sort\); write that part with convolutions",
     "bad_space": r"Output size is too small \(own_backbones.py, line 36\)",
     "bad_channels": r"expected input\[2, 1, 10, 10\] to have 3 channels, but got 1 channels instead",
-    "bad_width": "layer 'second.0' has 1 filters for 2 tasks; widen the backbone",
-    "bad_tie": r"layer 'first.0' has 1 filters for 2 tasks; operations tie its 6 channels: change these",
     "bad_cast": "(?i)double",
     "bad_return": "a backbone must return a torch.nn.Module, got NoneType",
     "bad_signature": "TypeError: .* missing 1 required positional argument: 'image_shape'",

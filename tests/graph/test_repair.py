@@ -4,10 +4,11 @@ import functools
 
 import pytest
 import torch
+from awkward_networks import NAMES, build, image_shape
 
 from sfgsearch.backbones import resnet
 from sfgsearch.errors import AllocationError
-from sfgsearch.graph import GroupedLayer, check_assignment, compact, repair_assignment, unread_filters
+from sfgsearch.graph import GroupedLayer, analyse, check_assignment, compact, repair_assignment, unread_filters
 from sfgsearch.nn import NetworkSpec, assignment_rows, rows_by_space
 
 GROUPS = {"a": 0, "b": 1, "s": 2}
@@ -73,15 +74,33 @@ def test_a_task_with_nothing_to_read_gets_the_filter_that_fits_it_best(tiny):
     assert repairs == ["layer conv2: task 1 would read nothing and got one filter"]
 
 
-def test_a_layer_with_fewer_filters_than_tasks_is_shared(tiny):
-    found, repairs = repaired(tiny.spec(2, plan=(1,)), "a")
-    assert found == ["s"]
-    assert repairs == ["layer conv1: task 1 would read nothing so one filter is shared"]
+NARROW = "one filter is shared, since layer {} has fewer filters than tasks"
 
 
-def test_what_cannot_be_repaired_is_refused(tiny):
-    with pytest.raises(AllocationError, match="'conv2' has 1 filters for 2 tasks and nothing to share; widen"):
-        repaired(tiny.spec(2, plan=(2, 1)), "ab", "a")
+@pytest.mark.parametrize(
+    ("given", "expected", "layers"),
+    [
+        (("a",), ["s"], {"conv1": "conv1"}),
+        (("ab", "a"), ["sb", "s"], {"conv2": "conv2", "conv1": "conv2"}),
+        (("as", "a"), ["as", "s"], {"conv2": "conv2"}),
+        (("b", "abb", "a"), ["s", "abs", "s"], {"conv1": "conv1", "conv3": "conv3", "conv2": "conv3"}),
+        (("abb", "s", "aab"), ["abs", "s", "aab"], {"conv1": "conv2"}),
+    ],
+)
+def test_a_layer_with_fewer_filters_than_tasks_is_shared_and_so_is_what_it_reads(tiny, given, expected, layers):
+    found, repairs = repaired(tiny.spec(2, plan=tuple(map(len, given))), *given)
+    assert found == expected
+    assert repairs == [f"layer {name}: {NARROW.format(narrow)}" for name, narrow in layers.items()]
+
+
+@pytest.mark.parametrize("num_tasks", [2, 5, 40])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_assignment_can_be_repaired(name, num_tasks, tiny):
+    analysis = analyse(build(name, num_tasks), torch.zeros(2, *image_shape(name)))
+    for seed in range(5):
+        drawn = torch.randint(num_tasks + 1, (analysis.num_filters,), generator=tiny.seeded(seed))
+        check_assignment(analysis, repair_assignment(analysis, drawn)[0])
+        check_assignment(analysis, repair_assignment(analysis, drawn % num_tasks)[0])  # nothing is shared
 
 
 def test_repair_leaves_what_was_given_alone(tiny):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from sfgsearch.visualization.data._activations import ActivationMaps, FilterMaps
 from sfgsearch.visualization.data._trial_review import TrialReview
 from sfgsearch.visualization.matplotlib._sheet import GREY, WIDTH, Pixels, Sheet
 
-_LEFT, _GAP, _APART, _LARGEST, _LOWEST = 176, 4, 14, 64, 28
+_LEFT, _GAP, _APART, _LARGEST, _SMALLEST, _LOWEST = 176, 4, 14, 64, 36, 28
 _HEADER, _HEADING = 18, 24
 _SHADES = 48  # few, which makes small files
-_NOTE = "What a filter sends into each stream, its gates being their probabilities. Every row has its own scale from 0."
+_NOTE = "What a filter sends into each stream, its gates being their probabilities. Every row has its own scale."
 
 RGB = NDArray[np.uint8]
 
@@ -34,19 +35,23 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
         trial: The trial, for the title.
 
     Returns:
-        A matplotlib figure with a row per filter, and for every image a column for itself and one per stream.
+        A matplotlib figure with a row per filter, and for every image a column for itself and one per stream: as many
+        images as there is room for, and of more than 13 tasks the first ones.
     """
-    images, streams = len(maps.images), len(maps.groups)
+    maps, shown = _fitting(maps)
+    images, streams = len(maps.images), len(shown)
     tall, wide = maps.images.shape[1:3]
     room = (WIDTH - _LEFT - 12 - (images - 1) * _APART) / (images * (1 + streams)) - _GAP
     scale = min(room, _LARGEST) / max(tall, wide)
     size = (max(round(scale * wide), 6), max(round(scale * tall), 6))
     starts = [_LEFT + image * ((1 + streams) * (size[0] + _GAP) + _APART) for image in range(images)]
-    colours = group_colours(maps.groups[:-1])
+    colours = group_colours([maps.groups[stream] for stream in shown[:-1]])
     pitch = max(size[1], _LOWEST) + _GAP
     height = _HEADER + 2 * _HEADING + (len(maps.low) + len(maps.high)) * pitch + 8
     title = trial_title(trial, "activation maps of the least and most undecided filters")
-    sheet = Sheet(title, height, colours, note=_NOTE)
+    left_out = len(maps.groups) - streams
+    note = f"{_NOTE} {left_out} tasks are left out." if left_out else _NOTE
+    sheet = Sheet(title, height, colours, note=note)
     canvas = np.full((height, WIDTH, 3), 255, np.uint8)
     shades = (colormaps["magma"](np.linspace(0, 1, _SHADES))[:, :3] * 255).astype(np.uint8)
     top = _HEADER
@@ -65,6 +70,19 @@ def plot_activations(maps: ActivationMaps, *, trial: TrialReview | None = None) 
             sheet.text(x, 8, shortened(name, max((size[0] + _GAP) // 6, 4)), ha="center", fontsize=7.5, color=colour)
     sheet.figure.add_artist(Pixels(canvas))
     return sheet.figure
+
+
+def _fitting(maps: ActivationMaps) -> tuple[ActivationMaps, list[int]]:
+    """Return the maps that there is room for, and the streams that they are of."""
+    room, column = WIDTH - _LEFT - 12, _SMALLEST + _GAP
+    last = len(maps.groups) - 1
+    streams = [*range(min(last, room // column - 2)), last]
+    images = max((room + _APART) // ((1 + len(streams)) * column + _APART), 1)
+
+    def cut(filters: tuple[FilterMaps, ...]) -> tuple[FilterMaps, ...]:
+        return tuple(replace(one, maps=one.maps[:images, streams]) for one in filters)
+
+    return replace(maps, images=maps.images[:images], low=cut(maps.low), high=cut(maps.high)), streams
 
 
 def _describe(one: FilterMaps, groups: Sequence[str]) -> str:
