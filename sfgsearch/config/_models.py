@@ -95,7 +95,7 @@ class TrainingSection(_Section):
     lr: bounds.LearningRate = 1e-3
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: bounds.LengthScale = 1.0
-    calibration_batches: bounds.AtLeastOne = 10
+    calibration_batches: bounds.AtLeastOne = 5
     task_weighting: Literal["fixed", "uncertainty"] = "fixed"
     monte_carlo_samples: bounds.Samples = 10
     precision: Precision = "float32"

@@ -164,7 +164,7 @@ class Objective:
 
         try:
             trained = self.experiment.train(
-                method, self.config.study.seed, on_epoch=end_epoch, splits=("train", "validation"), session=remembering
+                method, self.config.study.seed, on_epoch=end_epoch, session=remembering
             )
         except optuna.TrialPruned:
             before = remembering.history if remembering else []

@@ -44,7 +44,7 @@ class TrainingSettings:
     lr: float = 1e-3
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: float = 1.0
-    calibration_batches: int = 10
+    calibration_batches: int = 5
     task_weighting: Literal["fixed", "uncertainty"] = "fixed"
     monte_carlo_samples: int = 10
     precision: Precision = "float32"

@@ -78,7 +78,7 @@ def train_bare(work: Work, gate: Gate) -> Timing:
     objective = Objective(config)
     method = first_method(objective)
     warm_up = Objective(load_config(work.warm_up))
-    warm_up.experiment.train(first_method(warm_up), config.study.seed, splits=("train", "validation"))
+    warm_up.experiment.train(first_method(warm_up), config.study.seed)
     parent, ends = os.getppid(), list[float]()
 
     def end_epoch(_report: EpochReport) -> None:
@@ -89,7 +89,7 @@ def train_bare(work: Work, gate: Gate) -> Timing:
     settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
-    trained = objective.experiment.train(method, config.study.seed, on_epoch=end_epoch, splits=("train", "validation"))
+    trained = objective.experiment.train(method, config.study.seed, on_epoch=end_epoch)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     return Timing(seconds, cpu_seconds, trained.scores["validation"], epoch_ends=tuple(ends))
 

@@ -48,7 +48,7 @@ class SleepingExperiment(Experiment):
         quick = Experiment(self.data, self.spec, replace(self.settings, epochs=1))
         equal = Allocation.equal(self.spec.filters, self.spec.task_names)
         for method in (StochasticFilterGroups(), FixedAllocation(equal)):
-            self._prepared[type(method)] = quick.train(method, 0, splits=("train", "validation"))
+            self._prepared[type(method)] = quick.train(method, 0)
 
     def train(
         self,
