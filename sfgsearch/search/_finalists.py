@@ -230,7 +230,7 @@ def retrain(
         _method(objective, source, finalist),
         finalist.seed,
         on_epoch=on_epoch,
-        splits=("train", "validation", "test"),
+        splits=("validation", "test"),
         session=session,
         monte_carlo=finalist.role == "relearned",
     )

@@ -94,7 +94,7 @@ def test_finalists_are_retrained_tested_and_continued(finished):
     done = current_finalists(created, objective.config)
     assert [record.role for record in done].count("relearned") == 2  # the learned one, over both seeds
     assert len(done) == 8 + 2
-    assert all(set(finalist.metrics) == {"train", "validation", "test"} for finalist in done)
+    assert all(set(finalist.metrics) == {"validation", "test"} for finalist in done)
 
 
 def test_a_learned_finalist_is_the_compact_network_of_its_trial(finished):
