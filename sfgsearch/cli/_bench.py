@@ -64,7 +64,7 @@ def bench(study_file: Path, tasks: tuple[int | None, ...], seconds: float, data:
         return
     console = result_console()
     console.print(_table(costs, experiment))
-    for line in (*costs.notes, *_estimate(costs, config, experiment)):
+    for line in (*experiment.notes, *costs.notes, *_estimate(costs, config, experiment)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -78,7 +78,7 @@ def work_alone(config: Config, progress: StudyProgress, *, retry: bool = False) 
 def open_study(
     config: Config, objective: Objective, note: Callable[[str], None], *, join: bool = False, retry: bool = False
 ) -> optuna.Study:
-    """Create or continue a study, and note what a user should know of its data before it trains.
+    """Create or continue a study, and note what a user should know of its data and network before it trains.
 
     Args:
         config: The study file.
@@ -89,7 +89,7 @@ def open_study(
     """
     create = partial(create_study, config, objective=objective, join=join, note=note)
     study = outlast(create) if is_embedded(config.storage) else create()  # any other server may never have been there
-    for sentence in objective.experiment.data.summary:
+    for sentence in (*objective.experiment.data.summary, *objective.experiment.notes):
         note(f"{config.path}: {sentence}")
     if retry:
         note(retry_missing(study, config))

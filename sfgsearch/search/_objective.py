@@ -163,9 +163,7 @@ class Objective:
             self._report(trial, kind, report)
 
         try:
-            trained = self.experiment.train(
-                method, self.config.study.seed, on_epoch=end_epoch, session=remembering
-            )
+            trained = self.experiment.train(method, self.config.study.seed, on_epoch=end_epoch, session=remembering)
         except optuna.TrialPruned:
             before = remembering.history if remembering else []
             outlast(lambda: self._keep_pruned(trial, kind, name, [*before, *epochs]))

@@ -24,7 +24,7 @@ from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty
 from sfgsearch.training._fingerprint import fingerprint
 from sfgsearch.training._report import EpochReport, StepLosses
 from sfgsearch.training._session import TrainingSession
-from sfgsearch.training._settings import TrainingSettings, resolve_device
+from sfgsearch.training._settings import TrainingSettings, lacks_bf16, resolve_device
 from sfgsearch.training._trainer import Trainer
 
 
@@ -115,6 +115,14 @@ class Experiment:
     def device(self) -> torch.device:
         """Where networks are trained."""
         return resolve_device(self.settings.device)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about network and device that a user should read, such as on channels that are tied."""
+        notes = self.spec.analysis.notes()
+        if self.settings.precision == "bf16" and lacks_bf16(self.device):
+            notes.append(f"precision: {self.device} has no instructions for bf16, which it is slower with than float32")
+        return tuple(notes)
 
     @contextmanager
     def limited_threads(self) -> Iterator[None]:

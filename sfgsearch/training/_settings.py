@@ -68,3 +68,13 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= available:
         raise SFGSearchError(f"device {name!r} is not there ({available} CUDA devices); use 'auto' or 'cpu'")
     return device
+
+
+def lacks_bf16(device: torch.device) -> bool:
+    """Return whether a device has no instructions for bfloat16, as far as is known, and emulates it slowly."""
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return found.get("architecture") == "x86_64" and not (found.get("avx512_bf16") or found.get("amx_bf16"))

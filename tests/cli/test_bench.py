@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from sfgsearch.cli import main
 
@@ -58,3 +59,12 @@ def test_bad_options_end_in_one_line(small, options, reason, capsys):
     assert left.value.code == 2
     assert reason in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("has_bf16", "noted"), [(False, True), (True, False)])
+def test_a_processor_without_bf16_is_noted(study_file, has_bf16, noted, monkeypatch, capsys):
+    capabilities = {"architecture": "x86_64", "avx512_bf16": has_bf16}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    path = study_file(manual={"methods": []}, training={"batch_size": 8, "precision": "bf16"})
+    main(["bench", str(path), "--seconds", "0.01"])
+    assert ("precision: cpu has no instructions for bf16" in capsys.readouterr().out) == noted
