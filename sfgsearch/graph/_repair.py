@@ -89,12 +89,8 @@ def _share_in_narrow_spaces(analysis: Analysis, rows: Tensor, preferences: Tenso
 
 def _read_first(analysis: Analysis, row: int) -> Tensor:
     """Return the filters that the first layer reads which writes a filter; empty if it reads the image."""
-    layer, reads = next(
-        (layer, reads)
-        for layer in analysis.layers
-        for writes, reads in zip(layer.writes, layer.reads, strict=True)
-        if row in writes
-    )
+    layer = next(layer for layer in analysis.layers if row in layer.writes)
+    reads: Tensor = layer.reads[(layer.writes == row).any(1)][0]
     return reads if layer.is_masked and bool(reads.all()) else reads[:0]
 
 
