@@ -88,7 +88,7 @@ class SFGSettings:
 
     Args:
         lr: Learning rate of the group logits (Adam), constant over training.
-        kl_weight: Weight of the variational terms; 1 is the ELBO.
+        kl_weight: Weight of the divergence of the groups from their prior; 1 is the ELBO.
         execution: ``"dense"``, the plain network with masked weights, or ``"streams"``, the T+1 streams of the
             publication, at T+1 times the cost.
         hard: Straight-through gates instead of relaxed ones.
