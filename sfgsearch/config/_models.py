@@ -96,7 +96,7 @@ class TrainingSection(_Section):
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: bounds.LengthScale = 1.0
     calibration_batches: bounds.AtLeastOne = 5
-    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    task_weighting: Literal["fixed", "fitted", "uncertainty"] = "fixed"
     monte_carlo_samples: bounds.Samples = 10
     precision: Precision = "float32"
     channels_last: bool = True

@@ -40,7 +40,7 @@ class DenseRegression(Regression):
         unit: The unit that errors are reported in.
         span: Range of the target, its greatest minus its least possible value, in ``unit``.
         loss: ``"squared"``, half the mean squared error as in :class:`Regression`, or ``"l1"``, the mean absolute
-            error: a Laplace likelihood of unit scale.
+            error.
 
     Raises:
         DataError: If the scale or span is not positive or the loss unknown.

@@ -34,8 +34,8 @@ class Regression(Task):
     Args:
         scale: What a target of 1 stands for, in ``unit``.
         unit: The unit that errors are reported in.
-        loss: ``"squared"``, half the mean squared error: a Gaussian likelihood of unit variance; or ``"l1"``, the
-            mean absolute error: a Laplace likelihood of unit scale.
+        loss: ``"squared"``, half the mean squared error: a Gaussian likelihood; or ``"l1"``, the mean absolute error:
+            a Laplace likelihood. Their noise is one, unless the training fits it.
 
     Raises:
         DataError: If the loss is unknown.
@@ -62,6 +62,11 @@ class Regression(Task):
     def units(self) -> dict[str, str]:
         """The mean absolute error has the target's unit."""
         return {"mae": self.unit}
+
+    @property
+    def residual_power(self) -> int:
+        """2 for the squared loss, 1 for the absolute one."""
+        return 2 if self.loss == "squared" else 1
 
     def head(self, in_channels: int, dimensions: int) -> Head:
         """Build the common head, its single output flattened to shape (B,)."""

@@ -43,6 +43,14 @@ class Task(ABC):
         """The metrics that a comparison shows; all of them unless a task has many."""
         return tuple(self.units)
 
+    @property
+    def residual_power(self) -> int | None:
+        """The power of residuals in a likelihood whose noise can be fitted: 2 if Gaussian, 1 if Laplace; else None.
+
+        The loss is then the mean of that power over residuals, divided by it.
+        """
+        return None
+
     def check_target(self, target: Tensor) -> None:
         """Check all targets of a split, missing ones included.
 

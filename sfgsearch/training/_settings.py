@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from sfgsearch.errors import SFGSearchError
+from sfgsearch.training._weighting import Weighting
 
 Precision = Literal["float32", "bf16"]
 
@@ -24,8 +25,9 @@ class TrainingSettings:
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
         calibration_batches: Batches from which the statistics of networks are re-estimated that are derived from gates
             that were drawn until just before.
-        task_weighting: ``"fixed"`` weighs the losses of tasks with their weights, ``"uncertainty"`` learns factors
-            besides (Kendall, Gal & Cipolla, CVPR 2018).
+        task_weighting: ``"fixed"`` takes losses as they are, ``"fitted"`` fits the noise of regressions to their
+            residuals, ``"uncertainty"`` learns factors (Kendall, Gal & Cipolla, CVPR 2018); weights of tasks multiply
+            all of them.
         monte_carlo_samples: S, the sampled masks of the Monte-Carlo prediction of learned networks; 0 for none.
         precision: ``"float32"``, or ``"bf16"`` for the forward pass of training steps by autocast; weights, losses,
             statistics and predictions stay float32.
@@ -45,7 +47,7 @@ class TrainingSettings:
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: float = 1.0
     calibration_batches: int = 5
-    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    task_weighting: Weighting = "fixed"
     monte_carlo_samples: int = 10
     precision: Precision = "float32"
     channels_last: bool = True

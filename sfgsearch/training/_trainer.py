@@ -23,7 +23,7 @@ from sfgsearch.training._checkpoint import Checkpoint
 from sfgsearch.training._named import generator_states, named, optimiser_state, restore_optimiser, under
 from sfgsearch.training._report import StepLosses
 from sfgsearch.training._settings import TrainingSettings
-from sfgsearch.training._weighting import TaskWeighting
+from sfgsearch.training._weighting import task_weighting
 
 Augment = Callable[[Tensor, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 """Returns images and targets of a training batch after random changes."""
@@ -73,11 +73,10 @@ class Trainer:
 
     def _build_optimiser(self) -> None:
         settings = self._settings
-        learn = settings.task_weighting == "uncertainty"
-        self._weighting = TaskWeighting([task.weight for task in self._data.tasks], learn=learn).to(self._device)
+        self._weighting = task_weighting(settings.task_weighting, self._data.tasks).to(self._device)
         groups = self._system.parameter_groups(settings.lr)
-        if learn:
-            groups.append({"params": list(self._weighting.parameters()), "lr": settings.lr, "scheduled": True})
+        if learned := list(self._weighting.parameters()):
+            groups.append({"params": learned, "lr": settings.lr, "scheduled": True})
         self._optimiser = torch.optim.Adam(groups)
         scheduled = [group["scheduled"] for group in self._optimiser.param_groups]
         held = round(self._steps * self._system.hold)
