@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sfgsearch.backbones._layers import conv3, norm_of, widen
 from sfgsearch.backbones._registry import backbones
 from sfgsearch.errors import BackboneError
+from sfgsearch.nn import PerStream
 from sfgsearch.nn._norms import NormName
 
 _FILTERS = (16, 32, 64, 64, 64)
@@ -55,20 +56,21 @@ class HighResNet(nn.Sequential):
     in one 1x1x1 convolution of 80 filters. Space keeps its size.
 
     The authors allocate the five convolutions only, and give every stream residual blocks of its own, in which all its
-    channels mix. Here what is added is tied: the filters of a stage's convolution are those of its blocks, and a
-    block's inner filters are allocated as well.
+    channels mix: ``per_stream`` does, and needs the streams' execution. Otherwise what is added is tied: the filters of
+    a stage's convolution are those of its blocks, and a block's inner filters are allocated as well.
 
     Args:
         image_shape: (C, *space) of one image.
         width: Factor on the filters 16, 32, 64, 64, 64.
         blocks: Residual blocks after each of the first three convolutions.
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        per_stream: Whether every stream has residual blocks of its own.
 
     Raises:
         BackboneError: If the width is out of range, or the number of blocks not 0 to 100.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], width: float, blocks: int, norm: str) -> None:
+    def __init__(self, image_shape: tuple[int, ...], width: float, blocks: int, norm: str, per_stream: bool) -> None:
         super().__init__()
         if not 0 <= blocks <= _MOST_BLOCKS:
             raise BackboneError(f"blocks must be 0 to {_MOST_BLOCKS}, got {blocks}")
@@ -77,14 +79,26 @@ class HighResNet(nn.Sequential):
             self.add_module(f"conv{stage}", conv3(dimensions, channels, filters, norm))
             self.add_module(f"norm{stage}", norm_of(dimensions, filters, norm))
             self.add_module(f"relu{stage}", nn.ReLU(inplace=True))
-            for block, dilation in enumerate(_DILATIONS[stage - 1 : stage] * blocks, start=1):
-                self.add_module(f"block{stage}_{block}", HighResBlock(dimensions, filters, norm, dilation))
+            dilations = _DILATIONS[stage - 1 : stage] * blocks
+            residual: dict[str, nn.Module] = {
+                f"block{stage}_{block}": HighResBlock(dimensions, filters, norm, dilation)
+                for block, dilation in enumerate(dilations, start=1)
+            }
+            if per_stream and residual:
+                residual = {f"blocks{stage}": PerStream(nn.Sequential(*residual.values()))}
+            for name, part in residual.items():
+                self.add_module(name, part)
             channels = filters
 
 
 @backbones.register("highresnet")
 def highresnet(
-    image_shape: tuple[int, ...], *, norm: NormName = "batch", width: float = 1.0, blocks: int = 2
+    image_shape: tuple[int, ...],
+    *,
+    norm: NormName = "batch",
+    width: float = 1.0,
+    blocks: int = 2,
+    per_stream: bool = False,
 ) -> HighResNet:
     """Build the HighResNet of Bragman et al. (ICCV 2019) after Li et al. (IPMI 2017), in 2D or 3D.
 
@@ -93,8 +107,9 @@ def highresnet(
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
         width: Factor on the filters 16, 32, 64, 64, 64.
         blocks: Residual blocks after each of the first three convolutions.
+        per_stream: Whether every stream has residual blocks of its own, as published.
 
     Raises:
         BackboneError: If the width is out of range, or the number of blocks not 0 to 100.
     """
-    return HighResNet(image_shape, width, blocks, norm)
+    return HighResNet(image_shape, width, blocks, norm, per_stream)

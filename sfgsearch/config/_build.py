@@ -69,6 +69,7 @@ def build_experiment(config: Config) -> Experiment:
         resolve_device(settings.device)
     spec = build_network(config, data)
     _check_simplices(config, len(spec.filters), len(data.tasks))
+    _check_execution(config, spec)
     return Experiment(data, spec, settings, augmentation)
 
 
@@ -144,6 +145,17 @@ def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:
             f"must be one number, or {num_tasks + 1} (one per task, then shared), got {show_value(concentration)}",
             file=config.path,
             key="searched.concentration",
+        )
+
+
+def _check_execution(config: Config, spec: NetworkSpec) -> None:
+    """Check that learned trials run in streams where parts of the network do."""
+    if spec.analysis.parts and config.quota.learned and "dense" in _options(config.learned.execution):
+        raise ConfigError(
+            f"{spec.analysis.parts[0].path} is run per stream, which only the streams' execution can; set it to "
+            '"streams"',
+            file=config.path,
+            key="learned.execution",
         )
 
 

@@ -7,8 +7,9 @@ from sfgsearch.graph._features import FeatureMap, feature_map
 from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
 from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
+from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
-from sfgsearch.graph._streams import StreamsNetwork
+from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Copies",
     "DenseNetwork",
     "FeatureMap",
+    "FixedStreams",
     "GroupedLayer",
     "GroupedNorm",
     "Layer",
@@ -24,6 +26,7 @@ __all__ = [
     "Masks",
     "Norm",
     "NormsByGroup",
+    "PerStream",
     "Read",
     "Reading",
     "StreamsNetwork",

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._layers import FoundLayer
 from sfgsearch.graph._nodes import operation
+from sfgsearch.graph._per_stream import StreamPart
 from sfgsearch.graph._propagation import Propagation
 from sfgsearch.graph._trace import Trace, trace
 
@@ -117,6 +118,7 @@ class Analysis:
         heads: For every filter that is fixed, the task that it is fixed to.
         layers: All weights that write filters, in the order in which they run.
         norms: Norms over several channels.
+        parts: Parts that every stream has of its own.
     """
 
     trace: Trace
@@ -125,6 +127,7 @@ class Analysis:
     heads: tuple[int, ...]
     layers: tuple[Layer, ...]
     norms: tuple[Norm, ...]
+    parts: tuple[StreamPart, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Analysis:
         """Return itself: it never changes, and networks that are copied keep it."""
@@ -183,7 +186,12 @@ class Analysis:
 
 
 def analyse(
-    network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False
+    network: nn.Module,
+    example: Tensor,
+    tasks: Sequence[str] | None = None,
+    *,
+    any_size: bool = False,
+    per_stream: bool = True,
 ) -> Analysis:
     """Find a network's filters, channel spaces, and what every weight reads and writes.
 
@@ -195,13 +203,14 @@ def analyse(
         example: At least two images of the size that it is for, on the network's device.
         tasks: Names of the tasks in order, where predictions have names.
         any_size: Whether the graph should fit images of other sizes, too, if it can.
+        per_stream: Whether parts in a :class:`PerStream` are every stream's own, instead of the plain network's.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
             one task's prediction reaches that of another; or if nothing is left to allocate.
     """
     found = trace(network, example, tasks, any_size=any_size)
-    run = Propagation(found, network, example)
+    run = Propagation(found, network, example, per_stream)
     reach = _reach(found)
     return _Table(run, _fixed_classes(run, reach), len(found.outputs)).analysis()
 
@@ -291,6 +300,7 @@ class _Table:
             tuple(self._fixed.values()),
             layers,
             norms,
+            tuple(StreamPart(path, source, self.rows(ids)) for path, (source, ids) in self._run.parts.items()),
         )
 
     def _layer(self, layer: FoundLayer) -> Layer:

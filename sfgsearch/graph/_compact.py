@@ -164,6 +164,8 @@ def used_rows(analysis: Analysis, groups: Tensor) -> Tensor:
     by_weight = {layer.weight: layer for layer in analysis.layers}
     for norm in analysis.norms:  # the others' statistics depend on them
         used[norm.rows] = True
+    for part in analysis.parts:
+        used[part.reads] = True
     while True:
         before = int(used.sum())
         for weight, mask in masks.items():

@@ -72,9 +72,14 @@ def place(node: fx.Node) -> str:
 
 def owner(node: fx.Node) -> str:
     """Return the path of the module whose forward runs a node; empty for the network's own."""
+    return next(iter(owners(node)), "")
+
+
+def owners(node: fx.Node) -> list[str]:
+    """Return the paths of all modules inside whose forward a node is run, the innermost first."""
     stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(path) for path, _ in reversed(list(stack.values())) if path), WRAPPED)
-    return path.removeprefix(WRAPPED).removeprefix(".")
+    paths = (str(path) for path, _ in reversed(list(stack.values())) if path)
+    return [path.removeprefix(WRAPPED).removeprefix(".") for path in paths]
 
 
 def only_checks(node: fx.Node) -> bool:

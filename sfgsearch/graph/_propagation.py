@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds
 from sfgsearch.graph._layers import FoundLayer, FoundNorm
-from sfgsearch.graph._nodes import call, operation, place
+from sfgsearch.graph._nodes import call, operation, owners, place
+from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._rules import CONSTANT, CONVOLUTIONS, Shadow, find_rule
 from sfgsearch.graph._trace import Trace
 
@@ -25,11 +26,13 @@ class Propagation:
         trace: The graph.
         module: The network.
         images: Shape (B, C, *space).
+        per_stream: Whether to leave parts apart that every stream has of its own.
 
     Attributes:
         ids: All filters, and which are tied.
         layers: The weights that write filters, by name, in the order in which they run.
         norms: Norms over channels by the names of their scales.
+        parts: By path, the node that every :class:`PerStream` reads, with the ids of its channels.
         outputs: The shadows of the predictions.
         values: Values of the nodes that are still to be read.
         shadows: Their shadows.
@@ -40,9 +43,11 @@ class Propagation:
     trace: Trace
     module: nn.Module
     images: Tensor
+    per_stream: bool = True
     ids: FilterIds = field(default_factory=FilterIds)
     layers: dict[str, FoundLayer] = field(default_factory=dict)
     norms: dict[str, FoundNorm] = field(default_factory=dict)
+    parts: dict[str, tuple[fx.Node, Tensor]] = field(default_factory=dict)
     outputs: list[Shadow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,6 +56,9 @@ class Propagation:
         self.shadows: dict[fx.Node, Shadow] = {
             node: torch.zeros(value.shape, dtype=torch.float64) if value is self.images else None
             for node, value in self.values.items()
+        }
+        self._part_paths = {
+            name for name, part in self.module.named_modules() if self.per_stream and isinstance(part, PerStream)
         }
         parameters = dict(self.module.named_parameters())
         names = {node: self.trace.state.get(node.name, "") for node in self.values}
@@ -69,6 +77,10 @@ class Propagation:
         self.values[node] = value = call(node, self.values)
         if not self.learned.isdisjoint(node.all_input_nodes) and all(shadow is None for shadow in inputs):
             self.learned.add(node)
+        if part := next((path for path in owners(node) if path in self._part_paths), None):
+            self._note_part(part, node)
+            self.shadows[node] = torch.zeros(value.shape, dtype=torch.float64) if isinstance(value, Tensor) else None
+            return
         if node.target is operator.getitem:
             source: Any = node.args[0]
             whole = self.shadows[source]
@@ -91,6 +103,15 @@ class Propagation:
         if isinstance(shadow, Tensor) and shadow.shape != value.shape:
             shadow = shadow.expand(value.shape).clone()
         self.shadows[node] = shadow
+
+    def _note_part(self, path: str, node: fx.Node) -> None:
+        """Note what a part reads that every stream has of its own."""
+        for other in node.all_input_nodes:
+            shadow = self.shadows[other]
+            if shadow is not None and path not in owners(other):
+                source, _ = self.parts.setdefault(path, (other, self.ids.column(shadow, 1, place(node))))
+                if source is not other:
+                    raise BackboneError(f"{path} is run per stream, but reads more than one thing; give it one input")
 
     def _reads_only_images(self, node: fx.Node, value: Any) -> bool:
         """Return whether what an operation computes depends on no filter and no parameter."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -12,7 +14,7 @@ from sfgsearch.graph._analysis import Analysis, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._nodes import mode_of, operation
+from sfgsearch.graph._nodes import mode_of, operation, owners
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -29,7 +31,8 @@ class StreamsNetwork(nn.Module):
     as in evaluation.
 
     Args:
-        network: The plain network that was analysed.
+        network: The plain network that was analysed. Its own parts per stream are those of the shared stream; those of
+            the tasks begin as copies.
         analysis: Its analysis.
         tasks: Names of the tasks, for predictions as a dict; without them they are a tuple.
     """
@@ -37,6 +40,15 @@ class StreamsNetwork(nn.Module):
     def __init__(self, network: nn.Module, analysis: Analysis, tasks: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network, self._analysis, self._tasks = network, analysis, tasks
+        self.own_parts = nn.ModuleList(
+            nn.ModuleList(copy.deepcopy(network.get_submodule(part.path)) for _ in range(analysis.num_tasks))
+            for part in analysis.parts
+        )
+
+    @property
+    def num_tasks(self) -> int:
+        """T."""
+        return self._analysis.num_tasks
 
     def forward(self, images: Tensor, gates: Tensor) -> Any:
         """Return the predictions of all tasks.
@@ -83,11 +95,19 @@ class StreamsNetwork(nn.Module):
         trace = self._analysis.trace
         streams = range(table.shape[1])
         values: dict[fx.Node, Streams] = {
-            node: [value] * len(streams) for node, value in trace.inputs(self.network, images)
+            node: self._copies(node, value) for node, value in trace.inputs(self.network, images)
         }
+        parts = {part.path: part for part in self._analysis.parts}
+        carried: dict[str, Streams] = {}
         for node in trace.operations:
+            part = next((parts[path] for path in owners(node) if path in parts), None) if parts else None
             reader = self._analysis.reader(node)
-            if isinstance(reader, Norm):
+            if part:
+                if part.path not in carried:
+                    carried[part.path] = _Reading(table[part.reads.to(table.device)], 1)(values[part.source])
+                own = {**values, part.source: carried[part.path]}
+                values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
+            elif isinstance(reader, Norm):
                 values[node] = _normalise(node, reader, values, table)
             else:
                 own = values
@@ -99,6 +119,42 @@ class StreamsNetwork(nn.Module):
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
                 del values[other]
+
+    def _copies(self, node: fx.Node, value: Tensor) -> Streams:
+        """Return what a placeholder stands for in every stream."""
+        name = self._analysis.trace.state.get(node.name, "")
+        for part, own in zip(self._analysis.parts, self.own_parts, strict=True):
+            if name.startswith(f"{part.path}."):
+                path = name.removeprefix(f"{part.path}.")
+                return [*(attrgetter(path)(copied) for copied in own.children()), value]
+        return [value] * (self._analysis.num_tasks + 1)
+
+
+class FixedStreams(nn.Module):
+    """A network in streams under an assignment that stands still.
+
+    Args:
+        streams: The network.
+        assignment: Group of every filter, int64 of shape (F,).
+    """
+
+    _gates: Tensor
+
+    def __init__(self, streams: StreamsNetwork, assignment: Tensor) -> None:
+        super().__init__()
+        self.streams = streams
+        weight = next(streams.parameters())
+        gates = nn.functional.one_hot(assignment.to(weight.device), streams.num_tasks + 1)
+        self.register_buffer("_gates", gates.to(weight.dtype), persistent=False)
+
+    @property
+    def network(self) -> nn.Module:
+        """The plain network."""
+        return self.streams.network
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the predictions of all tasks for images of shape (B, C, *space)."""
+        return self.streams(images, self._gates)
 
 
 class _Reading:

@@ -96,9 +96,9 @@ class TreeSystem(System):
     def allocation(self) -> Allocation:
         """Return what the copies of the tree amount to: all filters of a copy are its only task's, or shared."""
         tasks = self.spec.task_names
-        readers = tree_readers(self.spec.analysis, self.tree())
+        readers = tree_readers(self.spec.plain_analysis, self.tree())
         layers = []
-        for name, num_filters in self.spec.filters.items():
+        for name, num_filters in self.spec.plain_analysis.filters.items():
             counts = [0] * (len(tasks) + 1)
             for of_copy in readers[name]:
                 if of_copy:

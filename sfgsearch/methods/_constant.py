@@ -12,6 +12,7 @@ from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_assignments
 from sfgsearch.nn import (
     Complexity,
+    Execution,
     FilterGroups,
     GateSampling,
     GroupedNetwork,
@@ -40,7 +41,8 @@ class ConstantProbabilities(Method):
         """Build the network with groups that do not learn."""
         sampling = GateSampling(hard=True, generator=randomness.gates)
         groups = FilterGroups(spec.analysis.num_filters, len(spec.tasks), learn=False, sampling=sampling)
-        network = GroupedNetwork(spec.build(randomness.weights), spec.analysis, spec.task_names, groups)
+        execution: Execution = "streams" if spec.analysis.parts else "dense"
+        network = GroupedNetwork(spec.build(randomness.weights), spec.analysis, spec.task_names, groups, execution)
         return ConstantSystem(network.to(device), spec, self.samples)
 
 
@@ -70,7 +72,9 @@ class ConstantSystem(System):
 
     def structure(self) -> Structure:
         """Return the ensemble's."""
-        return monte_carlo_structure([allocated_structure(assignment) for assignment in self._assignments()])
+        return monte_carlo_structure(
+            [allocated_structure(one, in_streams=self.network.runs_in_streams) for one in self._assignments()]
+        )
 
     def _assignments(self) -> list[dict[str, Tensor]]:
         return sample_assignments(self.network, self._samples)

@@ -59,7 +59,7 @@ class FixedAllocation(Method):
             check_assignment(spec.analysis, rows)
         repairs += unread_filters(spec.analysis, rows)
         assignment = rows_by_space(spec.analysis, rows)
-        network = AssignedNetwork(spec.build(randomness.weights), spec.analysis, assignment).to(device)
+        network = AssignedNetwork(spec.build(randomness.weights), spec.analysis, assignment, spec.task_names).to(device)
         return AssignedSystem(network, spec, tuple(repairs))
 
 
@@ -126,7 +126,7 @@ class AssignedSystem(System):
 
     def structure(self) -> Structure:
         """Return that of the compact network."""
-        return allocated_structure(self.network.assignment)
+        return allocated_structure(self.network.assignment, in_streams=self.network.runs_in_streams)
 
     def repairs(self) -> tuple[str, ...]:
         """Return what had to be repaired."""

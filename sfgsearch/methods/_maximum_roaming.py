@@ -56,10 +56,10 @@ class MaximumRoaming(Method):
         num_tasks = len(spec.tasks)
         masks = {
             name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
-            for name, num_filters in spec.filters.items()
+            for name, num_filters in spec.plain_analysis.filters.items()
         }
         seed = int(torch.randint(2**62, (), generator=randomness.weights))
-        network = RoutedNetwork(spec.build(randomness.weights), spec.analysis, masks)
+        network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
         return RoamingSystem(network.to(device), spec, masks, self.finish, torch.Generator().manual_seed(seed))
 
 

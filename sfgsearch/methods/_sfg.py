@@ -91,7 +91,7 @@ class SFGSystem(System):
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of groups and learned priors."""
         return [
-            {"params": list(self.network.network.parameters()), "lr": lr, "scheduled": True},
+            {"params": self.network.weights(), "lr": lr, "scheduled": True},
             {"params": list(self.network.groups.parameters()), "lr": self.settings.lr, "scheduled": False},
         ]
 
@@ -137,7 +137,7 @@ class SFGSystem(System):
 
     def structure(self) -> Structure:
         """Return that of the compact network."""
-        return allocated_structure(self.network.derive()[0])
+        return allocated_structure(self.network.derive()[0], in_streams=self.network.runs_in_streams)
 
     def repairs(self) -> tuple[str, ...]:
         """Return what the most probable allocation needed."""

@@ -40,9 +40,9 @@ class TaskRouting(Method):
         num_tasks = len(spec.tasks)
         masks = {
             name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
-            for name, num_filters in spec.filters.items()
+            for name, num_filters in spec.plain_analysis.filters.items()
         }
-        network = RoutedNetwork(spec.build(randomness.weights), spec.analysis, masks)
+        network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
         allocation = routed_allocation(masks, spec.task_names)
         return FixedSystem(network.to(device), spec, allocation, routed_structure(masks))
 

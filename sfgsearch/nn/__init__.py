@@ -1,5 +1,6 @@
 """Networks of filter groups: layers, any module in groups, and prediction. Knows torch, and nothing of Optuna."""
 
+from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
@@ -51,6 +52,7 @@ __all__ = [
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "PerStream",
     "RoutedNetwork",
     "SFGConv",
     "SFGConv2d",

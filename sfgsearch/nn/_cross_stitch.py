@@ -80,7 +80,7 @@ def build_cross_stitch(
     spec: NetworkSpec, per: Granularity = "channel", own: float = 0.9, generator: torch.Generator | None = None
 ) -> LockstepNetwork:
     """Build one full-width network per task, with the units that mix them; see :class:`CrossStitch`."""
-    return build_lockstep(spec, len(spec.tasks), CrossStitch(spec.analysis, per, own), generator)
+    return build_lockstep(spec, len(spec.tasks), CrossStitch(spec.plain_analysis, per, own), generator)
 
 
 def cross_stitch_structure(per: Granularity) -> Structure:

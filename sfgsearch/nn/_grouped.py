@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from sfgsearch.errors import AllocationError, BackboneError
 from sfgsearch.graph import (
     Analysis,
     DenseNetwork,
+    FixedStreams,
     StreamsNetwork,
     analyse,
     bake,
@@ -54,6 +56,11 @@ class GroupedNetwork(nn.Module):
         self.groups = groups or FilterGroups(
             analysis.num_filters, analysis.num_tasks, sampling=GateSampling(hard=execution == "dense")
         )
+        if analysis.parts and execution == "dense":
+            raise BackboneError(
+                f"{analysis.parts[0].path} is run per stream, which only the streams' execution can; set "
+                "learned.execution (execution=) to 'streams'"
+            )
         self._executed: DenseNetwork | StreamsNetwork = (
             DenseNetwork(network, analysis) if execution == "dense" else StreamsNetwork(network, analysis, self.tasks)
         )
@@ -67,6 +74,15 @@ class GroupedNetwork(nn.Module):
         """Return the predictions by task name for images of shape (B, C, *space), with the gates of this pass."""
         predictions: dict[str, Tensor] = self._executed(images, self.groups())
         return predictions
+
+    def weights(self) -> list[nn.Parameter]:
+        """Return what is learned beside the groups: the plain network's parameters, and those of parts per stream."""
+        return list(self._executed.parameters())
+
+    @property
+    def runs_in_streams(self) -> bool:
+        """Whether derived networks run in streams, too, since parts of the network are run per stream."""
+        return bool(self.analysis.parts)
 
     def by_space(self, rows: Tensor) -> dict[str, Tensor]:
         """Return rows of all filters by channel space."""
@@ -123,12 +139,19 @@ class GroupedNetwork(nn.Module):
         Raises:
             AllocationError: If it does not fit the network.
         """
-        rows = assignment_rows(self.analysis, assignment or self.derive()[0])
-        return compact(self.network, self.analysis, rows)
+        return self._fixed(compact, assignment)
 
     def bake(self, assignment: Assignment | None = None) -> nn.Module:
         """Return a copy of the plain network with the weights of an assignment, zeros included; see :meth:`compact`."""
-        return bake(self.network, self.analysis, assignment_rows(self.analysis, assignment or self.derive()[0]))
+        return self._fixed(bake, assignment)
+
+    def _fixed(
+        self, make: Callable[[nn.Module, Analysis, Tensor], nn.Module], assignment: Assignment | None
+    ) -> nn.Module:
+        rows = assignment_rows(self.analysis, assignment or self.derive()[0])
+        if isinstance(self._executed, StreamsNetwork) and self.runs_in_streams:
+            return FixedStreams(copy.deepcopy(self._executed), rows)
+        return make(self.network, self.analysis, rows)
 
 
 class AssignedNetwork(nn.Module):
@@ -138,19 +161,18 @@ class AssignedNetwork(nn.Module):
         network: The plain network.
         analysis: Its analysis.
         assignment: The assignment.
+        tasks: Names of the tasks, in order.
 
     Raises:
         AllocationError: If it does not fit the network.
     """
 
-    def __init__(self, network: nn.Module, analysis: Analysis, assignment: Assignment) -> None:
+    def __init__(self, network: nn.Module, analysis: Analysis, assignment: Assignment, tasks: Sequence[str]) -> None:
         super().__init__()
         self.analysis, self.assignment = analysis, dict(assignment)
         self._rows = assignment_rows(analysis, assignment)
-        gates = nn.functional.one_hot(self._rows, analysis.num_tasks + 1).to(torch.get_default_dtype())
-        self._executed = DenseNetwork(network, analysis)
         self._is_plain = bool((self._rows == analysis.num_tasks).all())
-        self._executed.fix(gates)
+        self._executed = _under_fixed_gates(network, analysis, self._rows, tasks)
 
     @property
     def network(self) -> nn.Module:
@@ -161,9 +183,26 @@ class AssignedNetwork(nn.Module):
         """Return the predictions by task name for images of shape (B, C, *space)."""
         return self.network(images) if self._is_plain else self._executed(images)
 
+    @property
+    def runs_in_streams(self) -> bool:
+        """Whether it is run in streams, since parts of it are run per stream and not all filters are shared."""
+        return isinstance(self._executed, FixedStreams)
+
     def compact(self) -> nn.Module:
         """Return the compact network; see :meth:`GroupedNetwork.compact`."""
+        if self.runs_in_streams:
+            return copy.deepcopy(self._executed)
         return compact(self.network, self.analysis, self._rows)
+
+
+def _under_fixed_gates(
+    network: nn.Module, analysis: Analysis, rows: Tensor, tasks: Sequence[str]
+) -> DenseNetwork | FixedStreams:
+    if analysis.parts and not bool((rows == analysis.num_tasks).all()):
+        return FixedStreams(StreamsNetwork(network, analysis, tasks), rows)
+    executed = DenseNetwork(network, analysis)
+    executed.fix(nn.functional.one_hot(rows, analysis.num_tasks + 1).to(torch.get_default_dtype()))
+    return executed
 
 
 def rows_by_space(analysis: Analysis, rows: Tensor) -> dict[str, Tensor]:

@@ -22,4 +22,4 @@ def build_lockstep(
     networks = [spec.build(generator) for _ in range(copies)]
     heads = [networks[task % copies].ordered_heads[task] for task in range(len(spec.tasks))]
     backbones = [network.backbone for network in networks]
-    return LockstepNetwork(spec.analysis, backbones, heads, spec.task_names, reading)
+    return LockstepNetwork(spec.plain_analysis, backbones, heads, spec.task_names, reading)

@@ -167,9 +167,18 @@ class NetworkSpec:
         Raises:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
         """
+        return self._analyse(per_stream=True)
+
+    @cached_property
+    def plain_analysis(self) -> Analysis:
+        """As :attr:`analysis`, for methods without streams, which have none of their parts."""
+        return self._analyse(per_stream=False) if self.analysis.parts else self.analysis
+
+    def _analyse(self, *, per_stream: bool) -> Analysis:
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
         network = self.build()
-        return analyse(network, example, self.task_names, any_size=any(head.resize for head in network.heads.values()))
+        any_size = any(head.resize for head in network.heads.values())
+        return analyse(network, example, self.task_names, any_size=any_size, per_stream=per_stream)
 
     @property
     def filters(self) -> dict[str, int]:

@@ -147,4 +147,4 @@ def routed_structure(masks: Mapping[str, Tensor]) -> Structure:
 @structures.register("routed")
 def _build_routed(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
     masks = {name: torch.tensor(mask, dtype=torch.bool) for name, mask in details["masks"].items()}
-    return RoutedNetwork(spec.build(), spec.analysis, masks)
+    return RoutedNetwork(spec.build(), spec.plain_analysis, masks)

@@ -158,4 +158,4 @@ def build_branching(
     """
     if not 1 <= branches <= len(spec.tasks):
         raise ValueError(f"branches must be 1 to {len(spec.tasks)}, the number of tasks, got {branches}")
-    return build_lockstep(spec, branches, DrawnRoutes(spec.analysis, branches, sampling), generator)
+    return build_lockstep(spec, branches, DrawnRoutes(spec.plain_analysis, branches, sampling), generator)

@@ -11,7 +11,7 @@ from torch import nn
 
 from sfgsearch._registry import Registry
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.graph import compact
+from sfgsearch.graph import FixedStreams, StreamsNetwork, compact
 from sfgsearch.nn._grouped import Assignment, assignment_rows
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._network import NetworkSpec
@@ -60,19 +60,24 @@ structures: Registry[Callable[[NetworkSpec, Mapping[str, Any]], nn.Module]] = Re
 """Functions of ``(spec, details)`` that build the network of a recorded structure."""
 
 
-def allocated_structure(assignment: Assignment) -> Structure:
+def allocated_structure(assignment: Assignment, *, in_streams: bool = False) -> Structure:
     """Return the structure of the compact network of an assignment.
 
     Args:
         assignment: The group of every filter by channel space.
+        in_streams: Whether it is a network in streams instead.
     """
-    return Structure("allocated", {"assignments": {name: groups.tolist() for name, groups in assignment.items()}})
+    assignments = {name: groups.tolist() for name, groups in assignment.items()}
+    return Structure("allocated", {"assignments": assignments, **({"execution": "streams"} if in_streams else {})})
 
 
 @structures.register("allocated")
 def _build_allocated(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
     assignment = {name: torch.tensor(groups) for name, groups in details["assignments"].items()}
-    return compact(spec.build(), spec.analysis, assignment_rows(spec.analysis, assignment))
+    rows = assignment_rows(spec.analysis, assignment)
+    if details.get("execution") == "streams":
+        return FixedStreams(StreamsNetwork(spec.build(), spec.analysis, spec.task_names), rows)
+    return compact(spec.build(), spec.analysis, rows)
 
 
 def single_task_structure() -> Structure:

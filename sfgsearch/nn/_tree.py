@@ -168,7 +168,7 @@ def build_tree(spec: NetworkSpec, tree: Tree, generator: torch.Generator | None 
     Raises:
         AllocationError: If the tree does not fit the network.
     """
-    tree.check_fits(spec.analysis)
+    tree.check_fits(spec.plain_analysis)
     return build_lockstep(spec, tree.branches, TreeRoutes(tree), generator)
 
 

@@ -155,7 +155,7 @@ def _gaps(case, tiny):
     assignment = {name: torch.arange(count) % last for name, count in spec.filters.items()}
     first = next(iter(assignment))
     assignment[first] = torch.where(assignment[first] == 0, last, assignment[first])
-    network = AssignedNetwork(spec.build(), spec.analysis, assignment)
+    network = AssignedNetwork(spec.build(), spec.analysis, assignment, spec.task_names)
     tiny.randomise(network)
     return network.compact().eval(), allocated_structure(assignment)
 

@@ -188,7 +188,7 @@ def test_a_structure_rebuilds_a_compact_network_for_its_weights(tiny, spec):
 def test_an_assigned_network_is_that_of_fixed_gates(tiny, spec):
     network, assignment = tiny.grouped(spec), tiny.assignments(spec)
     tiny.fix(network, assignment)
-    assigned = AssignedNetwork(network.network, spec.analysis, assignment)
+    assigned = AssignedNetwork(network.network, spec.analysis, assignment, spec.task_names)
     for training in (True, False):
         expected = network.train(training)(tiny.images(spec))
         for name, prediction in assigned.train(training)(tiny.images(spec)).items():
@@ -199,7 +199,7 @@ def test_an_assigned_network_is_that_of_fixed_gates(tiny, spec):
 def test_an_assigned_network_of_shared_filters_runs_the_plain_one(tiny, spec):
     plain = spec.build()
     assignment = {name: torch.full((number,), 2) for name, number in spec.filters.items()}
-    assigned = AssignedNetwork(plain, spec.analysis, assignment)
+    assigned = AssignedNetwork(plain, spec.analysis, assignment, spec.task_names)
     with torch.no_grad():
         ours, theirs = assigned.eval()(tiny.images(spec)), plain.eval()(tiny.images(spec))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
