@@ -37,9 +37,13 @@ class StreamsNetwork(nn.Module):
         tasks: Names of the tasks, for predictions as a dict; without them they are a tuple.
     """
 
+    _head_gates: Tensor
+
     def __init__(self, network: nn.Module, analysis: Analysis, tasks: Sequence[str] | None = None) -> None:
         super().__init__()
         self.network, self._analysis, self._tasks = network, analysis, tasks
+        self._readers = {node.name: analysis.reader(node) for node in analysis.trace.operations}
+        self.register_buffer("_head_gates", analysis.head_gates, persistent=False)
         self.own_parts = nn.ModuleList(
             nn.ModuleList(copy.deepcopy(network.get_submodule(part.path)) for _ in range(analysis.num_tasks))
             for part in analysis.parts
@@ -88,7 +92,7 @@ class StreamsNetwork(nn.Module):
         return found
 
     def _table(self, gates: Tensor) -> Tensor:
-        return with_fixed(gates, self._analysis.head_gates)
+        return with_fixed(gates, self._head_gates)
 
     def _run(self, images: Tensor, table: Tensor) -> Iterator[tuple[fx.Node, Streams]]:
         """Yield the responses of every operation to the streams, in the order in which they run."""
@@ -101,7 +105,7 @@ class StreamsNetwork(nn.Module):
         carried: dict[str, Streams] = {}
         for node in trace.operations:
             part = next((parts[path] for path in owners(node) if path in parts), None) if parts else None
-            reader = self._analysis.reader(node)
+            reader = self._readers[node.name]
             if part:
                 if part.path not in carried:
                     carried[part.path] = _Reading(table[part.reads.to(table.device)], 1)(values[part.source])

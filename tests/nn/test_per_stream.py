@@ -105,6 +105,14 @@ def test_every_method_trains_and_its_network_is_rebuilt_from_its_structure(spec,
     assert system.complexity().macs > 0
 
 
+def test_a_network_in_streams_can_be_exported(spec):
+    network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names, execution="streams").compact().eval()
+    with torch.no_grad():
+        found = torch.export.export(network, (images(spec),), strict=False).module()(images(spec))
+        for task, prediction in network(images(spec)).items():
+            torch.testing.assert_close(found[task], prediction)
+
+
 def test_hard_sharing_is_the_plain_network(spec):
     system = manual_methods["hard_sharing"](spec).build(spec, Randomness.from_seed(0, CPU), CPU)
     assert system.network.runs_in_streams is False
