@@ -128,7 +128,7 @@ def test_trials_can_be_filtered_by_kind(reader):
             )[0]
         )
     reader.wait(lambda: set(column_of(reader, "Param kind")) == {"learned"}, "table of learned trials alone")
-    assert len(column_of(reader, "Param kind")) == 4
+    assert len(column_of(reader, "Param kind")) == 3
     reader.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     reader.wait(lambda: not reader.all("[role=menuitem]"), "end of the menu")
     reader.picture("trials-learned")
