@@ -80,14 +80,12 @@ class HighResNet(nn.Sequential):
             self.add_module(f"norm{stage}", norm_of(dimensions, filters, norm))
             self.add_module(f"relu{stage}", nn.ReLU(inplace=True))
             dilations = _DILATIONS[stage - 1 : stage] * blocks
-            residual: dict[str, nn.Module] = {
-                f"block{stage}_{block}": HighResBlock(dimensions, filters, norm, dilation)
-                for block, dilation in enumerate(dilations, start=1)
-            }
+            residual = [HighResBlock(dimensions, filters, norm, dilation) for dilation in dilations]
             if per_stream and residual:
-                residual = {f"blocks{stage}": PerStream(nn.Sequential(*residual.values()))}
-            for name, part in residual.items():
-                self.add_module(name, part)
+                self.add_module(f"blocks{stage}", PerStream(nn.Sequential(*residual)))
+            else:
+                for number, block in enumerate(residual, start=1):
+                    self.add_module(f"block{stage}_{number}", block)
             channels = filters
 
 

@@ -28,7 +28,7 @@ from sfgsearch.functional import InitialFamily, ScheduleFamily
 from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn import Execution
-from sfgsearch.training import Precision
+from sfgsearch.training import Precision, Weighting
 
 
 class _Section(BaseModel):
@@ -96,7 +96,7 @@ class TrainingSection(_Section):
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: bounds.LengthScale = 1.0
     calibration_batches: bounds.AtLeastOne = 5
-    task_weighting: Literal["fixed", "fitted", "uncertainty"] = "fixed"
+    task_weighting: Weighting = "fixed"
     monte_carlo_samples: bounds.Samples = 10
     precision: Precision = "float32"
     channels_last: bool = True

@@ -87,7 +87,7 @@ class ConstantSystem(System):
         """Return the plain network's parameters, which all samples share, and the multiply-adds of S samples."""
         shape = self.spec.image_shape
         macs = sum(complexity(self.network.compact(assignment), shape).macs for assignment in self._assignments())
-        return Complexity(complexity(self.network.network, shape).parameters, macs)
+        return Complexity(sum(weight.numel() for weight in self.network.weights()), macs)
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return every channel space's constant probabilities (K, T+1)."""

@@ -122,8 +122,8 @@ class SFGSystem(System):
         return self._with_statistics(self.network.bake(), calibration)
 
     def _with_statistics(self, network: nn.Module, calibration: Calibration) -> nn.Module:
-        """Return a derived network, re-estimating the statistics that come from gates that were drawn."""
-        if self._steps_settled < _STEPS_OF_STATISTICS:
+        """Return a derived network, re-estimating statistics that come from drawn gates, or from all streams."""
+        if self._steps_settled < _STEPS_OF_STATISTICS or self.settings.execution == "streams":
             reestimate_statistics(network, calibration())
         return network
 

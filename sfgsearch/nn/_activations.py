@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import StreamsNetwork, evaluating, feature_map
+from sfgsearch.graph import evaluating, feature_map
 from sfgsearch.nn._grouped import GroupedNetwork
 
 
@@ -52,7 +52,7 @@ def stream_activations(
     ]
     with evaluating(network.network):
         gates = network.groups.probs
-        found = StreamsNetwork(network.network, network.analysis).feature_maps(images.to(gates.device), gates, features)
+        found = network.in_streams().feature_maps(images.to(gates.device), gates, features)
     return {feature.space.name: found[feature.space.name].cpu() for feature in features}
 
 

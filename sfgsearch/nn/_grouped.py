@@ -75,6 +75,12 @@ class GroupedNetwork(nn.Module):
         predictions: dict[str, Tensor] = self._executed(images, self.groups())
         return predictions
 
+    def in_streams(self) -> StreamsNetwork:
+        """Return the network's streams: those that it is run in, or streams of the same weights."""
+        if isinstance(self._executed, StreamsNetwork):
+            return self._executed
+        return StreamsNetwork(self.network, self.analysis, self.tasks)
+
     def weights(self) -> list[nn.Parameter]:
         """Return what is learned beside the groups: the plain network's parameters, and those of parts per stream."""
         return list(self._executed.parameters())

@@ -7,6 +7,7 @@ from sfgsearch.training._report import EpochReport
 from sfgsearch.training._session import FolderSession, TrainingSession
 from sfgsearch.training._settings import Precision, TrainingSettings, resolve_device
 from sfgsearch.training._trainer import Trainer
+from sfgsearch.training._weighting import Weighting
 
 __all__ = [
     "UNCERTAINTY",
@@ -22,6 +23,7 @@ __all__ = [
     "Trainer",
     "TrainingSession",
     "TrainingSettings",
+    "Weighting",
     "evaluate",
     "resolve_device",
 ]
