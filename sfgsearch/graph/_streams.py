@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from sfgsearch.graph._analysis import Analysis, Norm
+from sfgsearch.graph._analysis import Analysis, Layer, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
-from sfgsearch.graph._nodes import mode_of, operation, owners
+from sfgsearch.graph._nodes import mode_of, operation, owner, owners
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -27,7 +27,8 @@ class StreamsNetwork(nn.Module):
 
     with the responses :math:`a_g` of all filters to stream g (Bragman et al., ICCV 2019; there gates act right after
     the activation, here after pools as well). It takes T+1 times the arithmetic of the plain network, and soft gates.
-    Norms and dropout follow the modes of their modules; what else differs in training, such as stochastic depth, runs
+    Where parts are run per stream, batch norms have running statistics of every stream. Norms and dropout follow the
+    modes of their modules; what else differs in training, such as stochastic depth, runs
     as in evaluation.
 
     Args:
@@ -47,6 +48,13 @@ class StreamsNetwork(nn.Module):
         self.own_parts = nn.ModuleList(
             nn.ModuleList(copy.deepcopy(network.get_submodule(part.path)) for _ in range(analysis.num_tasks))
             for part in analysis.parts
+        )
+        self._norms = _batch_norms(network, analysis) if analysis.parts else {}
+        inside = tuple(f"{part.path}." for part in analysis.parts)
+        self._outside = [path for path in dict.fromkeys(self._norms.values()) if not path.startswith(inside)]
+        self.own_norms = nn.ModuleList(
+            nn.ModuleList(_with_own_statistics(network.get_submodule(path)) for _ in range(analysis.num_tasks))
+            for path in self._outside
         )
 
     @property
@@ -106,19 +114,21 @@ class StreamsNetwork(nn.Module):
         for node in trace.operations:
             part = next((parts[path] for path in owners(node) if path in parts), None) if parts else None
             reader = self._readers[node.name]
+            own = values
             if part:
                 if part.path not in carried:
                     carried[part.path] = _Reading(table[part.reads.to(table.device)], 1)(values[part.source])
                 own = {**values, part.source: carried[part.path]}
-                values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
-            elif isinstance(reader, Norm):
+            elif isinstance(reader, Layer):
+                source = cast(fx.Node, node.args[0])
+                read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
+                own = {**values, source: read(values[source])}
+            if isinstance(reader, Norm):
                 values[node] = _normalise(node, reader, values, table)
+            elif node.name in self._norms:
+                norms = self._copies_of(self._norms[node.name])
+                values[node] = [norm(x) for norm, x in zip(norms, own[cast(fx.Node, node.args[0])], strict=True)]
             else:
-                own = values
-                if reader:
-                    source = cast(fx.Node, node.args[0])
-                    read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
-                    own = {**values, source: read(values[source])}
                 values[node] = list(each_copy(node, own, streams, **mode_of(node, self.network)).values())
             yield node, values[node]
             for other in trace.last_uses.get(node, ()):
@@ -126,12 +136,30 @@ class StreamsNetwork(nn.Module):
 
     def _copies(self, node: fx.Node, value: Tensor) -> Streams:
         """Return what a placeholder stands for in every stream."""
-        name = self._analysis.trace.state.get(node.name, "")
+        path, _, name = self._analysis.trace.state.get(node.name, "").rpartition(".")
+        if not any(f"{path}.".startswith(f"{part.path}.") for part in self._analysis.parts):
+            return [value] * (self._analysis.num_tasks + 1)
+        return [getattr(copied, name) for copied in self._copies_of(path)]
+
+    def _copies_of(self, path: str) -> list[nn.Module]:
+        """Return the module of every stream for a batch norm, or for a module in a part that is run per stream."""
+        last = self.network.get_submodule(path)
         for part, own in zip(self._analysis.parts, self.own_parts, strict=True):
-            if name.startswith(f"{part.path}."):
-                path = name.removeprefix(f"{part.path}.")
-                return [*(attrgetter(path)(copied) for copied in own.children()), value]
-        return [value] * (self._analysis.num_tasks + 1)
+            if f"{path}.".startswith(f"{part.path}."):
+                inner = path.removeprefix(part.path).removeprefix(".")
+                return [*(copied.get_submodule(inner) for copied in own.children()), last]
+        return [*self.own_norms[self._outside.index(path)].children(), last]
+
+
+def _batch_norms(network: nn.Module, analysis: Analysis) -> dict[str, str]:
+    """Return the paths of batch norms by the nodes that run them."""
+    found = {node.name: owner(node) for node in analysis.trace.operations if operation(node) == "batch_norm"}
+    return {name: path for name, path in found.items() if isinstance(network.get_submodule(path), _BatchNorm)}
+
+
+def _with_own_statistics(norm: nn.Module) -> nn.Module:
+    """Return a copy of a norm that has running statistics of its own, and the same parameters."""
+    return copy.deepcopy(norm, {id(parameter): parameter for parameter in norm.parameters()})
 
 
 class FixedStreams(nn.Module):

@@ -105,6 +105,20 @@ def test_every_method_trains_and_its_network_is_rebuilt_from_its_structure(spec,
     assert system.complexity().macs > 0
 
 
+def test_statistics_are_those_of_every_stream(spec):
+    """Running statistics that were re-estimated from a batch predict for it what statistics of that batch do."""
+    system = METHODS["learned"](spec).build(spec, Randomness.from_seed(0, CPU), CPU)
+    with torch.no_grad():
+        for index, weight in enumerate(system.network.weights()):
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(index)) * 0.1)
+    batch = images(spec, 16)
+    predictor = system.predictor(lambda: iter([batch]))
+    with torch.no_grad():
+        found, expected = predictor.eval()(batch), predictor.train()(batch)
+    for task in expected:  # running variances are unbiased, which adds up over 17 norms
+        torch.testing.assert_close(found[task], expected[task], rtol=0.05, atol=0.05)
+
+
 def test_a_network_in_streams_can_be_exported(spec):
     network = GroupedNetwork(spec.build(), spec.analysis, spec.task_names, execution="streams").compact().eval()
     with torch.no_grad():
