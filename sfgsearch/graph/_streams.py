@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sfgsearch.graph._analysis import Analysis, Layer, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import readable, with_fixed
 from sfgsearch.graph._nodes import mode_of, operation, owner, owners
+
+_BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 Streams = list[Any]
 """The values of one node in all T+1 streams; the same object where streams cannot differ."""
@@ -154,7 +155,7 @@ class StreamsNetwork(nn.Module):
 def _batch_norms(network: nn.Module, analysis: Analysis) -> dict[str, str]:
     """Return the paths of batch norms by the nodes that run them."""
     found = {node.name: owner(node) for node in analysis.trace.operations if operation(node) == "batch_norm"}
-    return {name: path for name, path in found.items() if isinstance(network.get_submodule(path), _BatchNorm)}
+    return {name: path for name, path in found.items() if isinstance(network.get_submodule(path), _BATCH_NORMS)}
 
 
 def _with_own_statistics(norm: nn.Module) -> nn.Module:
