@@ -96,7 +96,7 @@ class TrainingSection(_Section):
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: bounds.LengthScale = 1.0
     calibration_batches: bounds.AtLeastOne = 5
-    task_weighting: Weighting = "fixed"
+    task_weighting: Weighting = "fitted"
     monte_carlo_samples: bounds.Samples = 10
     precision: Precision = "float32"
     channels_last: bool = True
@@ -191,6 +191,7 @@ class LearnedSection(_Section):
     temperature: TemperatureSection = TemperatureSection()
     prior: PriorSection = PriorSection()
     initial: InitialSection = InitialSection()
+    price: Annotated[NumberSetting, numbers(0.0, 1e6)] = Fixed(0.0)
 
 
 class SearchedSection(_Section):

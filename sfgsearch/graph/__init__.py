@@ -2,6 +2,7 @@
 
 from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analyse
 from sfgsearch.graph._compact import GroupedLayer, compact
+from sfgsearch.graph._cost import ExpectedCost, layer_macs
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._features import FeatureMap, feature_map
 from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
@@ -17,6 +18,7 @@ __all__ = [
     "ChannelSpace",
     "Copies",
     "DenseNetwork",
+    "ExpectedCost",
     "FeatureMap",
     "FixedStreams",
     "GroupedLayer",
@@ -38,6 +40,7 @@ __all__ = [
     "compact",
     "evaluating",
     "feature_map",
+    "layer_macs",
     "quiet",
     "reached",
     "repair_assignment",

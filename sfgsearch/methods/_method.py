@@ -106,6 +106,10 @@ class System(ABC):
         """Return the divergence of the allocation's posterior from its prior, a scalar in nats."""
         return torch.zeros((), device=next(self.network.parameters()).device)
 
+    def penalty(self) -> Tensor | float:
+        """Return what the objective adds besides losses and priors, a scalar in nats per example."""
+        return 0.0
+
     @abstractmethod
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network that predicts as of now: images in, predictions by task name out.

@@ -88,7 +88,7 @@ class SFGSettings:
 
     Args:
         lr: Learning rate of the group logits (Adam), constant over training.
-        kl_weight: Weight of the variational terms; 1 is the ELBO.
+        kl_weight: Weight of the divergence of groups from their prior; 1 is the ELBO.
         execution: ``"dense"``, the plain network with masked weights, or ``"streams"``, the T+1 streams of the
             publication, at T+1 times the cost.
         hard: Straight-through gates instead of relaxed ones.
@@ -97,6 +97,8 @@ class SFGSettings:
         temperature: The schedule, per step in which gates learn.
         prior: The group prior.
         initial: Where the probabilities start.
+        price: What all multiply-adds of the plain network would cost in the objective, in nats per example; drawn
+            networks cost their expected part of it (:class:`~sfgsearch.graph.ExpectedCost`).
     """
 
     lr: float = 0.02
@@ -107,3 +109,4 @@ class SFGSettings:
     temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
     prior: PriorSettings = field(default_factory=PriorSettings)
     initial: InitialSettings = field(default_factory=InitialSettings)
+    price: float = 0.0

@@ -113,6 +113,12 @@ class SFGSystem(System):
         groups = self.network.groups
         return groups.kl().detach() if groups.is_fixed else groups.kl()
 
+    def penalty(self) -> Tensor | float:
+        """Return the price of the expected multiply-adds, none once gates have settled."""
+        if not self.settings.price or self.network.groups.is_fixed:
+            return 0.0
+        return self.settings.price * self.network.expected_cost()
+
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable allocation, with statistics that fit it."""
         return self._with_statistics(self.network.compact(), calibration)

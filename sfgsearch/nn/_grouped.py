@@ -14,6 +14,7 @@ from sfgsearch.errors import AllocationError, BackboneError
 from sfgsearch.graph import (
     Analysis,
     DenseNetwork,
+    ExpectedCost,
     FixedStreams,
     StreamsNetwork,
     analyse,
@@ -64,6 +65,7 @@ class GroupedNetwork(nn.Module):
         self._executed: DenseNetwork | StreamsNetwork = (
             DenseNetwork(network, analysis) if execution == "dense" else StreamsNetwork(network, analysis, self.tasks)
         )
+        self._cost: ExpectedCost | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -97,6 +99,15 @@ class GroupedNetwork(nn.Module):
     def probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities of every filter, shape (K, T+1) by channel space."""
         return self.by_space(self.groups.probs.detach().cpu())
+
+    def expected_cost(self) -> Tensor:
+        """Return the expected multiply-adds of a network drawn from the groups, as a part of the plain network's.
+
+        A scalar in (0, 1] through which the groups' logits get gradients; see :class:`~sfgsearch.graph.ExpectedCost`.
+        """
+        if self._cost is None:
+            self._cost = ExpectedCost(self.analysis).to(self.groups.logits.device)
+        return self._cost(self.groups.probs)  # type: ignore[no-any-return]
 
     def settle(self, *, settled: bool = True) -> None:
         """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again.

@@ -67,6 +67,7 @@ def suggest_learned(trial: BaseTrial, section: LearnedSection) -> SFGSettings:
         temperature=temperature,
         prior=_suggest_prior(ask, section),
         initial=_suggest_initial(ask, section),
+        price=ask("price", section.price),
     )
 
 

@@ -47,7 +47,7 @@ class TrainingSettings:
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: float = 1.0
     calibration_batches: int = 5
-    task_weighting: Weighting = "fixed"
+    task_weighting: Weighting = "fitted"
     monte_carlo_samples: int = 10
     precision: Precision = "float32"
     channels_last: bool = True

@@ -219,3 +219,17 @@ def test_what_is_told_of_a_learned_network_follows_its_weights(tiny):
     assert all(layer.counts == (0, 0, sum(layer.counts)) for layer in system.allocation().layers)
     assert system.complexity() != before[2]
     assert system.structure().to_dict() != before[1]
+
+
+def test_a_price_makes_multiply_adds_part_of_the_objective_until_gates_settle(tiny):
+    system = build_learned(tiny, price=0.5, settle=0.5, initial=InitialSettings("dirichlet"))
+    system.begin_step(0, 10)
+    penalty = system.penalty()
+    assert penalty.item() == pytest.approx(0.5 * system.network.expected_cost().item())
+    penalty.backward()
+    with torch.no_grad():
+        system.network.groups.logits -= system.network.groups.logits.grad
+    assert system.penalty().item() < penalty.item() - 1e-4
+    system.begin_step(9, 10)
+    assert system.penalty() == 0
+    assert build_learned(tiny).penalty() == 0

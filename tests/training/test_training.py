@@ -31,7 +31,8 @@ def make_split(number, seed):
 def experiment():
     data = MultiTaskData(TASKS, make_split(65, 0), make_split(40, 1), make_split(40, 2))
     spec = NetworkSpec(functools.partial(vgg_small, plan=(4, "pool", 6)), TASKS, data.image_shape)
-    return Experiment(data, spec, TrainingSettings(epochs=3, batch_size=16, lr=0.02, device="cpu"))
+    settings = TrainingSettings(epochs=3, batch_size=16, lr=0.02, task_weighting="fixed", device="cpu")
+    return Experiment(data, spec, settings)
 
 
 def hard_sharing(experiment):
@@ -68,8 +69,8 @@ def test_fixed_networks_follow_the_loop_by_hand(experiment, schedule):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_the_kl_weight_tempers_the_prior_terms(experiment):
-    """The objective of the first step is the likelihood plus beta / N times KL and kernel norm."""
+def test_the_kl_weight_leaves_the_prior_of_weights_alone(experiment):
+    """The objective of the first step is the likelihood plus the kernel norm: KL is zero, whatever it counts."""
     one_step = replace(experiment, settings=replace(experiment.settings, epochs=1, batch_size=65, length_scale=2.0))
     settings = SFGSettings(kl_weight=5.0)
     trained = one_step.train(StochasticFilterGroups(settings), seed=1)
@@ -77,8 +78,7 @@ def test_the_kl_weight_tempers_the_prior_terms(experiment):
     squares = sum(kernel.detach().double().square().sum().item() for kernel in kernels(network))
     report = trained.history[0]
     likelihood = 0.5 * report.task_losses["bright"] + report.task_losses["mean"]
-    prior_terms = 5.0 / 65 * (0.0 + 2.0**2 / 2 * squares)  # the probabilities start at the prior, where KL is zero
-    assert report.loss == pytest.approx(likelihood + prior_terms, rel=1e-4)
+    assert report.loss == pytest.approx(likelihood + 2.0**2 / 2 * squares / 65, rel=1e-4)
 
 
 def test_probabilities_learn_at_a_rate_of_their_own(experiment):
