@@ -229,7 +229,7 @@ def test_a_price_makes_multiply_adds_part_of_the_objective_until_gates_settle(ti
     penalty.backward()
     with torch.no_grad():
         system.network.groups.logits -= system.network.groups.logits.grad
-    assert system.penalty().item() < penalty.item() - 1e-4
+    assert system.penalty().item() < penalty.item()
     system.begin_step(9, 10)
     assert system.penalty() == 0
     assert build_learned(tiny).penalty() == 0
