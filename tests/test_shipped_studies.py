@@ -13,6 +13,7 @@ from sfgsearch.data import InMemory
 from sfgsearch.methods import SFGSettings, StochasticFilterGroups
 
 STUDIES = Path(__file__).parents[1] / "studies"
+GARMENTS = Path("/usr/share/datasets/fashion-mnist")
 FACES = 40
 
 
@@ -37,7 +38,7 @@ def train_a_few_steps(config):
     short = replace(settings, epochs=1, device="cpu", calibration_batches=1)
     trained = replace(experiment, data=few, settings=short).train(StochasticFilterGroups(SFGSettings()), 0)
     assert len(trained.history) == 1
-    assert set(manual_candidates(config, experiment.spec)) == set(config.manual.methods)
+    assert set(manual_candidates(config, experiment.spec)) == set(config.manual.names)
     return experiment
 
 
@@ -45,6 +46,17 @@ def test_rotated_mnist():
     experiment = train_a_few_steps(load_config(STUDIES / "rotated_mnist.toml"))
     assert experiment.spec.task_names == ("digit", "angle")
     assert not experiment.augmentation
+
+
+def test_digit_pairs():
+    experiment = train_a_few_steps(load_config(STUDIES / "digit_pairs.toml"))
+    assert experiment.spec.task_names == ("first", "second")
+
+
+@pytest.mark.skipif(not GARMENTS.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_fashion_digits():
+    experiment = train_a_few_steps(load_config(STUDIES / "fashion_digits.toml"))
+    assert experiment.spec.task_names == ("garment", "digit")
 
 
 def test_utkface(faces):
