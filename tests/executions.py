@@ -16,9 +16,10 @@ class Case:
         network: The plain network, whose numbers are drawn anew in float64.
         shape: (C, *space) of its images.
         tasks: Their names, where predictions have names.
+        off: The part of filters that is off.
     """
 
-    def __init__(self, network, shape, tasks=None, seed=7):
+    def __init__(self, network, shape, tasks=None, seed=7, off=0.0):
         self.generator = torch.Generator().manual_seed(seed)
         self.network = randomise(network, self.generator)
         self.images = torch.randn(3, *shape, generator=self.generator, dtype=torch.float64)
@@ -27,11 +28,13 @@ class Case:
         number = self.analysis.num_filters
         own = torch.randint(self.num_tasks, (number,), generator=self.generator)
         self.assignment = torch.where(torch.rand(number, generator=self.generator) < 0.5, self.num_tasks, own)
+        self.assignment[torch.rand(number, generator=self.generator) < off] = self.num_tasks + 1
         self.gates = one_hot(self.assignment, self.num_tasks)
 
 
 def one_hot(assignment, num_tasks):
-    return nn.functional.one_hot(assignment, num_tasks + 1).double()
+    """Return gates: a row of zeros where a filter is in group T+1, which is none."""
+    return nn.functional.one_hot(assignment, num_tasks + 2)[:, : num_tasks + 1].double()
 
 
 def in_order(predictions):

@@ -33,7 +33,8 @@ class LayerAllocation:
     Args:
         name: The layer's name in its backbone.
         counts: Filters per group: tasks in order, then shared.
-        mean_probs: For learned layers, the mean over filters of the group probabilities.
+        mean_probs: For learned layers, the mean over filters of the group probabilities; what is missing to one is the
+            probability of being off.
         mean_entropy: For learned layers, the mean over filters of the entropy, in nats.
 
     Two layers are equal when name and counts are; the learned means only describe where the counts came from.
@@ -60,10 +61,10 @@ class LayerAllocation:
 
     def _checked_probs(self, probs: Any) -> tuple[float, ...]:
         are_numbers = isinstance(probs, Sequence) and all(_is_number(prob) for prob in probs)
-        fits = are_numbers and len(probs) == len(self.counts) and abs(math.fsum(probs) - 1) <= 1e-3
+        fits = are_numbers and len(probs) == len(self.counts) and math.fsum(probs) - 1 <= 1e-3
         if not fits or min(probs) < 0:
             raise AllocationError(
-                f"layer {self.name!r}: mean_probs must be {len(self.counts)} probabilities that sum to one, "
+                f"layer {self.name!r}: mean_probs must be {len(self.counts)} probabilities that sum to at most one, "
                 f"got {probs!r}"
             )
         return tuple(float(prob) for prob in probs)
@@ -187,10 +188,15 @@ class Allocation:
         layers = (LayerAllocation(name, (*[count] * len(tasks), 0)) for name, count in filters.items())
         return cls(group_names(tasks), tuple(layers))
 
-    def check_fits(self, filters: Mapping[str, int], tasks: Sequence[str]) -> None:
+    def check_fits(self, filters: Mapping[str, int], tasks: Sequence[str], *, some_off: bool = False) -> None:
         """Check that the allocation is one for the given backbone and tasks.
 
         A layer's counts sum to its filters; or every task has a full-width network of its own.
+
+        Args:
+            filters: Filters of every layer, in depth order.
+            tasks: Task names.
+            some_off: Whether counts may sum to less, since filters may be off.
 
         Raises:
             AllocationError: If tasks, layers or totals differ.
@@ -203,7 +209,7 @@ class Allocation:
         if self == Allocation.single_task(filters, tasks):
             return
         for layer in self.layers:
-            if layer.num_filters != filters[layer.name]:
+            if layer.num_filters != filters[layer.name] and not (some_off and layer.num_filters < filters[layer.name]):
                 raise AllocationError(
                     f"layer {layer.name!r}: counts {list(layer.counts)} sum to {layer.num_filters}, "
                     f"the backbone has {filters[layer.name]} filters there"

@@ -192,6 +192,7 @@ class LearnedSection(_Section):
     prior: PriorSection = PriorSection()
     initial: InitialSection = InitialSection()
     price: Annotated[NumberSetting, numbers(0.0, 1e6)] = Fixed(0.0)
+    off: FlagSetting = Fixed(False)
 
 
 class SearchedSection(_Section):

@@ -6,7 +6,7 @@ from sfgsearch.graph._cost import ExpectedCost, layer_macs
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._features import FeatureMap, feature_map
 from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
-from sfgsearch.graph._masks import Masks, apply_mask
+from sfgsearch.graph._masks import Masks, apply_mask, hard_gates
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
@@ -40,6 +40,7 @@ __all__ = [
     "compact",
     "evaluating",
     "feature_map",
+    "hard_gates",
     "layer_macs",
     "quiet",
     "reached",

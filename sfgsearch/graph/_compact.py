@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
-from sfgsearch.graph._masks import Masks
+from sfgsearch.graph._masks import Masks, hard_gates
 from sfgsearch.graph._nodes import operation, owner
 
 _PADS = ("pad", "constant_pad_nd")
@@ -92,13 +92,13 @@ def _narrowed(plain: nn.Module, filters: Tensor, channels: Tensor, is_transposed
 def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Module:
     """Return a plain network that computes what the network of groups computes under an assignment.
 
-    Where all filters of a layer are shared it is the layer itself. Grouped convolutions, and layers that are no
-    modules of torch, keep the zeros of their mask.
+    Where all filters of a layer are shared it is the layer itself; filters that are off are left out. Grouped
+    convolutions, and layers that are no modules of torch, keep the zeros of their mask.
 
     Args:
         network: The plain network that was analysed.
         analysis: Its analysis.
-        assignment: Group of every filter, int64 of shape (F,).
+        assignment: Group of every filter, int64 of shape (F,); T+1 where it is off.
     """
     assignment = assignment.cpu()
     groups = torch.cat([torch.tensor([-1]), assignment, torch.tensor(analysis.heads, dtype=torch.int64)])
@@ -159,7 +159,7 @@ def used_rows(analysis: Analysis, groups: Tensor) -> Tensor:
     """
     used = torch.zeros(len(groups), dtype=torch.bool)
     used[1 + analysis.num_filters :] = True
-    gates = nn.functional.one_hot(groups[1 : 1 + analysis.num_filters], analysis.num_tasks + 1).double()
+    gates = hard_gates(groups[1 : 1 + analysis.num_filters], analysis.num_tasks).double()
     masks = Masks(analysis)(gates)
     by_weight = {layer.weight: layer for layer in analysis.layers}
     for norm in analysis.norms:  # the others' statistics depend on them

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import Analysis
-from sfgsearch.graph._masks import Masks
+from sfgsearch.graph._masks import Masks, with_fixed
 from sfgsearch.graph._nodes import operation
 
 
@@ -27,25 +27,28 @@ class ExpectedCost(nn.Module):
     """
 
     _parts: Tensor
+    _writes: Tensor
 
     def __init__(self, analysis: Analysis) -> None:
         super().__init__()
         self._masks = Masks(analysis)
+        plain = [layer for layer in analysis.layers if not layer.is_masked]
+        self._sizes = [layer.writes.numel() for layer in plain]
         macs = layer_macs(analysis)
-        masked = {layer.weight for layer in analysis.masked}
-        total = sum(macs.values())
-        self._constant = sum(number for name, number in macs.items() if name not in masked) / total
-        parts = [macs[layer.weight] / total for layer in analysis.masked]
-        self.register_buffer("_parts", torch.tensor(parts), persistent=False)
+        parts = [macs[layer.weight] / sum(macs.values()) for layer in (*analysis.masked, *plain)]
+        writes = [layer.writes.flatten() for layer in plain]
+        for name, values in (("_parts", torch.tensor(parts)), ("_writes", torch.cat(writes))):
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, probabilities: Tensor) -> Tensor:
         """Return the part, a scalar in (0, 1].
 
         Args:
-            probabilities: Of all filters, shape (F, T+1).
+            probabilities: Of all filters, shape (F, T+1); what is missing to one is that of being off.
         """
-        means = torch.stack([mask.mean() for mask in self._masks(probabilities).values()])
-        return self._constant + (self._parts * means).sum()
+        on = with_fixed(probabilities, self._masks.head_gates).sum(1)[self._writes]
+        means = [part.mean() for part in (*self._masks(probabilities).values(), *torch.split(on, self._sizes))]
+        return (self._parts * torch.stack(means)).sum()
 
 
 def layer_macs(analysis: Analysis) -> dict[str, int]:

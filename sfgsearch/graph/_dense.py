@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sfgsearch.graph._analysis import Analysis
-from sfgsearch.graph._masks import Masks, apply_mask, readable, with_fixed
+from sfgsearch.graph._masks import Masks, apply_mask, hard_gates, readable, with_fixed
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 
 
@@ -55,8 +55,8 @@ class DenseNetwork(nn.Module):
 
         Args:
             images: Shape (B, C, *space).
-            gates: Of all filters, shape (F, T+1); one-hot, or relaxed, which relaxes the masks. Those that were
-                fixed if None.
+            gates: Of all filters, shape (F, T+1); one-hot, zeros for filters that are off, or relaxed, which relaxes
+                the masks. Those that were fixed if None.
         """
         masks = self._fixed_masks() if gates is None else self.masks(gates)
         weights = {name: apply_mask(self._parameter(name), mask) for name, mask in masks.items()}
@@ -87,9 +87,9 @@ def bake(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Modul
     Args:
         network: The plain network that was analysed.
         analysis: Its analysis.
-        assignment: Group of every filter, int64 of shape (F,).
+        assignment: Group of every filter, int64 of shape (F,); T+1 where it is off.
     """
-    gates = nn.functional.one_hot(assignment, analysis.num_tasks + 1).to(next(network.parameters()))
+    gates = hard_gates(assignment, analysis.num_tasks).to(next(network.parameters()))
     baked = copy.deepcopy(network)
     masks = Masks(analysis).to(gates.device)
     for name, mask in masks(gates).items():

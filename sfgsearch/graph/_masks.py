@@ -8,6 +8,16 @@ from torch import Tensor, nn
 from sfgsearch.graph._analysis import Analysis, Layer
 
 
+def hard_gates(assignment: Tensor, num_tasks: int) -> Tensor:
+    """Return the one-hot gates of an assignment, int64 of shape (F, T+1): zeros for filters that are off.
+
+    Args:
+        assignment: Group of every filter, of shape (F,): 0..T, or T+1 for one that is off.
+        num_tasks: T.
+    """
+    return nn.functional.one_hot(assignment, num_tasks + 2)[:, :-1]
+
+
 def with_fixed(gates: Tensor, head_gates: Tensor) -> Tensor:
     """Return the whole table of gates, shape (rows, T+1): zeros for row 0, those of the filters, those of heads.
 

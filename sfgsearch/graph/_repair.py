@@ -17,7 +17,7 @@ def check_assignment(analysis: Analysis, assignment: Tensor) -> None:
 
     Args:
         analysis: The network.
-        assignment: Group of every filter, int64 of shape (F,).
+        assignment: Group of every filter, int64 of shape (F,); T+1 where it is off.
 
     Raises:
         AllocationError: If one would.
@@ -48,7 +48,7 @@ def repair_assignment(
 
     Args:
         analysis: The network.
-        assignment: Group of every filter, int64 of shape (F,).
+        assignment: Group of every filter, int64 of shape (F,); T+1 where it is off.
         preferences: Scores of shape (F, T+1), such as log probabilities; filters are dealt in turn if None.
 
     Returns:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from sfgsearch.graph._analysis import Analysis, Layer, Norm
 from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
-from sfgsearch.graph._masks import readable, with_fixed
+from sfgsearch.graph._masks import hard_gates, readable, with_fixed
 from sfgsearch.graph._nodes import mode_of, operation, owner, owners
 
 _BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -94,7 +94,8 @@ class StreamsNetwork(nn.Module):
             for feature in by_node.pop(node, ()):
                 channels = feature.channels.to(table.device)
                 own = [response.index_select(feature.dim, channels) for response in responses]
-                carried = _Reading(table[feature.space.rows], feature.dim)(own)
+                rows = torch.arange(feature.space.rows.start, feature.space.rows.stop)
+                carried = _Reading(table, rows, feature.dim)(own)
                 found[feature.space.name] = torch.stack([stream.movedim(feature.dim, 1) for stream in carried], 1)
             if not by_node:
                 break
@@ -118,11 +119,11 @@ class StreamsNetwork(nn.Module):
             own = values
             if part:
                 if part.path not in carried:
-                    carried[part.path] = _Reading(table[part.reads.to(table.device)], 1)(values[part.source])
+                    carried[part.path] = _Reading(table, part.reads, 1)(values[part.source])
                 own = {**values, part.source: carried[part.path]}
             elif isinstance(reader, Layer):
                 source = cast(fx.Node, node.args[0])
-                read = _Reading(table[reader.reads.flatten().to(table.device)], reader.dim)
+                read = _Reading(table, reader.reads.flatten(), reader.dim)
                 own = {**values, source: read(values[source])}
             if isinstance(reader, Norm):
                 values[node] = _normalise(node, reader, values, table)
@@ -177,7 +178,7 @@ class FixedStreams(nn.Module):
         super().__init__()
         self.streams = streams
         weight = next(streams.parameters())
-        gates = nn.functional.one_hot(assignment.to(weight.device), streams.num_tasks + 1)
+        gates = hard_gates(assignment.to(weight.device), streams.num_tasks)
         self.register_buffer("_gates", gates.to(weight.dtype), persistent=False)
 
     @property
@@ -194,14 +195,16 @@ class _Reading:
     """Mixes responses into what a layer or norm reads of its input's channels in each stream.
 
     Args:
-        gates: Of the channels, shape (C, T+1); zeros for channels that every group may read.
+        table: The table of gates, shape (rows, T+1).
+        rows: Rows of the channels, shape (C,); 0 for channels that every group may read.
         dim: The dimension of the channels.
     """
 
-    def __init__(self, gates: Tensor, dim: int) -> None:
+    def __init__(self, table: Tensor, rows: Tensor, dim: int) -> None:
+        rows = rows.to(table.device)
+        gates = table[rows]
         self._shared, self._dim = gates[:, -1], dim
-        is_common = (gates == 0).all(1, keepdim=True)
-        self._own = torch.where(is_common, torch.ones_like(gates), gates)
+        self._own = torch.where((rows == 0)[:, None], torch.ones_like(gates), gates)
 
     def __call__(self, responses: Streams) -> Streams:
         """Return the streams from the full-width responses to each."""
@@ -216,9 +219,9 @@ def _normalise(node: fx.Node, norm: Norm, values: dict[fx.Node, Streams], table:
     """Normalise the responses of every stream over the channels that it carries."""
     is_layer = operation(node) == "layer_norm"
     rows, dim = norm.rows.to(table.device), -1 if is_layer else 1
-    gates, carried = table[rows], readable(table)[rows]
+    carried = readable(table)[rows]
     source: Any = node.args[0]
-    responses, read = [_precise(response) for response in values[source]], _Reading(gates, dim)
+    responses, read = [_precise(response) for response in values[source]], _Reading(table, rows, dim)
     shape = [1] * responses[0].ndim
     shape[dim] = -1
     affine = [values[argument][0].view(shape) for argument in node.args[2:4] if isinstance(argument, fx.Node)]

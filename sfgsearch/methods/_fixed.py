@@ -46,7 +46,7 @@ class FixedAllocation(Method):
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> System:
         """Build the network."""
-        self.allocation.check_fits(spec.filters, spec.task_names)
+        self.allocation.check_fits(spec.filters, spec.task_names, some_off=self.assignments is not None)
         if len(spec.tasks) > 1 and self.allocation == Allocation.single_task(spec.filters, spec.task_names):
             networks = SingleTaskNetworks.of(spec, randomness.weights)
             return FixedSystem(networks.to(device), spec, self.allocation, single_task_structure())

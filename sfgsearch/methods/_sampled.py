@@ -21,7 +21,7 @@ def sample_assignments(network: GroupedNetwork, samples: int) -> list[dict[str, 
     """
     generator = torch.Generator().manual_seed(0)
     groups, analysis = network.groups, network.analysis
-    probs = groups.probs.detach().cpu()
+    probs = groups.choice_probs.detach().cpu()
     draws = [torch.multinomial(probs, 1, generator=generator).squeeze(1) for _ in range(samples)]
     return [network.by_space(repair_assignment(analysis, draw, groups.log_probs)[0]) for draw in draws]
 

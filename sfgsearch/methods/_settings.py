@@ -99,6 +99,7 @@ class SFGSettings:
         initial: Where the probabilities start.
         price: What all multiply-adds of the plain network would cost in the objective, in nats per example; drawn
             networks cost their expected part of it (:class:`~sfgsearch.graph.ExpectedCost`).
+        off: Whether filters may be off, in no group, so that widths are learned with the allocation.
     """
 
     lr: float = 0.02
@@ -110,3 +111,4 @@ class SFGSettings:
     prior: PriorSettings = field(default_factory=PriorSettings)
     initial: InitialSettings = field(default_factory=InitialSettings)
     price: float = 0.0
+    off: bool = False

@@ -64,6 +64,7 @@ class StochasticFilterGroups(Method):
             initial=torch.cat(initial),
             learn_prior=settings.prior.family == "learned",
             sampling=GateSampling(hard=settings.hard, generator=randomness.gates),
+            off=settings.off,
             sizes=list(analysis.filters.values()),
         )
         network = spec.build(randomness.weights)

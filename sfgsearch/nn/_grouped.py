@@ -20,6 +20,7 @@ from sfgsearch.graph import (
     analyse,
     bake,
     compact,
+    hard_gates,
     repair_assignment,
     unread_filters,
 )
@@ -28,7 +29,7 @@ from sfgsearch.nn._network import MultiTaskNetwork, TaskLike
 
 Execution = Literal["dense", "streams"]
 Assignment = Mapping[str, Tensor]
-"""Group of every filter, int64 of shape (K,), by channel space in depth order."""
+"""Group of every filter, int64 of shape (K,), T+1 where it is off, by channel space in depth order."""
 
 
 class GroupedNetwork(nn.Module):
@@ -123,7 +124,10 @@ class GroupedNetwork(nn.Module):
         A filter that would read nothing, or that a task lacks to read anything, gets its next probable group.
         """
         rows, repairs = repair_assignment(self.analysis, self.groups.assignment().cpu(), self.groups.log_probs)
-        return self.by_space(rows), repairs + unread_filters(self.analysis, rows)
+        assignment = self.by_space(rows)
+        off = {name: int((groups > len(self.tasks)).sum()) for name, groups in assignment.items()}
+        repairs += [f"layer {name}: {number} filters are off" for name, number in off.items() if number]
+        return assignment, repairs + unread_filters(self.analysis, rows)
 
     def allocation(self, assignment: Assignment | None = None) -> Allocation:
         """Return an assignment as an allocation, with mean probabilities and entropies, by channel space.
@@ -218,7 +222,7 @@ def _under_fixed_gates(
     if analysis.parts and not bool((rows == analysis.num_tasks).all()):
         return FixedStreams(StreamsNetwork(network, analysis, tasks), rows)
     executed = DenseNetwork(network, analysis)
-    executed.fix(nn.functional.one_hot(rows, analysis.num_tasks + 1).to(torch.get_default_dtype()))
+    executed.fix(hard_gates(rows, analysis.num_tasks).to(torch.get_default_dtype()))
     return executed
 
 
@@ -239,9 +243,10 @@ def assignment_rows(analysis: Analysis, assignment: Assignment) -> Tensor:
     found = []
     for name, number in analysis.filters.items():
         groups = torch.as_tensor(assignment[name], dtype=torch.int64).cpu()
-        if groups.shape != (number,) or bool(((groups < 0) | (groups > analysis.num_tasks)).any()):
+        if groups.shape != (number,) or bool(((groups < 0) | (groups > analysis.num_tasks + 1)).any()):
             raise AllocationError(
-                f"layer {name!r}: an assignment is one group 0..{analysis.num_tasks} per filter, shape ({number},)"
+                f"layer {name!r}: an assignment is one group 0..{analysis.num_tasks} per filter, or "
+                f"{analysis.num_tasks + 1} where it is off, shape ({number},)"
             )
         found.append(groups)
     return torch.cat(found)
@@ -253,7 +258,8 @@ def count_assignment(assignment: Assignment, tasks: Sequence[str]) -> Allocation
     Raises:
         AllocationError: If a task would read nothing from a channel space.
     """
-    counts = ((name, groups.bincount(minlength=len(tasks) + 1).tolist()) for name, groups in assignment.items())
+    number = len(tasks) + 1
+    counts = ((name, groups.bincount(minlength=number)[:number].tolist()) for name, groups in assignment.items())
     return Allocation(group_names(tasks), tuple(LayerAllocation(name, tuple(count)) for name, count in counts))
 
 

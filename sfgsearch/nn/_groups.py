@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.functional import categorical_entropy, categorical_kl, gumbel_softmax, simplex, uniform_prior
+from sfgsearch.graph import hard_gates
+
+_OFF = 0.1
+"""The prior probability of being off."""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class FilterGroups(nn.Module):
         learn: Whether the probabilities are parameters; otherwise they stay what they are.
         learn_prior: Whether the prior is a parameter too (empirical Bayes).
         sampling: How :meth:`forward` draws gates; an object of its own if None.
+        off: Whether filters may also be off, in no group, with a column of logits after shared: its prior and initial
+            probability is a tenth, of which all groups are relieved alike.
         sizes: Filters of consecutive layers, where the table is for several ones with a prior each, of shape
             (layers, T+1).
 
@@ -63,6 +69,7 @@ class FilterGroups(nn.Module):
         learn: bool = True,
         learn_prior: bool = False,
         sampling: GateSampling | None = None,
+        off: bool = False,
         sizes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -82,8 +89,9 @@ class FilterGroups(nn.Module):
             raise ValueError(f"initial must be probabilities of shape {shape} or {shape[1:]}, got {tuple(start.shape)}")
         if not torch.allclose(start.sum(-1), torch.ones((), dtype=torch.float64), atol=1e-4):
             raise ValueError("initial probabilities must sum to one for every filter")
-        self._register("logits", start.expand(shape), learn)
-        self._register("prior_logits", centre, learn_prior)
+        self.off = off
+        self._register("logits", self._with_off(start.expand(shape)), learn)
+        self._register("prior_logits", self._with_off(centre), learn_prior)
 
     def _centre(self, prior: Sequence[float] | Tensor | None) -> Tensor:
         """Return the prior, or the prior of every layer, float64."""
@@ -95,6 +103,12 @@ class FilterGroups(nn.Module):
         if len(prior) != len(self._sizes):
             raise ValueError(f"prior must have a row for each of {len(self._sizes)} layers, got {len(prior)}")
         return torch.stack([simplex(row, self.num_tasks + 1, "prior") for row in prior])  # type: ignore[arg-type]
+
+    def _with_off(self, probs: Tensor) -> Tensor:
+        """Return probabilities with a column for being off, if filters may be."""
+        if not self.off:
+            return probs
+        return torch.cat([(1 - _OFF) * probs, torch.full_like(probs[..., :1], _OFF)], -1)
 
     def _per_filter(self, per_layer: Tensor) -> Tensor:
         """Return rows of layers as rows of filters, or the only row as it is."""
@@ -113,36 +127,44 @@ class FilterGroups(nn.Module):
     @property
     def log_probs(self) -> Tensor:
         """Log probabilities in nats, shape (K, T+1)."""
-        return self.logits.log_softmax(-1)
+        return self.logits.log_softmax(-1)[:, : self.num_tasks + 1]
 
     @property
     def probs(self) -> Tensor:
         """Probabilities, shape (K, T+1): tasks in order, then shared."""
+        return self.choice_probs[:, : self.num_tasks + 1]
+
+    @property
+    def choice_probs(self) -> Tensor:
+        """Probabilities with that of being off, if filters may be, in a last column: shape (K, T+1) or (K, T+2)."""
         return self.logits.softmax(-1)
 
     @property
     def log_prior(self) -> Tensor:
-        """Log prior in nats, shape (T+1,), or (layers, T+1) where there are several."""
+        """Log prior in nats, shape (T+1,), or (layers, T+1) where there are several; being off has a last column."""
         return self.prior_logits.log_softmax(-1)
 
     def sample(self, temperature: float, hard: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Draw one gate per filter and group, shape (K, T+1); see :func:`~sfgsearch.functional.gumbel_softmax`.
 
+        The gates of a filter sum to one less the part in which it is off.
+
         Raises:
             ValueError: If the temperature is not positive.
         """
-        return gumbel_softmax(self.log_probs, temperature, hard, generator)
+        gates = gumbel_softmax(self.logits.log_softmax(-1), temperature, hard, generator)
+        return gates[:, : self.num_tasks + 1]
 
     def kl(self) -> Tensor:
         """Return KL(Cat(p_k) || Cat(prior)) summed over filters, a scalar in nats."""
-        return categorical_kl(self.log_probs, self._per_filter(self.log_prior)).sum()
+        return categorical_kl(self.logits.log_softmax(-1), self._per_filter(self.log_prior)).sum()
 
     def entropy(self) -> Tensor:
         """Return the entropy of every filter in nats, shape (K,)."""
-        return categorical_entropy(self.log_probs)
+        return categorical_entropy(self.logits.log_softmax(-1))
 
     def assignment(self) -> Tensor:
-        """Return the most probable group of every filter, int64 of shape (K,)."""
+        """Return the most probable group of every filter, int64 of shape (K,); T+1 where that is to be off."""
         return self.logits.argmax(-1)
 
     def fix(self, assignment: Tensor | None) -> None:
@@ -156,7 +178,9 @@ class FilterGroups(nn.Module):
         """
         if assignment is not None:
             groups = torch.as_tensor(assignment, dtype=torch.int64)
-            if groups.shape != (self.num_filters,) or not bool(((groups >= 0) & (groups <= self.num_tasks)).all()):
+            if groups.shape != (self.num_filters,) or not bool(
+                ((groups >= 0) & (groups <= self.num_tasks + self.off)).all()
+            ):
                 raise ValueError(
                     f"an assignment must give each of {self.num_filters} filters a group 0..{self.num_tasks}"
                 )
@@ -192,7 +216,7 @@ class FilterGroups(nn.Module):
         if self._fixed is None and self.training:
             return self.sample(self.sampling.temperature, self.sampling.hard, self.sampling.generator)
         groups = self.assignment() if self._fixed is None else self._fixed.to(self.logits.device)
-        return torch.nn.functional.one_hot(groups, self.num_tasks + 1).to(self.logits.dtype)
+        return hard_gates(groups, self.num_tasks).to(self.logits.dtype)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out the gates of the last pass, which belong to a graph and cannot be copied."""

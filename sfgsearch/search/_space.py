@@ -68,6 +68,7 @@ def suggest_learned(trial: BaseTrial, section: LearnedSection) -> SFGSettings:
         prior=_suggest_prior(ask, section),
         initial=_suggest_initial(ask, section),
         price=ask("price", section.price),
+        off=ask("off", section.off),
     )
 
 

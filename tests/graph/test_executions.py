@@ -15,10 +15,13 @@ from executions import (
 from sfgsearch.graph import DenseNetwork, StreamsNetwork, compact
 
 
-@pytest.fixture(params=[(name, num_tasks) for name in NAMES for num_tasks in (1, 2, 3)], ids=str, scope="module")
+KINDS = [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.3)]
+
+
+@pytest.fixture(params=[(name, *kind) for name in NAMES for kind in KINDS], ids=str, scope="module")
 def case(request):
-    name, num_tasks = request.param
-    return Case(build(name, num_tasks), image_shape(name))
+    name, num_tasks, off = request.param
+    return Case(build(name, num_tasks), image_shape(name), off=off)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -10,6 +10,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.methods import (
     ConstantProbabilities,
+    FixedAllocation,
     InitialSettings,
     PriorSettings,
     SFGSettings,
@@ -233,3 +234,43 @@ def test_a_price_makes_multiply_adds_part_of_the_objective_until_gates_settle(ti
     system.begin_step(9, 10)
     assert system.penalty() == 0
     assert build_learned(tiny).penalty() == 0
+
+
+def test_widths_are_learned_where_filters_may_be_off(tiny):
+    system = build_learned(tiny, off=True, price=1.0, settle=0.5)
+    groups, images = system.network.groups, tiny.images(system.spec)
+    tiny.randomise(system.network)
+    with torch.no_grad():
+        groups.logits[:, -1] = -9
+        groups.logits[[0, 1, 8], -1] = 9
+    assignment, notes = system.network.derive()
+    assert [int((of_space == 3).sum()) for of_space in assignment.values()] == [2, 1, 0]
+    assert [note for note in notes if "off" in note] == [
+        f"layer {name}: {number} filters are off" for name, number in zip(assignment, (2, 1), strict=False)
+    ]
+    allocation = system.allocation()
+    assert [sum(layer.counts) for layer in allocation.layers] == [5, 5, 5]
+    assert all(sum(layer.mean_probs) < 1 for layer in allocation.layers[:2])
+    baked, compact = system.network.bake().eval(), system.network.compact().eval()
+    torch.testing.assert_close(baked(images), compact(images))
+    narrow, whole = system.complexity(), build(tiny, manual_methods["hard_sharing"](system.spec)).complexity()
+    assert narrow.parameters < whole.parameters
+    assert narrow.macs < whole.macs
+    rebuilt = system.structure().build(system.spec)
+    rebuilt.load_state_dict(compact.state_dict())
+    torch.testing.assert_close(rebuilt(images), compact(images))
+    again = FixedAllocation(allocation, assignments=system.structure().details["assignments"])
+    assert build(tiny, again).complexity() == narrow
+    assert len(system.monte_carlo(3, lambda: [images])(images)) == 2
+
+
+def test_a_price_turns_filters_off(tiny):
+    system = build_learned(tiny, off=True, price=1.0)
+    optimiser = torch.optim.Adam(system.network.groups.parameters(), 0.1)
+    for _ in range(60):
+        optimiser.zero_grad()
+        system.penalty().backward()
+        optimiser.step()
+    assert float(system.network.groups.choice_probs[:, -1].detach().min()) > 0.5
+    counts = [sum(layer.counts) for layer in system.allocation().layers]
+    assert counts == [2, 2, 2], "a filter is left to every task"

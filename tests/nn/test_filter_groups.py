@@ -238,3 +238,28 @@ def test_copies_of_a_network_share_one_sampling_object_of_their_own():
     assert first.sampling is not sampling
     assert first.sampling.temperature == 0.5
     assert first.sampling.generator is sampling.generator
+
+
+def test_filters_may_be_off():
+    prior = torch.tensor([0.2, 0.3, 0.5])
+    groups = FilterGroups(4000, 2, prior, off=True)
+    torch.testing.assert_close(groups.probs, (0.9 * prior).expand(4000, 3))
+    assert groups.kl().item() == pytest.approx(0, abs=1e-3)
+    gates = groups.sample(0.7, hard=True, generator=seeded(0))
+    assert gates.shape == (4000, 3)
+    assert set(gates.sum(1).tolist()) == {0.0, 1.0}
+    assert float((gates.sum(1) == 0).float().mean()) == pytest.approx(0.1, abs=0.02)
+    with torch.no_grad():
+        groups.logits[:7, 3] += 5
+    assert groups.assignment().eq(3).nonzero().flatten().tolist() == list(range(7))
+    groups.fix(groups.assignment())
+    assert groups().sum(1)[:8].tolist() == [0.0] * 7 + [1.0]
+    with pytest.raises(ValueError, match="a group 0..2"):
+        FilterGroups(3, 2).fix(torch.tensor([0, 3, 1]))
+
+
+def test_entropy_and_divergence_count_being_off():
+    groups = FilterGroups(1, 1, [0.5, 0.5], initial=torch.tensor([0.25, 0.75]), off=True)
+    probs, prior = [0.225, 0.675, 0.1], [0.45, 0.45, 0.1]
+    assert groups.kl().item() == pytest.approx(kl_by_loops(torch.tensor([probs]), prior), rel=1e-5)
+    assert groups.entropy().item() == pytest.approx(-sum(p * math.log(p) for p in probs), rel=1e-5)
