@@ -53,6 +53,12 @@ def test_entropy_is_that_of_the_layer_in_nats():
     assert layer.caption == "2 filters, 0.75 nats"
 
 
+def test_filters_that_may_be_off_lie_where_they_are_when_they_are_not():
+    (layer,) = simplex({"conv1": [[0.45, 0.0, 0.45], [0.01, 0.03, 0.0]]}, ["a", "b"]).layers
+    assert layer.probs.tolist() == [pytest.approx([0.5, 0.0, 0.5]), pytest.approx([0.25, 0.75, 0.0])]
+    assert layer.caption.startswith("2 filters (1 off), ")
+
+
 @pytest.mark.parametrize("layers", [1, 4, 30])
 def test_two_tasks_are_points_in_triangles(layers):
     trial = sample_trial(2, layers)

@@ -37,11 +37,20 @@ class LayerSimplex:
 
     Args:
         name: The layer.
-        probs: Their probabilities, shape (K, T+1).
+        probs: Their probabilities, shape (K, T+1), of those that may be off given that they are not.
+        off: How many are probably off.
     """
 
     name: str
     probs: Floats
+    off: int = 0
+
+    @classmethod
+    def of(cls, name: str, probs: ArrayLike) -> LayerSimplex:
+        """Return the filters whose probabilities lack that of being off to one."""
+        given = np.asarray(probs, dtype=float)
+        on = given.sum(1, keepdims=True)
+        return cls(name, given / np.maximum(on, 1e-12), int((on < 0.5).sum()))
 
     @property
     def entropy(self) -> float:
@@ -57,7 +66,8 @@ class LayerSimplex:
     @property
     def caption(self) -> str:
         """How many filters there are, and how undecided they are on average."""
-        return f"{len(self.probs)} filters, {self.entropy:.2f} nats"
+        off = f" ({self.off} off)" if self.off else ""
+        return f"{len(self.probs)} filters{off}, {self.entropy:.2f} nats"
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def simplex(trial: TrialReview | Mapping[str, ArrayLike], tasks: Sequence[str] |
         tasks: The names of the tasks, where there is no trial; ``"task 1"`` and so on if None.
     """
     probabilities: Mapping[str, Any] = trial.probabilities if isinstance(trial, TrialReview) else trial
-    layers = tuple(LayerSimplex(name, np.asarray(probs, dtype=float)) for name, probs in probabilities.items())
+    layers = tuple(LayerSimplex.of(name, probs) for name, probs in probabilities.items())
     if isinstance(trial, TrialReview):
         tasks = trial.tasks
     elif tasks is None:
