@@ -14,7 +14,6 @@ from executions import (
 
 from sfgsearch.graph import DenseNetwork, StreamsNetwork, compact
 
-
 KINDS = [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.3)]
 
 

@@ -254,7 +254,7 @@ def test_filters_may_be_off():
     assert groups.assignment().eq(3).nonzero().flatten().tolist() == list(range(7))
     groups.fix(groups.assignment())
     assert groups().sum(1)[:8].tolist() == [0.0] * 7 + [1.0]
-    with pytest.raises(ValueError, match="a group 0..2"):
+    with pytest.raises(ValueError, match=r"a group 0\.\.2"):
         FilterGroups(3, 2).fix(torch.tensor([0, 3, 1]))
 
 
