@@ -165,7 +165,7 @@ class TemperatureSection(_Section):
 class PriorSection(_Section):
     """The group prior of learned trials."""
 
-    family: Annotated[WordSetting, words(PriorFamily)] = Fixed("uniform")
+    family: Annotated[WordSetting, words(PriorFamily)] = Fixed("sharing")
     probs: VectorSetting | None = None
     first: Annotated[NumberSetting, _probability] = Fixed(0.8)
     last: Annotated[NumberSetting, _probability] = Fixed(0.2)

@@ -18,7 +18,7 @@ from sfgsearch.functional import (
 )
 from sfgsearch.nn import Execution
 
-PriorFamily = Literal["uniform", "fixed", "linear", "learned"]
+PriorFamily = Literal["sharing", "uniform", "fixed", "linear", "learned"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,16 @@ class PriorSettings:
     """The group prior.
 
     Args:
-        family: ``"uniform"``; ``"fixed"``, the point ``probs``; ``"linear"``, shared mass going from ``first`` to
-            ``last`` over depth; ``"learned"`` by empirical Bayes, one prior per layer, starting uniform.
+        family: ``"sharing"``, one half for shared however many tasks split the other; ``"uniform"``; ``"fixed"``, the
+            point ``probs``; ``"linear"``, shared mass going from ``first`` to ``last`` over depth; ``"learned"`` by
+            empirical Bayes, one prior per layer, which starts as ``"sharing"``.
         probs: One probability per task, then shared; for ``"fixed"``.
         first: Shared probability of the first layer, for ``"linear"``.
         last: Shared probability of the last layer, for ``"linear"``.
         task_ratio: How tasks split the rest, for ``"linear"``; equally if None.
     """
 
-    family: PriorFamily = "uniform"
+    family: PriorFamily = "sharing"
     probs: tuple[float, ...] | None = None
     first: float = 0.8
     last: float = 0.2
@@ -52,7 +53,9 @@ class PriorSettings:
             if self.probs is None:
                 raise ValueError(f"a fixed prior needs probs: {num_tasks + 1} numbers that sum to one")
             return simplex(self.probs, num_tasks + 1, "probs").expand(num_layers, -1)
-        return uniform_prior(num_tasks).expand(num_layers, -1)
+        if self.family == "uniform":
+            return uniform_prior(num_tasks).expand(num_layers, -1)
+        return linear_depth_prior(num_layers, num_tasks, first=0.5, last=0.5)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_gates_are_relaxed_or_hard_as_set(tiny, hard):
 
 
 def test_kl_is_the_sum_over_layers(tiny):
-    system = build_learned(tiny, initial=InitialSettings("near_vertex"))
+    system = build_learned(tiny, prior=PriorSettings("uniform"), initial=InitialSettings("near_vertex"))
     one = 0.99 * math.log(0.99 * 3) + 2 * 0.005 * math.log(0.005 * 3)
     assert system.kl().item() == pytest.approx(one * (7 + 6 + 5), rel=1e-4)
 
@@ -211,7 +211,7 @@ def test_methods_are_values():
 
 
 def test_what_is_told_of_a_learned_network_follows_its_weights(tiny):
-    system = build_learned(tiny)
+    system = build_learned(tiny, prior=PriorSettings("uniform"))
     before = system.allocation(), system.structure().to_dict(), system.complexity()
     assert (system.allocation(), system.structure().to_dict(), system.complexity()) == before
     with torch.no_grad():

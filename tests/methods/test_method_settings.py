@@ -9,11 +9,18 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("family", ["uniform", "learned"])
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
-def test_uniform_and_learned_priors_start_uniform(family, num_tasks):
-    prior = PriorSettings(family).per_layer(4, num_tasks)
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 40])
+def test_a_uniform_prior_favours_no_group(num_tasks):
+    prior = PriorSettings("uniform").per_layer(4, num_tasks)
     torch.testing.assert_close(prior, torch.full((4, num_tasks + 1), 1 / (num_tasks + 1), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("family", ["sharing", "learned"])
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 40])
+def test_a_sharing_prior_shares_one_half_whatever_the_number_of_tasks(family, num_tasks):
+    prior = PriorSettings(family).per_layer(4, num_tasks)
+    assert prior[:, -1].tolist() == pytest.approx([0.5] * 4)
+    torch.testing.assert_close(prior[:, :-1], torch.full((4, num_tasks), 0.5 / num_tasks, dtype=torch.float64))
 
 
 def test_a_fixed_prior_is_the_same_in_every_layer():
