@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
@@ -25,6 +25,7 @@ from sfgsearch.nn import (
     build_branching,
     build_tree,
     complexity,
+    expected_tree_cost,
     likely_tree,
     prune,
     reestimate_statistics,
@@ -54,6 +55,8 @@ class LearningToBranch(Method):
         settle: Part of the steps, to the last, in which the most probable tree stands still and its weights learn on,
             which the paper does not do.
         temperature: The schedule, per step.
+        price: What all multiply-adds of hard sharing would cost in the objective, in nats per example; trees cost their
+            expected part or multiple of it, as in Bruggemann et al. (BMVC 2020), while parents learn.
 
     Raises:
         ValueError: If the parts are negative or leave no steps in between.
@@ -64,6 +67,7 @@ class LearningToBranch(Method):
     warmup: float = 0.1
     settle: float = 0.5
     temperature: TemperatureSchedule = field(default_factory=lambda: TemperatureSchedule(start=5.0, end=0.5))
+    price: float = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.settle < 0 or not self.warmup + self.settle < 1:
@@ -126,6 +130,7 @@ class BranchingSystem(TreeSystem):
     ) -> None:
         super().__init__(network, spec)
         self.method, self.sampling = method, sampling
+        self._learns = True
         self._routes = [module for module in network.modules() if isinstance(module, DrawnRoute)]
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
@@ -140,10 +145,16 @@ class BranchingSystem(TreeSystem):
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature of all draws, whether their probabilities learn yet, and whether the tree has settled."""
         self.sampling.temperature = self.method.temperature(step, steps)
-        settled = step >= (1 - self.method.settle) * steps
+        learning, settled = step >= self.method.warmup * steps, step >= (1 - self.method.settle) * steps
+        self._learns = learning and not settled
         for route in self._routes:
-            route.learning = step >= self.method.warmup * steps
-            route.settled = settled
+            route.learning, route.settled = learning, settled
+
+    def penalty(self) -> Tensor | float:
+        """Return the price of the expected multiply-adds, none while parents do not learn."""
+        if not self.method.price or not self._learns:
+            return 0.0
+        return self.method.price * expected_tree_cost(self.network)
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable tree, its statistics re-estimated."""
@@ -195,6 +206,7 @@ def learning_to_branch(
     schedule: ScheduleFamily = "exponential",
     start: float = 5.0,
     end: float = 0.5,
+    price: float = 0.0,
 ) -> Method:
     """Learn a tree of layers (Guo, Lee and Ulbricht, 2020).
 
@@ -207,6 +219,7 @@ def learning_to_branch(
         schedule: How the temperature of the draws goes from ``start`` to ``end``.
         start: The first temperature.
         end: The last temperature.
+        price: Nats per example that the multiply-adds of hard sharing cost in the objective.
 
     Raises:
         ValueError: If a number is out of range.
@@ -217,4 +230,5 @@ def learning_to_branch(
     check_between("lr", lr, *LEARNING_RATES)
     check_between("start", start, *TEMPERATURES)
     check_between("end", end, *TEMPERATURES)
-    return LearningToBranch(branches, lr, warmup, settle, TemperatureSchedule(schedule, start, end))
+    check_between("price", price, 0.0, 1e6)
+    return LearningToBranch(branches, lr, warmup, settle, TemperatureSchedule(schedule, start, end), price)

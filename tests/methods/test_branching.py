@@ -211,9 +211,32 @@ def test_a_head_learns_to_read_the_copy_that_serves_it(tiny):
     assert bool((heads.probs.diagonal() > 0.8).all())
 
 
+def test_a_price_makes_the_tree_one_trunk(tiny):
+    system = start(tiny.spec(3), LearningToBranch(price=1.0, settle=0.2))
+    routes = routes_of(system)
+    for route in routes:
+        route.logits.data.copy_(torch.randn(route.logits.shape, generator=tiny.seeded(1)))
+    optimiser = torch.optim.Adam([route.logits for route in routes], 0.1)
+    system.begin_step(5, 10)
+    for _ in range(100):
+        optimiser.zero_grad()
+        system.penalty().backward()
+        optimiser.step()
+    assert len(set(system.tree().heads)) == 1
+    assert system.penalty().item() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("step", "price"), [(0, 0.0), (1, 0.5), (4, 0.5), (5, 0.0)])
+def test_trees_have_a_price_while_parents_learn(tiny, step, price):
+    system = start(tiny.spec(1), LearningToBranch(price=0.5, warmup=0.1, settle=0.5))
+    system.begin_step(step, 10)
+    assert float(system.penalty()) == pytest.approx(price)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"price": -1.0}, "price must be from"),
         ({"branches": 0}, "branches must be 1 to 2"),
         ({"branches": 3}, "branches must be 1 to 2"),
         ({"lr": 0.0}, "lr must be from 1e-12 to 100"),
@@ -232,6 +255,7 @@ def test_options_out_of_range_are_refused(tiny, options, words):
 
 def test_options_reach_the_method(tiny):
     options = {"branches": 1, "lr": 0.3, "warmup": 0.2, "settle": 0.1, "schedule": "cosine", "start": 2.0, "end": 1.0}
+    options["price"] = 0.25
     method = manual_methods["learning_to_branch"](tiny.spec(2), **options)
-    assert method == LearningToBranch(1, 0.3, 0.2, 0.1, TemperatureSchedule("cosine", 2.0, 1.0))
+    assert method == LearningToBranch(1, 0.3, 0.2, 0.1, TemperatureSchedule("cosine", 2.0, 1.0), 0.25)
     assert start(tiny.spec(2), method).complexity() == start(tiny.spec(2), method, 1).complexity()
