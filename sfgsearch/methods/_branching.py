@@ -25,7 +25,7 @@ from sfgsearch.nn import (
     build_branching,
     build_tree,
     complexity,
-    expected_tree_cost,
+    draw_tree_cost,
     likely_tree,
     prune,
     reestimate_statistics,
@@ -56,7 +56,7 @@ class LearningToBranch(Method):
             which the paper does not do.
         temperature: The schedule, per step.
         price: What all multiply-adds of hard sharing would cost in the objective, in nats per example; trees cost their
-            expected part or multiple of it, as in Bruggemann et al. (BMVC 2020), while parents learn.
+            part or multiple of it, as in Bruggemann et al. (BMVC 2020), while parents learn.
 
     Raises:
         ValueError: If the parts are negative or leave no steps in between.
@@ -151,10 +151,10 @@ class BranchingSystem(TreeSystem):
             route.learning, route.settled = learning, settled
 
     def penalty(self) -> Tensor | float:
-        """Return the price of the expected multiply-adds, none while parents do not learn."""
+        """Return the price of the multiply-adds of a drawn tree, none while parents do not learn."""
         if not self.method.price or not self._learns:
             return 0.0
-        return self.method.price * expected_tree_cost(self.network)
+        return self.method.price * draw_tree_cost(self.network)
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the compact network of the most probable tree, its statistics re-estimated."""

@@ -34,7 +34,7 @@ from sfgsearch.nn._structure import (
     structures,
 )
 from sfgsearch.nn._tree import Tree, TreeRoutes, branched_structure, build_tree, likely_tree, prune, tree_readers
-from sfgsearch.nn._tree_cost import expected_tree_cost
+from sfgsearch.nn._tree_cost import draw_tree_cost
 
 __all__ = [
     "AssignedNetwork",
@@ -73,7 +73,7 @@ __all__ = [
     "count_assignment",
     "cross_stitch_structure",
     "deal",
-    "expected_tree_cost",
+    "draw_tree_cost",
     "from_model",
     "likely_tree",
     "map_streams",
