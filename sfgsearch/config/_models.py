@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from sqlalchemy import URL
@@ -29,6 +29,15 @@ from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn import Execution
 from sfgsearch.training import Precision, Weighting
+
+SearchSpace = Literal["layers", "curve"]
+WarmStart = Literal["hard_sharing", "equal", "linear"]
+
+
+def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"names {what} twice")
+    return names
 
 
 class _Section(BaseModel):
@@ -131,9 +140,7 @@ class ManualSection(_Section):
         for name in names:
             if name not in manual_methods:
                 raise ValueError(f"no manual method is called {name!r}; allowed: {', '.join(manual_methods)}")
-        if len(set(names)) != len(names):
-            raise ValueError("names a method twice")
-        return names
+        return _distinct(names, "a method")
 
     @field_validator("allocations")
     @classmethod
@@ -194,9 +201,24 @@ class LearnedSection(_Section):
 
 
 class SearchedSection(_Section):
-    """How searched trials draw the group proportions of a layer: from a Dirichlet, uniform on the simplex for 1."""
+    """The space of searched trials, and its prior.
 
+    Args:
+        space: ``"layers"``: proportions of every channel space; ``"curve"``: shared shares that follow from depth.
+        shared: Parameters of the beta distribution of a shared share; the mean of (1, 1) is one half for any T.
+        concentration: Of the Dirichlet by which tasks split what is not shared; one number, or one per task.
+        warm_starts: Allocations that the search begins with.
+    """
+
+    space: Annotated[WordSetting, words(SearchSpace)] = Fixed("layers")
+    shared: Annotated[tuple[bounds.Concentration, bounds.Concentration], Field(strict=False)] = (1.0, 1.0)
     concentration: bounds.Concentration | list[bounds.Concentration] = 1.0
+    warm_starts: Annotated[tuple[WarmStart, ...], Field(strict=False)] = get_args(WarmStart)
+
+    @field_validator("warm_starts")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(names, "an allocation")
 
 
 class SamplerSection(_Section):

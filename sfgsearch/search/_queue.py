@@ -7,7 +7,7 @@ Optuna hands each of them out once.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import Any
@@ -120,16 +120,18 @@ class QuotaTracker:
         return _Entry(params, failed.manual_name, trial.number, retries)
 
 
-def _plan(config: Config) -> Iterator[_Entry]:
-    """Yield the trials of a study: manual ones first, then learned and searched in turn."""
+def _plan(config: Config, warm_starts: Sequence[Mapping[str, Any]] = ()) -> Iterator[_Entry]:
+    """Yield the trials of a study: manual ones first, then learned and searched in turn, these from warm starts on."""
     budget = config.budget
     for name in config.manual.names[: budget["manual"]]:
         yield _Entry({KIND: "manual"}, name)
     learned, searched = ([_Entry({KIND: kind})] * budget[kind] for kind in ("learned", "searched"))
+    warm = [_Entry({KIND: "searched", **params}) for params in warm_starts]
+    searched = [*warm, *searched[len(warm) :]][: len(searched)]
     yield from (entry for entry in chain.from_iterable(zip_longest(learned, searched)) if entry)
 
 
-def enqueue_missing(study: optuna.Study, config: Config) -> int:
+def enqueue_missing(study: optuna.Study, config: Config, warm_starts: Sequence[Mapping[str, Any]] = ()) -> int:
     """Enqueue the trials that a study lacks to meet its quotas.
 
     Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
@@ -139,6 +141,7 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     Args:
         study: The study.
         config: Says the quotas.
+        warm_starts: Parameters of the first searched trials, as many as the quota allows.
 
     Returns:
         How many trials were enqueued.
@@ -150,7 +153,7 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     again = [tracker.retry(trial) for trial in planned if tracker.is_retried(trial)]
     again += _interrupted(planned, tracker)
     missing = []
-    for entry in _plan(config):
+    for entry in _plan(config, warm_starts):
         if present[entry.slot]:
             present[entry.slot] -= 1
             continue
@@ -261,8 +264,7 @@ def _interrupted(trials: Sequence[FrozenTrial], tracker: QuotaTracker) -> list[_
     """Return the interrupted trials that no later trial took up."""
     taken = [_Entry.of(trial) for trial in trials if tracker.counts(trial)]
     gone = [trial for trial in trials if trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs]
-    entries = [_Entry.of(trial) for trial in gone if trial.params or tracker.is_extra(trial)]
-    return [entry for entry in entries if entry not in taken]
+    return [entry for entry in map(_Entry.of, gone) if entry not in taken]
 
 
 def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:

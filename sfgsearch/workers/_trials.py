@@ -94,7 +94,7 @@ class TrialJobs:
         post.clear_checkpoints(key)
         post.listener.trial_over(told)
         if state is TrialState.FAIL:
-            refill(post.study, post.config)
+            refill(post.study, post.objective)
         post.refresh_page()
 
     def _outcome(

@@ -217,3 +217,51 @@ def test_only_what_the_plan_lacks_is_given_up(plain, study):
     fewer = study(manual={"methods": []}, quota={"learned": 1, "searched": 0}, execution={"retries": 0})
     assert outstanding_trials(plain.get_trials(), fewer).given_up == []
     assert retry_given_up(plain, fewer) == 0
+
+
+WARM = [{"searched.x": value} for value in (0.1, 0.2, 0.3)]
+
+
+def fixed(study, *states):
+    return [trial.system_attrs["fixed_params"].get("searched.x") for trial in study.get_trials(states=states or None)]
+
+
+def searched_alone(study, number, **sections):
+    return study(manual={"methods": []}, quota={"learned": 0, "searched": number}, **sections)
+
+
+@pytest.mark.parametrize(("quota", "values"), [(2, [0.1, 0.2]), (3, [0.1, 0.2, 0.3]), (5, [0.1, 0.2, 0.3, None, None])])
+def test_searched_trials_begin_with_warm_starts_as_far_as_the_quota_goes(plain, study, quota, values):
+    assert enqueue_missing(plain, searched_alone(study, quota), WARM) == quota
+    assert fixed(plain) == values
+    assert enqueue_missing(plain, searched_alone(study, quota), WARM) == 0
+    assert enqueue_missing(plain, searched_alone(study, 6), WARM) == 6 - quota
+    assert fixed(plain) == [0.1, 0.2, 0.3, None, None, None], "those that were left out come with a higher quota"
+
+
+def test_a_warm_start_that_fails_is_tried_again_with_its_parameters(plain, study):
+    config = searched_alone(study, 4, execution={"retries": 1})
+    enqueue_missing(plain, config, WARM)
+    trial = plain.ask()
+    trial.set_user_attr(FAILURE, "a reason")
+    trial.set_user_attr(RETRY_WITH, "same")
+    plain.tell(trial, state=TrialState.FAIL)
+    assert enqueue_missing(plain, config, WARM) == 1
+    assert fixed(plain)[-1] == 0.1
+    assert enqueue_missing(plain, config, WARM) == 0
+
+
+def test_a_warm_start_that_was_interrupted_before_it_drew_anything_comes_again(plain, study):
+    config = searched_alone(study, 4)
+    enqueue_missing(plain, config, WARM)
+    plain.tell(plain.ask(), state=TrialState.FAIL)
+    assert enqueue_missing(plain, config, WARM) == 1
+    assert sorted(map(str, fixed(plain, TrialState.WAITING))) == ["0.1", "0.2", "0.3", "None"]
+
+
+def test_warm_starts_that_a_lower_quota_dropped_come_again_with_a_higher_one(plain, study):
+    enqueue_missing(plain, searched_alone(study, 4), WARM)
+    assert drop_surplus(plain, searched_alone(study, 1)) == 3
+    assert fixed(plain, TrialState.WAITING) == [0.1]
+    assert enqueue_missing(plain, searched_alone(study, 4), WARM) == 3
+    assert fixed(plain, TrialState.WAITING) == [0.1, 0.2, 0.3, None]
