@@ -116,10 +116,14 @@ class TrainingSection(_Section):
 
 
 class QuotaSection(_Section):
-    """Trials per kind; manual methods are listed in their own section."""
+    """Trials per kind; manual methods are listed in their own section.
+
+    Refined trials are searched ones whose prior is what learned trials found; they begin when these are over.
+    """
 
     learned: bounds.Trials = 10
     searched: bounds.Trials = 10
+    refined: bounds.Trials = 0
 
 
 class ManualSection(_Section):
@@ -221,6 +225,18 @@ class SearchedSection(_Section):
         return _distinct(names, "an allocation")
 
 
+class RefinedSection(_Section):
+    """The prior of refined trials: per channel space a Dirichlet around the mean probabilities of learned trials.
+
+    Args:
+        best: How many learned trials it is the mean of, the best ones on validation data.
+        strength: The sum of the Dirichlet's parameters.
+    """
+
+    best: Annotated[int, Field(ge=1, le=10)] = 3
+    strength: bounds.Concentration = 20.0
+
+
 class SamplerSection(_Section):
     """Optuna's sampler."""
 
@@ -262,6 +278,7 @@ class ComparisonSection(_Section):
     seeds: bounds.Seeds = 5
     learned: bounds.Count = 1
     searched: bounds.Count = 1
+    refined: bounds.Count = 1
     manual: bounds.Count | Literal["all"] = "all"
     as_learned: bool = True
 
@@ -285,6 +302,7 @@ class Config(_Section):
     manual: ManualSection = ManualSection()
     learned: LearnedSection = LearnedSection()
     searched: SearchedSection = SearchedSection()
+    refined: RefinedSection = RefinedSection()
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     comparison: ComparisonSection = ComparisonSection()
@@ -376,16 +394,15 @@ class Config(_Section):
 
     @property
     def budget(self) -> dict[str, int]:
-        """Trials per kind: the quotas of the file, or their proportions of an overriding total."""
-        quotas = (self.quota.learned, self.quota.searched, len(self.manual.names))
-        counts = quotas if self._trials is None else split_trials(self._trials, *quotas)
-        return dict(zip(("learned", "searched", "manual"), counts, strict=True))
+        """Trials per strategy: the quotas of the file, or their proportions of an overriding total."""
+        quotas = {**self.quota.model_dump(), "manual": len(self.manual.names)}
+        return quotas if self._trials is None else split_trials(self._trials, quotas)
 
     @property
     def finalists(self) -> dict[str, int]:
-        """Candidates per kind that the comparison asks for; none of a kind without trials."""
-        asked, budget = self.comparison, self.budget
-        wanted = {"learned": asked.learned, "searched": asked.searched, "manual": asked.manual}
-        return {
-            kind: budget[kind] if number == "all" else number * bool(budget[kind]) for kind, number in wanted.items()
-        }
+        """Candidates per strategy that the comparison asks for; none of one without trials."""
+        found = {}
+        for strategy, trials in self.budget.items():
+            number: int | Literal["all"] = getattr(self.comparison, strategy)
+            found[strategy] = trials if number == "all" else number * bool(trials)
+        return found

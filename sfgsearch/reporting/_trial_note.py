@@ -22,6 +22,9 @@ FILES: Mapping[str, str] = {
 """What the files of a trial show, by name."""
 
 _MOST_LAYERS = 12
+_PROPORTIONS = ("searched.", "refined.")
+"""What the names of parameters begin with that the allocation tells better."""
+
 _FORM = MetricFormat({})
 
 
@@ -77,7 +80,7 @@ def _parameters(params: Mapping[str, Any]) -> str:
     shown = [
         f"{name.removeprefix('learned.')} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in sorted(params.items())
-        if name != "kind" and not name.startswith("searched.")
+        if name != "kind" and not name.startswith(_PROPORTIONS)
     ]
     return f": {', '.join(shown)}" if shown else ""
 

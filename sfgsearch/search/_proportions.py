@@ -142,9 +142,17 @@ class AllocationSpace:
         shares = (first + (last - first) * depth**exponent for depth in self._depths())
         return {name: _proportions(share, split) for name, share in zip(self.filters, shares, strict=True)}
 
-    def warm_starts(self) -> list[dict[str, Any]]:
-        """Return the parameters of the allocations that the study file has the search begin with."""
-        return [self._parameters(self._shares(name)) for name in self.section.warm_starts]
+    def warm_starts(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the parameters of the first trials by strategy.
+
+        Searching begins with the allocations that the study file names, refining with the medians of its prior.
+        """
+        groups = (SHARED, *self.tasks[:-1])
+        medians = {f"refined.{name}.{group}": 0.5 for name in self.filters for group in groups}
+        return {
+            "searched": [self._parameters(self._shares(name)) for name in self.section.warm_starts],
+            "refined": [medians],
+        }
 
     def _shares(self, name: str) -> list[float]:
         """Return the shared share of every channel space in an allocation that has a name."""

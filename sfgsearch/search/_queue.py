@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, zip_longest
+from itertools import chain, islice, repeat, zip_longest
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
+from sfgsearch.records import START
 from sfgsearch.search._space import KIND
 
 FAILURE = "failure"
@@ -32,6 +33,9 @@ A trial that the plan asks for has made 0 retries; one that a user enqueued says
 
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
+
+BEST_LEARNED = "learned"
+"""Value of :data:`sfgsearch.records.START` until a refined trial begins: the best learned trials by then."""
 
 _ENQUEUED = "fixed_params"
 """System attribute of a trial that was enqueued: the parameters that it has yet to take up."""
@@ -51,22 +55,24 @@ class _Entry:
         manual_name: For manual ones the candidate's name.
         retry_of: Number of the failed trial that it tries again.
         retries: How many times this makes; None for what a user enqueued.
+        start: For refined ones the learned trials that it starts from, as :data:`sfgsearch.records.START` says them.
     """
 
     params: dict[str, Any]
     manual_name: str | None = None
     retry_of: int | None = field(default=None, compare=False)
     retries: int | None = field(default=0, compare=False)
+    start: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> _Entry:
         """Return the entry of an existing trial."""
-        return cls(params_of(trial), trial.user_attrs.get(MANUAL_NAME))
+        return cls(params_of(trial), trial.user_attrs.get(MANUAL_NAME), start=trial.user_attrs.get(START))
 
     @property
-    def slot(self) -> tuple[Any, str | None]:
-        """What the entry counts as: one of its kind, or this manual candidate."""
-        return self.params.get(KIND), self.manual_name
+    def slot(self) -> tuple[Any, str | None, bool]:
+        """What the entry counts as: one of its kind, this manual candidate, or a refined one."""
+        return self.params.get(KIND), self.manual_name, self.start is not None
 
 
 class QuotaTracker:
@@ -117,21 +123,34 @@ class QuotaTracker:
         fresh = trial.user_attrs.get(RETRY_WITH) == "other" and not self.is_extra(trial)
         params = {KIND: failed.params.get(KIND)} if fresh else failed.params
         retries = 0 if self.is_given_up(trial) else trial.user_attrs.get(RETRIES, 0) + 1
-        return _Entry(params, failed.manual_name, trial.number, retries)
+        return _Entry(params, failed.manual_name, trial.number, retries, failed.start)
 
 
-def _plan(config: Config, warm_starts: Sequence[Mapping[str, Any]] = ()) -> Iterator[_Entry]:
-    """Yield the trials of a study: manual ones first, then learned and searched in turn, these from warm starts on."""
+WarmStarts = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Parameters of the first trials of a strategy, as many as its quota allows."""
+
+_NO_WARM_STARTS: WarmStarts = {}
+
+
+def _plan(config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> Iterator[_Entry]:
+    """Yield the trials of a study: manual ones first, then learned and searched in turn, refined ones last."""
     budget = config.budget
     for name in config.manual.names[: budget["manual"]]:
         yield _Entry({KIND: "manual"}, name)
-    learned, searched = ([_Entry({KIND: kind})] * budget[kind] for kind in ("learned", "searched"))
-    warm = [_Entry({KIND: "searched", **params}) for params in warm_starts]
-    searched = [*warm, *searched[len(warm) :]][: len(searched)]
+    learned = [_Entry({KIND: "learned"})] * budget["learned"]
+    searched = _starting(warm_starts.get("searched", ()), budget["searched"])
+    refined = _starting(warm_starts.get("refined", ()), budget["refined"], BEST_LEARNED)
     yield from (entry for entry in chain.from_iterable(zip_longest(learned, searched)) if entry)
+    yield from refined
 
 
-def enqueue_missing(study: optuna.Study, config: Config, warm_starts: Sequence[Mapping[str, Any]] = ()) -> int:
+def _starting(warm_starts: Sequence[Mapping[str, Any]], number: int, start: str | None = None) -> list[_Entry]:
+    """Return so many searched trials, the first ones with parameters."""
+    params = islice(chain(warm_starts, repeat({})), number)
+    return [_Entry({KIND: "searched", **given}, start=start) for given in params]
+
+
+def enqueue_missing(study: optuna.Study, config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> int:
     """Enqueue the trials that a study lacks to meet its quotas.
 
     Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
@@ -141,7 +160,7 @@ def enqueue_missing(study: optuna.Study, config: Config, warm_starts: Sequence[M
     Args:
         study: The study.
         config: Says the quotas.
-        warm_starts: Parameters of the first searched trials, as many as the quota allows.
+        warm_starts: Parameters of the first searched and refined trials.
 
     Returns:
         How many trials were enqueued.
@@ -170,7 +189,12 @@ def enqueue_missing(study: optuna.Study, config: Config, warm_starts: Sequence[M
 
 
 def _enqueue(study: optuna.Study, entry: _Entry) -> None:
-    attributes = {MANUAL_NAME: entry.manual_name, RETRY_OF: entry.retry_of, RETRIES: entry.retries}
+    attributes = {
+        MANUAL_NAME: entry.manual_name,
+        START: entry.start,
+        RETRY_OF: entry.retry_of,
+        RETRIES: entry.retries,
+    }
     given = {key: value for key, value in attributes.items() if value is not None}
     study.enqueue_trial(entry.params, user_attrs=given or None)
 
@@ -229,22 +253,54 @@ def outstanding_trials(trials: Sequence[FrozenTrial], config: Config) -> Outstan
         config: Says the quotas.
     """
     tracker = QuotaTracker(trials, config.execution.retries)
-    done, failed = Counter[Any](), defaultdict[Any, list[FrozenTrial]](list)
     given_up, unfinished = [], 0
     for trial in trials:
         if tracker.is_extra(trial):
             given_up += [trial] * tracker.is_given_up(trial)
             unfinished += not trial.state.is_finished() or tracker.is_retried(trial)
-        elif tracker.is_given_up(trial):
+    for lost, number in _open_slots(trials, config, tracker).values():
+        given_up += lost
+        unfinished += number
+    return Outstanding(sorted(given_up, key=lambda trial: trial.number), unfinished)
+
+
+def _open_slots(
+    trials: Sequence[FrozenTrial], config: Config, tracker: QuotaTracker
+) -> dict[Any, tuple[list[FrozenTrial], int]]:
+    """Return by slot of the plan the trials that failed for good, and how many are still to be trained."""
+    done, failed = Counter[Any](), defaultdict[Any, list[FrozenTrial]](list)
+    for trial in trials:
+        if tracker.is_extra(trial):
+            continue
+        if tracker.is_given_up(trial):
             failed[_Entry.of(trial).slot].append(trial)
         else:
             done[_Entry.of(trial).slot] += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    found = {}
     for slot, wanted in Counter(entry.slot for entry in _plan(config)).items():
         lacking = max(wanted - done[slot], 0)
         lost = failed[slot][:lacking]
-        given_up += lost
-        unfinished += lacking - len(lost)
-    return Outstanding(sorted(given_up, key=lambda trial: trial.number), unfinished)
+        found[slot] = lost, lacking - len(lost)
+    return found
+
+
+def held_back(study: optuna.Study, config: Config) -> frozenset[int]:
+    """Return the numbers of the refined trials that must not begin yet: learned trials are still to be trained.
+
+    Those that failed for good are not waited for, nor those that a user enqueued beside the plan. So what refined
+    trials start from does not depend on when they begin.
+
+    Args:
+        study: The study.
+        config: Says the quotas.
+    """
+    if not config.budget["refined"]:
+        return frozenset()
+    trials = study.get_trials(deepcopy=False)
+    slots = _open_slots(trials, config, QuotaTracker(trials, config.execution.retries))
+    _, unfinished = slots.get(_Entry({KIND: "learned"}).slot, ([], 0))
+    waiting = (trial for trial in trials if trial.state is TrialState.WAITING)
+    return frozenset(t.number for t in waiting if unfinished and t.user_attrs.get(START) == BEST_LEARNED)
 
 
 def retry_given_up(study: optuna.Study, config: Config) -> int:

@@ -12,7 +12,6 @@ from sfgsearch.functional import linear_depth_prior
 from sfgsearch.search._proportions import AllocationSpace, GroupPrior
 
 MANY = 100_000
-NAMES = ("hard_sharing", "equal", "linear")
 
 
 def space(tasks=2, filters=None, **section):
@@ -123,7 +122,7 @@ def test_a_list_lets_optuna_choose_the_space():
 def test_warm_starts_are_exact(tasks, prior, kind, width):
     filters = {f"conv{index}": width + index for index in range(4)}
     searched = space(tasks, filters, space=kind, **prior)
-    hard, equal, linear = (searched.suggest(FixedTrial(params)) for params in searched.warm_starts())
+    hard, equal, linear = (searched.suggest(FixedTrial(params)) for params in searched.warm_starts()["searched"])
     assert hard == Allocation.hard_sharing(filters, searched.tasks)
     assert equal == Allocation.equal(filters, searched.tasks)
     shares = dict(zip(filters, linear_depth_prior(4, tasks, 0.8, 0.2).tolist(), strict=True))
@@ -133,7 +132,7 @@ def test_warm_starts_are_exact(tasks, prior, kind, width):
 def test_warm_starts_give_every_parameter_and_none_besides():
     for kind in ("layers", "curve", ["layers", "curve"]):
         searched = space(3, DEEP, space=kind)
-        for params in searched.warm_starts():
+        for params in searched.warm_starts()["searched"]:
             study = optuna.create_study()
             study.enqueue_trial(params)
             trial = study.ask()
@@ -142,6 +141,6 @@ def test_warm_starts_give_every_parameter_and_none_besides():
 
 
 def test_the_study_file_says_which_warm_starts():
-    assert space(warm_starts=[]).warm_starts() == []
-    (only,) = space(warm_starts=["equal"]).warm_starts()
+    assert space(warm_starts=[]).warm_starts()["searched"] == []
+    (only,) = space(warm_starts=["equal"]).warm_starts()["searched"]
     assert only == pytest.approx({"searched.conv1.shared": 1 / 3, "searched.conv1.a": 0.5})
