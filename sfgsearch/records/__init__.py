@@ -5,7 +5,7 @@ from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
-from sfgsearch.records._strategies import START, STRATEGIES, Strategy, strategy_of, strategy_of_trial
+from sfgsearch.records._strategies import START, STRATEGIES, Strategy, sources_of, strategy_of, strategy_of_trial
 
 __all__ = [
     "ALLOCATION",
@@ -22,6 +22,7 @@ __all__ = [
     "allocation_attribute",
     "allocation_of",
     "repairs_of",
+    "sources_of",
     "strategy_of",
     "strategy_of_trial",
 ]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from optuna.trial import BaseTrial, FrozenTrial
 
 Strategy = Literal["learned", "searched", "refined", "manual"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 START = "start"
 """User attribute of a refined trial: ``"learned"``, and once it has begun the numbers of those it started from."""
+
+
+def sources_of(trial: FrozenTrial | BaseTrial) -> list[int]:
+    """Return the numbers of the learned trials that a refined one started from; none before it has begun."""
+    return [int(number) for number in re.findall(r"\d+", str(trial.user_attrs.get(START, "")))]
 
 
 def strategy_of(kind: str, name: str) -> str:

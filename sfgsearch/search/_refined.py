@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -11,9 +10,9 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import RefinedSection
 from sfgsearch.errors import AllocationError
-from sfgsearch.records import START, allocation_of, strategy_of_trial
+from sfgsearch.records import START, allocation_of, sources_of, strategy_of_trial
 from sfgsearch.search._proportions import AllocationSpace, GroupPrior
-from sfgsearch.search._queue import BEST_LEARNED, QuotaTracker
+from sfgsearch.search._queue import QuotaTracker
 
 
 def suggest_refined(trial: BaseTrial, space: AllocationSpace, section: RefinedSection) -> Allocation:
@@ -27,15 +26,12 @@ def suggest_refined(trial: BaseTrial, space: AllocationSpace, section: RefinedSe
     """
     study = getattr(trial, "study", None)
     trials = study.get_trials(deepcopy=False) if study else []
-    start = str(trial.user_attrs[START])
-    if start == BEST_LEARNED:
-        chosen = best_learned(trials, section.best)
-        if not chosen:
-            raise AllocationError("no learned trial is complete that a refined one could start from")
+    numbers = sources_of(trial)
+    chosen = [source for source in trials if source.number in numbers] or best_learned(trials, section.best)
+    if not chosen:
+        raise AllocationError("no learned trial is complete that a refined one could start from")
+    if not numbers:
         trial.set_user_attr(START, ", ".join(str(source.number) for source in chosen))
-    else:
-        numbers = set(map(int, re.findall(r"\d+", start)))
-        chosen = [source for source in trials if source.number in numbers]
     return space.suggest_each(trial, "refined", _priors(chosen, space, section.strength))
 
 
