@@ -13,7 +13,8 @@ from sfgsearch.config import Config
 from sfgsearch.records import Job, strategy_of, strategy_of_trial
 from sfgsearch.reporting import Missing, Shortfall
 from sfgsearch.search._finalists import Finals, is_given_up, read_finals
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, QuotaTracker, outstanding_trials, retry_given_up
+from sfgsearch.search._outstanding import outstanding_trials, retry_given_up
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, QuotaTracker
 from sfgsearch.search._study import as_planned, planning, records_of
 from sfgsearch.storage import redact
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from sfgsearch.errors import LeaseLostError, StudyError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
-from sfgsearch.search._queue import FAILURE, RETRY_WITH, held_back, requeue
+from sfgsearch.search._outstanding import held_back
+from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
 from sfgsearch.search._study import as_planned
 from sfgsearch.search._unfinished import Unfinished, unfinished_trials

@@ -7,14 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
+from sfgsearch.search._outstanding import held_back, outstanding_trials, retry_given_up
 from sfgsearch.search._queue import (
     FAILURE,
     RETRY_WITH,
     drop_surplus,
-    held_back,
-    outstanding_trials,
     requeue_running,
-    retry_given_up,
 )
 
 
