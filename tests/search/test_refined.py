@@ -3,11 +3,13 @@
 import json
 from itertools import count
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study
+from sfgsearch.allocation import Allocation
 from sfgsearch.records import allocation_of
 from sfgsearch.search._proportions import GroupPrior
 from sfgsearch.search._shortfall import read_progress
@@ -145,3 +147,26 @@ def test_a_study_of_ones_own_refines_what_is_complete(study):
     assert plain.trials[0].user_attrs["failure"] == NOTHING
     assert [trial.state for trial in plain.trials[1:]] == [TrialState.COMPLETE] * 2
     assert plain.trials[2].user_attrs["start"] == "1"
+
+
+@pytest.mark.parametrize("tasks", [1, 5])
+@pytest.mark.parametrize("space", ["layers", "curve"])
+def test_any_number_of_tasks_is_searched_and_refined(study, tmp_path, tasks, space):
+    """Questions about noise: is it above this value, and above that?"""
+    images = np.random.default_rng(0).random((30, 8, 8))
+    answers = {f"above_{index}": (images[:, 0, index] > 0.5).astype(np.int64) for index in range(tasks)}
+    np.savez(tmp_path / "noise.npz", images=images, split=np.repeat(["train", "validation", "test"], 10), **answers)
+    questions = {name: {"type": "classification", "num_classes": 2} for name in answers}
+    data = {"name": "npz", "pairs_per_digit": None, "path": "noise.npz", "split": "split", "tasks": questions}
+    sections = {**SECTIONS, "manual": {"methods": [], "options": None}, "searched": {"space": space}}
+    config = study(**{**sections, "data": data, "quota": {"learned": 1, "searched": 4, "refined": 2}})
+    objective = Objective(config)
+    created = create_study(config, objective=objective)
+    created.optimize(objective, n_trials=7)
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * 7
+    names = [trial.user_attrs["name"] for trial in created.trials]
+    assert names == ["learned-0", *(f"searched-{number}" for number in (1, 2, 3, 4)), "refined-5", "refined-6"]
+    filters, wanted = objective.space.filters, objective.space.tasks
+    assert allocation_of(created.trials[1]) == Allocation.hard_sharing(filters, wanted)
+    drawn = len(created.trials[4].params) - 1
+    assert drawn == (tasks * len(filters) if space == "layers" else 3 + tasks - 1)
