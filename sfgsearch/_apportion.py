@@ -19,7 +19,8 @@ def apportion(total: int, proportions: Sequence[float]) -> list[int]:
     weight = math.fsum(proportions)
     shares = [total * proportion / weight for proportion in proportions]
     counts = [math.floor(share + 1e-9) for share in shares]
-    by_remainder = sorted(range(len(shares)), key=lambda index: counts[index] - shares[index])
+    # Remainders that arithmetic alone tells apart are ties.
+    by_remainder = sorted(range(len(shares)), key=lambda index: round(counts[index] - shares[index], 9))
     for index in by_remainder[: total - sum(counts)]:
         counts[index] += 1
     return counts

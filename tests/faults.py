@@ -24,6 +24,7 @@ from pathlib import Path
 import tomlkit
 
 from sfgsearch import Objective, create_study, load_config
+from sfgsearch.records import strategy_of_trial
 from sfgsearch.search import load_study, records_of, study_storage
 from sfgsearch.search._study_review import read_comparison
 from sfgsearch.storage import EmbeddedPostgres
@@ -38,12 +39,12 @@ METHODS = ["hard_sharing", "equal", "cross_stitch", "task_routing", "maximum_roa
 def write_study(folder, trials, epochs=EPOCHS, grace=4.0):
     """Write a study whose suggestions depend on the seed and the trial's number only, so that it has a twin."""
     manual = min(MANUAL, trials // 3)
-    learned = (trials - manual) // 2
+    learned, refined = (trials - manual) // 2, trials // 6
     study = {
         "data": {"name": "digit_pairs", "pairs_per_digit": 1},
         "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
         "training": {"epochs": epochs, "batch_size": 256, "lr": 0.01, "device": "cpu", "threads": 1},
-        "quota": {"learned": learned, "searched": trials - manual - learned},
+        "quota": {"learned": learned, "searched": trials - manual - learned - refined, "refined": refined},
         "manual": {"methods": METHODS[:manual]},
         "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
         "sampler": {"name": "random"},
@@ -339,7 +340,7 @@ def twin(path, folder):
 def findings(study, config):
     """Return what the end of a study must show, and counts worth reporting."""
     trials = study.get_trials(deepcopy=False)
-    finished = Counter(trial.params["kind"] for trial in trials if trial.state.is_finished())
+    finished = Counter(strategy_of_trial(trial) for trial in trials if trial.state.is_finished())
     records = records_of(study)
     recorded = Counter(record.trial for record in records.all("trial"))
     artifacts = {
@@ -409,7 +410,7 @@ def check(found):
     wrong = []
     if set(found["states"]) != {"COMPLETE"}:
         wrong.append(f"trials are not all complete: {found['states']}")
-    if found["finished by kind"] != found["quota"]:
+    if found["finished by kind"] != {strategy: quota for strategy, quota in found["quota"].items() if quota}:
         wrong.append(f"finished {found['finished by kind']}, quota {found['quota']}")
     wrong += [name for name in ("recorded once", "artifacts once", "finalists once") if not found[name]]
     for name in (

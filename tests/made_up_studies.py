@@ -59,14 +59,16 @@ class MadeUp:
     tasks: list[dict]
 
 
-def add_trial(study, kind, error, *, tasks, layers=4, params=None, seconds=10.0, state=TrialState.COMPLETE, name=None):
-    """Add a trial as sfgsearch leaves it, and return its number."""
+def add_trial(
+    study, kind, error, *, tasks, layers=4, params=None, seconds=10.0, state=TrialState.COMPLETE, name=None, start=None
+):
+    """Add a trial as sfgsearch leaves it, and return its number; a refined one says where it started."""
     number = len(study.trials)
     names = [task["name"] for task in tasks]
     filters = {f"conv{index + 1}": 8 for index in range(layers)}
     shared = {layer: 0.9 - 0.8 * index / max(layers - 1, 1) for index, layer in enumerate(filters)}
     split = {layer: [*[(1 - part) / len(names)] * len(names), part] for layer, part in shared.items()}
-    attributes, hidden = {"name": name or f"{kind}-{number}"}, {}
+    attributes, hidden = {"name": name or f"{kind}-{number}"} | ({"start": start} if start else {}), {}
     if state is TrialState.COMPLETE:
         allocation = Allocation.from_proportions(filters, names, split)
         attributes |= {

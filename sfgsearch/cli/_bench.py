@@ -75,7 +75,7 @@ def _searches(config: Config) -> dict[str, Callable[[NetworkSpec], Method]]:
         trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
         settings = suggest_learned(trial, config.learned)
         found["learned"] = lambda _spec: StochasticFilterGroups(settings)
-    if config.quota.searched:
+    if config.quota.searched or config.quota.refined:
         found["searched"] = searched
     return found
 
@@ -109,7 +109,8 @@ def _estimate(costs: Costs, config: Config, experiment: Experiment) -> Iterator[
     own = {row.method: row.ms for row in costs.rows if row.tasks == len(experiment.spec.tasks)}
     budget, finalists = config.budget, config.finalists
     names: Sequence[str] = [name for name in config.manual.names if name in own]
-    wanted = {kind for kind in ("learned", "searched") if budget[kind]}
+    own |= {"refined": own["searched"]} if "searched" in own else {}
+    wanted = {kind for kind in ("learned", "searched", "refined") if budget[kind]}
     if not wanted <= set(own) or len(names) < len(config.manual.names):
         return
     manual = sum(own[name] for name in names)

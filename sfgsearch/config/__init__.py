@@ -7,6 +7,7 @@ from sfgsearch.config._models import (
     Config,
     LearnedSection,
     PrunerSection,
+    RefinedSection,
     SamplerSection,
     SearchedSection,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "LearnedSection",
     "PrunerSection",
     "Range",
+    "RefinedSection",
     "SamplerSection",
     "SearchedSection",
     "Setting",

@@ -140,9 +140,9 @@ def _check_simplices(config: Config, num_layers: int, num_tasks: int) -> None:
                 f"a fixed {key} needs {num_tasks + 1} probabilities", file=config.path, key=f"learned.{key}.probs"
             )
     concentration = config.searched.concentration
-    if isinstance(concentration, list) and len(concentration) != num_tasks + 1:
+    if isinstance(concentration, list) and len(concentration) != num_tasks:
         raise ConfigError(
-            f"must be one number, or {num_tasks + 1} (one per task, then shared), got {show_value(concentration)}",
+            f"must be one number, or {num_tasks} (one per task), got {show_value(concentration)}",
             file=config.path,
             key="searched.concentration",
         )

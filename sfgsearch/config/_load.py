@@ -37,6 +37,12 @@ def load_config(path: str | Path) -> Config:
     config._path = path
     _check_names(config)
     _check_finalists(config)
+    if config.quota.refined and not config.quota.learned:
+        raise ConfigError(
+            "refined trials start from learned ones; set quota.learned to at least 1",
+            file=config.path,
+            key="quota.refined",
+        )
     return config
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from sqlalchemy import URL
@@ -29,6 +29,15 @@ from sfgsearch.methods import manual_methods
 from sfgsearch.methods._settings import PriorFamily
 from sfgsearch.nn import Execution
 from sfgsearch.training import Precision, Weighting
+
+SearchSpace = Literal["layers", "curve"]
+WarmStart = Literal["hard_sharing", "equal", "linear"]
+
+
+def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"names {what} twice")
+    return names
 
 
 class _Section(BaseModel):
@@ -107,10 +116,14 @@ class TrainingSection(_Section):
 
 
 class QuotaSection(_Section):
-    """Trials per kind; manual methods are listed in their own section."""
+    """Trials per kind; manual methods are listed in their own section.
+
+    Refined trials are searched ones whose prior is what learned trials found; they begin when these are over.
+    """
 
     learned: bounds.Trials = 10
     searched: bounds.Trials = 10
+    refined: bounds.Trials = 0
 
 
 class ManualSection(_Section):
@@ -131,9 +144,7 @@ class ManualSection(_Section):
         for name in names:
             if name not in manual_methods:
                 raise ValueError(f"no manual method is called {name!r}; allowed: {', '.join(manual_methods)}")
-        if len(set(names)) != len(names):
-            raise ValueError("names a method twice")
-        return names
+        return _distinct(names, "a method")
 
     @field_validator("allocations")
     @classmethod
@@ -196,9 +207,36 @@ class LearnedSection(_Section):
 
 
 class SearchedSection(_Section):
-    """How searched trials draw the group proportions of a layer: from a Dirichlet, uniform on the simplex for 1."""
+    """The space of searched trials, and its prior.
 
+    Args:
+        space: ``"layers"``: proportions of every channel space; ``"curve"``: shared shares that follow from depth.
+        shared: Parameters of the beta distribution of a shared share; the mean of (1, 1) is one half for any T.
+        concentration: Of the Dirichlet by which tasks split what is not shared; one number, or one per task.
+        warm_starts: Allocations that the search begins with.
+    """
+
+    space: Annotated[WordSetting, words(SearchSpace)] = Fixed("layers")
+    shared: Annotated[tuple[bounds.Concentration, bounds.Concentration], Field(strict=False)] = (1.0, 1.0)
     concentration: bounds.Concentration | list[bounds.Concentration] = 1.0
+    warm_starts: Annotated[tuple[WarmStart, ...], Field(strict=False)] = get_args(WarmStart)
+
+    @field_validator("warm_starts")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(names, "an allocation")
+
+
+class RefinedSection(_Section):
+    """The prior of refined trials: per channel space a Dirichlet around the mean probabilities of learned trials.
+
+    Args:
+        best: How many learned trials it is the mean of, the best ones on validation data.
+        strength: The sum of the Dirichlet's parameters.
+    """
+
+    best: Annotated[int, Field(ge=1, le=10)] = 3
+    strength: bounds.Concentration = 20.0
 
 
 class SamplerSection(_Section):
@@ -242,6 +280,7 @@ class ComparisonSection(_Section):
     seeds: bounds.Seeds = 5
     learned: bounds.Count = 1
     searched: bounds.Count = 1
+    refined: bounds.Count = 1
     manual: bounds.Count | Literal["all"] = "all"
     as_learned: bool = True
 
@@ -265,6 +304,7 @@ class Config(_Section):
     manual: ManualSection = ManualSection()
     learned: LearnedSection = LearnedSection()
     searched: SearchedSection = SearchedSection()
+    refined: RefinedSection = RefinedSection()
     sampler: SamplerSection = SamplerSection()
     pruner: PrunerSection = PrunerSection()
     comparison: ComparisonSection = ComparisonSection()
@@ -356,16 +396,15 @@ class Config(_Section):
 
     @property
     def budget(self) -> dict[str, int]:
-        """Trials per kind: the quotas of the file, or their proportions of an overriding total."""
-        quotas = (self.quota.learned, self.quota.searched, len(self.manual.names))
-        counts = quotas if self._trials is None else split_trials(self._trials, *quotas)
-        return dict(zip(("learned", "searched", "manual"), counts, strict=True))
+        """Trials per strategy: the quotas of the file, or their proportions of an overriding total."""
+        quotas = {**self.quota.model_dump(), "manual": len(self.manual.names)}
+        return quotas if self._trials is None else split_trials(self._trials, quotas)
 
     @property
     def finalists(self) -> dict[str, int]:
-        """Candidates per kind that the comparison asks for; none of a kind without trials."""
-        asked, budget = self.comparison, self.budget
-        wanted = {"learned": asked.learned, "searched": asked.searched, "manual": asked.manual}
-        return {
-            kind: budget[kind] if number == "all" else number * bool(budget[kind]) for kind, number in wanted.items()
-        }
+        """Candidates per strategy that the comparison asks for; none of one without trials."""
+        found = {}
+        for strategy, trials in self.budget.items():
+            number: int | Literal["all"] = getattr(self.comparison, strategy)
+            found[strategy] = trials if number == "all" else number * bool(trials)
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, groupby
@@ -11,13 +11,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.records import ArchitectureRecord
+from sfgsearch.records import STRATEGIES, ArchitectureRecord, strategy_of, strategy_of_trial
 from sfgsearch.reporting._missing import Shortfall
 from sfgsearch.reporting._paired import BETTER, WORSE, PairedTest, paired_test
 from sfgsearch.reporting._statistics import Interval, interval
 from sfgsearch.tasks import FRACTION, task_from_dict
 
-KINDS = ("learned", "searched", "manual")
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
 INFERENCES = (RETRAINED, DERIVED, MONTE_CARLO)
 RELATIVE_ERROR = "relative_error"
@@ -62,10 +61,15 @@ class Row:
     metrics_by_seed: dict[str, dict[int, float]] = field(default_factory=dict)
     higher_is_better: dict[str, bool] = field(default_factory=dict)
 
+    @property
+    def strategy(self) -> str:
+        """The kind, or ``"refined"`` for what was searched from what learned trials found."""
+        return strategy_of(self.kind, self.name)
+
 
 @dataclass(frozen=True)
 class Spent:
-    """What the trials of a kind cost.
+    """What the trials of a strategy cost.
 
     Args:
         trials: Finished ones: complete, pruned or failed.
@@ -82,8 +86,8 @@ class Comparison:
 
     Args:
         study: The study's name.
-        rows: Finalists: learned, searched, manual; within a kind by relative error on the validation split.
-        spent: What the trials of each kind cost.
+        rows: Finalists: learned, searched, refined, manual; within these by relative error on the validation split.
+        spent: What the trials of each strategy cost; refined ones only where there are any.
         shortfall: What the study asks for and does not have.
     """
 
@@ -110,16 +114,53 @@ class Comparison:
                 }
                 for row in self.rows
             ],
-            "spent": {kind: {"trials": s.trials, "seconds": round(s.seconds, 1)} for kind, s in self.spent.items()},
+            "spent": {
+                strategy: {
+                    "trials": spent.trials,
+                    "seconds": round(spent.seconds, 1),
+                    "of_learned_time": self.time_ratio(strategy),
+                }
+                for strategy, spent in self.spent.items()
+            },
             "tests": [test.to_dict() for test in self.tests],
             **self.shortfall.to_dict(),
         }
 
     @cached_property
     def best(self) -> dict[str, Row]:
-        """The retrained finalist of each kind with the lowest relative error on the validation split."""
-        best = {row.kind: row for row in reversed(self.rows) if row.inference == RETRAINED}
-        return {kind: best[kind] for kind in KINDS if kind in best}
+        """The retrained finalist of each strategy with the lowest relative error on the validation split."""
+        best = {row.strategy: row for row in reversed(self.rows) if row.inference == RETRAINED}
+        return {strategy: best[strategy] for strategy in STRATEGIES if strategy in best}
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies of the study: the kinds, and refined trials where there are any."""
+        return tuple(strategy for strategy in STRATEGIES if strategy != "refined" or strategy in self.spent)
+
+    def time_ratio(self, strategy: str) -> float | None:
+        """Return the training time of a strategy's trials as a ratio to that of learned ones.
+
+        Refined trials also cost the learned ones that they start from. None where no learned trial is over.
+        """
+        learned = self.spent["learned"].seconds if "learned" in self.spent else 0.0
+        seconds = self.spent[strategy].seconds + (learned if strategy == "refined" else 0.0)
+        return round(seconds / learned, 3) if learned else None
+
+    def costs(self, duration: Callable[[float], str]) -> Iterator[str]:
+        """Yield what the trials of each strategy cost, with what tells whether times were equal.
+
+        Args:
+            duration: Writes seconds.
+        """
+        for strategy, spent in self.spent.items():
+            if not spent.trials:
+                continue
+            ratio, ending = self.time_ratio(strategy), ""
+            if ratio is not None and strategy in ("searched", "refined"):
+                also = ", the learned trials that it starts from included" if strategy == "refined" else ""
+                ending = f" ({ratio:.2f} of the learned time{also})"
+            plural = "" if spent.trials == 1 else "s"
+            yield f"{strategy} {spent.trials} trial{plural} in {duration(spent.seconds)}{ending}"
 
     @cached_property
     def tests(self) -> list[PairedTest]:
@@ -146,12 +187,12 @@ class Comparison:
         """The kinds that will have no finalist since their candidates failed for good, with which ones these are."""
         if self.shortfall.is_unfinished:
             return {}
-        lacking = {kind: self.without(kind) for kind in KINDS if kind not in self.best}
+        lacking = {strategy: self.without(strategy) for strategy in STRATEGIES if strategy not in self.best}
         return {kind: without for kind, without in lacking.items() if without}
 
 
 def _tests(first: Row, second: Row) -> Iterator[PairedTest]:
-    names = (first.kind, first.name), (second.kind, second.name)
+    names = (first.strategy, first.name), (second.strategy, second.name)
     errors = first.errors_by_seed, second.errors_by_seed
     yield paired_test(*names, RELATIVE_ERROR, errors, unit=FRACTION, higher_is_better=False)
     for key, higher_is_better in first.higher_is_better.items():
@@ -195,8 +236,12 @@ def compare(
     measured = [entry for record in finalists for entry in _measured(record)]
     measured.sort(key=lambda entry: entry.place)
     rows = [_row(list(entries)) for _, entries in groupby(measured, key=lambda entry: entry.place)]
-    rows.sort(key=lambda row: (KINDS.index(row.kind), INFERENCES.index(row.inference), row.validation_error))
-    return Comparison(study, rows, {kind: _spent(kind, trials) for kind in KINDS}, shortfall or Shortfall())
+    order: Sequence[str] = STRATEGIES
+    rows.sort(key=lambda row: (order.index(row.strategy), INFERENCES.index(row.inference), row.validation_error))
+    has_refined = any(strategy_of_trial(trial) == "refined" for trial in trials)
+    asked_for = [strategy for strategy in STRATEGIES if strategy != "refined" or has_refined]
+    spent: dict[str, Spent] = {strategy: _spent(strategy, trials) for strategy in asked_for}
+    return Comparison(study, rows, spent, shortfall or Shortfall())
 
 
 @dataclass(frozen=True)
@@ -211,9 +256,9 @@ class _Measured:
     macs: int
 
     @property
-    def place(self) -> tuple[int, str, int, int]:
+    def place(self) -> tuple[str, str, int, int]:
         return (
-            KINDS.index(self.record.kind),
+            self.record.kind,
             self.record.name,
             self.record.trial,
             INFERENCES.index(self.inference),
@@ -267,7 +312,7 @@ def _directions(record: ArchitectureRecord) -> dict[str, bool | None]:
     return found
 
 
-def _spent(kind: str, trials: Sequence[FrozenTrial]) -> Spent:
+def _spent(strategy: str, trials: Sequence[FrozenTrial]) -> Spent:
     over = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    own = [trial for trial in trials if trial.params.get("kind") == kind and trial.state in over]
+    own = [trial for trial in trials if strategy_of_trial(trial) == strategy and trial.state in over]
     return Spent(len(own), sum(trial.duration.total_seconds() for trial in own if trial.duration))

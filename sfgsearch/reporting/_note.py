@@ -10,7 +10,8 @@ from textwrap import shorten
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.reporting._comparison import DERIVED, KINDS, MONTE_CARLO, RELATIVE_ERROR, Comparison, Row
+from sfgsearch.records import STRATEGIES, strategy_of_trial
+from sfgsearch.reporting._comparison import DERIVED, MONTE_CARLO, RELATIVE_ERROR, Comparison, Row
 from sfgsearch.reporting._formats import MetricFormat, difference, thousands
 from sfgsearch.reporting._paired import BETTER, FEW_SEEDS, WORSE, PairedTest
 from sfgsearch.reporting._sharing import sharing_sentence
@@ -99,7 +100,7 @@ def _result(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
 
 def _lacking(comparison: Comparison) -> str:
     """Return what failed for good and is missing from the verdicts, as the end of a sentence."""
-    without = comparison.without(*KINDS)
+    without = comparison.without(*STRATEGIES)
     return f"; {without}" if without else ""
 
 
@@ -118,7 +119,7 @@ def _numbers(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
     best = comparison.best
     if not best:
         return _best_trials(trials)
-    parts = (_number(best[kind]) if kind in best else f"{kind}: no finalist" for kind in KINDS)
+    parts = (_number(best[kind]) if kind in best else f"{kind}: no finalist" for kind in comparison.strategies)
     seeds = sorted({row.seeds for row in best.values()})
     number = "one seed" if seeds == [1] else f"{'-'.join(map(str, seeds[:: max(len(seeds) - 1, 1)]))} seeds"
     what = f"test data, {number}" + ("" if seeds == [1] else ", ± half the 95 % interval")
@@ -126,17 +127,17 @@ def _numbers(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
 
 
 def _number(row: Row) -> str:
-    return f"{row.kind} {_FORM.interval('', row.error, row.seeds).replace(' ±-', '')} % ({row.name})"
+    return f"{row.strategy} {_FORM.interval('', row.error, row.seeds).replace(' ±-', '')} % ({row.name})"
 
 
 def _best_trials(trials: Sequence[FrozenTrial]) -> str:
     parts = []
-    for kind in KINDS:
+    for kind in STRATEGIES:
         judged = [
             (float(trial.user_attrs["relative_error"]), trial)
             for trial in trials
             if trial.state is TrialState.COMPLETE
-            and trial.params.get("kind") == kind
+            and strategy_of_trial(trial) == kind
             and "relative_error" in trial.user_attrs
         ]
         if judged:
@@ -149,11 +150,7 @@ def _best_trials(trials: Sequence[FrozenTrial]) -> str:
 
 def _cost(comparison: Comparison) -> str:
     sizes = [f"{row.name} {thousands(row.macs)}" for row in comparison.best.values()]
-    spent = [
-        f"{kind} {cost.trials} trials in {duration(cost.seconds)}"
-        for kind, cost in comparison.spent.items()
-        if cost.trials
-    ]
+    spent = list(comparison.costs(duration))
     parts = []
     if sizes:
         parts.append(f"multiply-adds for one image: {', '.join(sizes)}")
@@ -178,7 +175,7 @@ def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str
     if len(tests) > 1:
         yield f"{len(tests)} tests were made and none is corrected for the others"
     yield from _as_learned(comparison.rows, best)
-    missing = [kind for kind in KINDS if best and kind not in best]
+    missing = [strategy for strategy in comparison.strategies if best and strategy not in best]
     if missing:
         yield f"no finalist is {' or '.join(missing)}"
     for lost in comparison.shortfall.missing[:_MOST_MISSING]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sfgsearch.allocation import Allocation
 from sfgsearch.data import DataIdentity
 from sfgsearch.data._partition import SPLIT_NAMES
-from sfgsearch.reporting._comparison import Comparison
+from sfgsearch.reporting._comparison import Comparison, Spent
 from sfgsearch.reporting._formats import (
     TEST_TITLES,
     MetricFormat,
@@ -171,7 +171,15 @@ def _data(data: DataIdentity) -> PlainTable:
 def _trials(comparison: Comparison, status: StudyStatus) -> PlainTable:
     rows = []
     for kind in status.kinds:
-        spent = comparison.spent[kind.kind]
+        spent = comparison.spent.get(kind.kind, Spent(0, 0.0))
         counts = (kind.quota, kind.complete, kind.pruned, kind.unfinished, kind.failed)
-        rows.append((kind.kind, *map(str, counts), duration(spent.seconds)))
-    return PlainTable("Trials", ("kind", "quota", "complete", "pruned", "unfinished", "failed", "training time"), rows)
+        ratio = comparison.time_ratio(kind.kind) if spent.trials else None
+        rows.append((kind.kind, *map(str, counts), duration(spent.seconds), "-" if ratio is None else f"{ratio:.2f}"))
+    return PlainTable(
+        "Trials",
+        ("kind", "quota", "complete", "pruned", "unfinished", "failed", "training time", "of the learned time"),
+        rows,
+        note="Refined trials also cost the learned ones that they start from, which the last column counts."
+        if "refined" in comparison.spent
+        else "",
+    )

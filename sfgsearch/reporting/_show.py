@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sfgsearch.records import ArchitectureRecord, repairs_of
+from sfgsearch.records import ArchitectureRecord, repairs_of, sources_of
 
 
 def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, 
         "kind": record.kind,
         "name": record.name,
         "params": trial.params,
+        "starts_from": sources_of(trial),
         "tasks": record.tasks,
         "allocation": record.allocation.to_dict(),
         "metrics": record.metrics["validation"],

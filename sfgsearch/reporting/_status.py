@@ -12,9 +12,7 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.records import Job
-
-KINDS = ("learned", "searched", "manual")
+from sfgsearch.records import STRATEGIES, Job, strategy_of, strategy_of_trial
 
 
 class Retraining(Protocol):
@@ -188,13 +186,14 @@ def study_status(
 def _count_kinds(
     trials: Sequence[FrozenTrial], budget: Mapping[str, int], given_up: Container[str]
 ) -> tuple[KindStatus, ...]:
-    counts: dict[str, dict[str, int]] = {kind: defaultdict(int) for kind in KINDS}
+    counts: dict[str, dict[str, int]] = {strategy: defaultdict(int) for strategy in STRATEGIES}
     for trial in trials:
-        kind = _kind(trial)
+        kind = strategy_of_trial(trial)
         gone = trial.state is TrialState.FAIL and _job(trial) not in given_up
         if kind in counts and not gone:
             counts[kind][_STATES[trial.state]] += 1
-    return tuple(KindStatus(kind, budget[kind], **counts[kind]) for kind in KINDS)
+    asked_for = [strategy for strategy in STRATEGIES if strategy != "refined" or budget[strategy] or counts[strategy]]
+    return tuple(KindStatus(strategy, budget[strategy], **counts[strategy]) for strategy in asked_for)
 
 
 _STATES = {
@@ -210,15 +209,8 @@ def _job(trial: FrozenTrial) -> str:
     return f"trial/{trial.number}"
 
 
-def _kind(trial: FrozenTrial) -> str | None:
-    """Return the kind of a trial, which a waiting one has yet to take up."""
-    fixed = trial.system_attrs.get("fixed_params", {})
-    kind: str | None = trial.params.get("kind", fixed.get("kind"))
-    return kind
-
-
 def _name(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("name", trial.user_attrs.get("manual_name", _kind(trial) or "?")))
+    return str(trial.user_attrs.get("name", trial.user_attrs.get("manual_name", strategy_of_trial(trial) or "?")))
 
 
 def _running_job(
@@ -246,10 +238,10 @@ def _seconds_left(
     taken: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         if "training_seconds" in trial.user_attrs:
-            taken[str(_kind(trial))].append(trial.user_attrs["training_seconds"])
-    left = {kind.kind: float(kind.unfinished) for kind in kinds}
+            taken[str(strategy_of_trial(trial))].append(trial.user_attrs["training_seconds"])
+    left: dict[str, float] = defaultdict(float, {kind.kind: float(kind.unfinished) for kind in kinds})
     for finalist in finalists:
-        left[finalist.kind] += 1
+        left[strategy_of(finalist.kind, finalist.name)] += 1
     if not any(left.values()):
         return 0.0
     workers = len({job.worker for job in running if job.silent is not None})

@@ -114,9 +114,8 @@ def tests_table(comparison: Comparison) -> Table:
 
 
 def search_cost(comparison: Comparison) -> str:
-    """Return a line about the trials and the time that each kind took."""
-    parts = (f"{kind} {spent.trials} trials in {spent.seconds:.0f} s" for kind, spent in comparison.spent.items())
-    return f"Search: {', '.join(parts)}."
+    """Return a line about the trials and the time that each strategy took."""
+    return f"Search: {', '.join(comparison.costs(lambda seconds: f'{seconds:.0f} s'))}."
 
 
 def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> list[RenderableType]:

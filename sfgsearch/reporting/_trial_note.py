@@ -22,6 +22,12 @@ FILES: Mapping[str, str] = {
 """What the files of a trial show, by name."""
 
 _MOST_LAYERS = 12
+_PROPORTIONS = ("searched.", "refined.")
+"""What the names of parameters begin with that the allocation tells better."""
+
+_DESCRIBED = ("searched.space", "searched.curve.")
+"""Those of them that say something all the same."""
+
 _FORM = MetricFormat({})
 
 
@@ -75,9 +81,9 @@ def _epochs(number: int) -> str:
 
 def _parameters(params: Mapping[str, Any]) -> str:
     shown = [
-        f"{name.removeprefix('learned.')} {f'{value:.3g}' if isinstance(value, float) else value}"
+        f"{name.split('.', 1)[-1]} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in sorted(params.items())
-        if name != "kind" and not name.startswith("searched.")
+        if name != "kind" and (name.startswith(_DESCRIBED) or not name.startswith(_PROPORTIONS))
     ]
     return f": {', '.join(shown)}" if shown else ""
 

@@ -15,7 +15,7 @@ from sfgsearch.config import ComparisonSection, Config
 from sfgsearch.errors import LeaseLostError, StudyError
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.nn import Structure
-from sfgsearch.records import ArchitectureRecord, Job, Records
+from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, Records, strategy_of
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
 from sfgsearch.search._failures import explain_failure
@@ -55,15 +55,17 @@ class Finalist:
 
 
 def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSection) -> list[ArchitectureRecord]:
-    """Return the best trials of every kind by their relative error on the validation split.
+    """Return the best trials of every strategy by their relative error on the validation split.
 
     Args:
         trials: Records of trials.
-        section: How many of each kind.
+        section: How many of each.
     """
     chosen: list[ArchitectureRecord] = []
-    for kind, wanted in (("learned", section.learned), ("searched", section.searched), ("manual", section.manual)):
-        best_first = sorted((r for r in trials if r.kind == kind), key=lambda record: record.scores["validation"])
+    for strategy in STRATEGIES:
+        wanted = getattr(section, strategy)
+        own = (record for record in trials if strategy_of(record.kind, record.name) == strategy)
+        best_first = sorted(own, key=lambda record: record.scores["validation"])
         by_name: dict[str, ArchitectureRecord] = {}
         for record in best_first:
             by_name.setdefault(record.name, record)

@@ -15,14 +15,16 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
+from sfgsearch.records import ALLOCATION, START, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, upload_training, upload_weights
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._identity import StudyIdentity, check_identity
+from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
-from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
+from sfgsearch.search._refined import suggest_refined
+from sfgsearch.search._space import KIND, suggest_learned
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast, reading_once, together
@@ -55,7 +57,9 @@ class Objective:
     def __init__(self, config: Config, on_epoch: OnTrialEpoch | None = None) -> None:
         self.config, self.on_epoch = config, on_epoch
         self.experiment: Experiment = build_experiment(config)
-        self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
+        spec = self.experiment.spec
+        self.manual: dict[str, Method] = manual_candidates(config, spec)
+        self.space = AllocationSpace(config.searched, spec.filters, spec.task_names)
         self._checked: WeakSet[optuna.Study] = WeakSet()
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
@@ -187,10 +191,11 @@ class Objective:
         if kind == "learned":
             settings = suggest_learned(trial, self.config.learned)
             return "learned", f"learned-{trial.number}", StochasticFilterGroups(settings)
+        if kind == "searched" and START in trial.user_attrs:
+            allocation = suggest_refined(trial, self.space, self.config.refined)
+            return "searched", f"refined-{trial.number}", FixedAllocation(allocation, repair=True)
         if kind == "searched":
-            spec = self.experiment.spec
-            allocation = suggest_searched(trial, self.config.searched, spec.filters, spec.task_names)
-            return "searched", f"searched-{trial.number}", FixedAllocation(allocation, repair=True)
+            return "searched", f"searched-{trial.number}", FixedAllocation(self.space.suggest(trial), repair=True)
         if not self.manual:
             raise optuna.TrialPruned("the study file lists no manual candidate")
         name = trial.user_attrs.get(MANUAL_NAME)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.search._space import KIND
+from sfgsearch.records import strategy_of_trial
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -47,7 +47,7 @@ class _Reading:
         """Return the trials of a kind, and of some states if given; the list is for reading only."""
         wanted = tuple(state for state in TrialState if states is None or state in states)
         if (kind, wanted) not in self._chosen:
-            chosen = [trial for trial in self.trials if trial.state in wanted and trial.params.get(KIND) == kind]
+            chosen = [trial for trial in self.trials if trial.state in wanted and strategy_of_trial(trial) == kind]
             self._chosen[kind, wanted] = chosen
         return self._chosen[kind, wanted]
 
@@ -73,7 +73,7 @@ class _OneKind:
 
 
 class WithinKindPruner(BasePruner):
-    """Lets a pruner see only trials of the kind that it judges.
+    """Lets a pruner see only trials of the kind that it judges; refined trials are a kind of their own here.
 
     A learned network starts hot and lags behind plain ones for the first epochs whatever it comes to; judged
     against these it would always be pruned.
@@ -91,7 +91,7 @@ class WithinKindPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Judge a trial against trials of its own kind."""
-        view: Any = _OneKind(study, trial.params.get(KIND), self._read(study, trial))
+        view: Any = _OneKind(study, strategy_of_trial(trial), self._read(study, trial))
         return self._pruner.prune(view, trial)
 
     def _read(self, study: Study, trial: FrozenTrial) -> _Reading:

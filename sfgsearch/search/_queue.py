@@ -6,16 +6,17 @@ Optuna hands each of them out once.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, zip_longest
+from itertools import chain, islice, repeat, zip_longest
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
+from sfgsearch.records import START
 from sfgsearch.search._space import KIND
 
 FAILURE = "failure"
@@ -33,6 +34,9 @@ A trial that the plan asks for has made 0 retries; one that a user enqueued says
 MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
 
+BEST_LEARNED = "learned"
+"""Value of :data:`sfgsearch.records.START` until a refined trial begins: the best learned trials by then."""
+
 _ENQUEUED = "fixed_params"
 """System attribute of a trial that was enqueued: the parameters that it has yet to take up."""
 
@@ -43,7 +47,7 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A trial to enqueue.
 
     Args:
@@ -51,22 +55,24 @@ class _Entry:
         manual_name: For manual ones the candidate's name.
         retry_of: Number of the failed trial that it tries again.
         retries: How many times this makes; None for what a user enqueued.
+        start: For refined ones the learned trials that it starts from, as :data:`sfgsearch.records.START` says them.
     """
 
     params: dict[str, Any]
     manual_name: str | None = None
     retry_of: int | None = field(default=None, compare=False)
     retries: int | None = field(default=0, compare=False)
+    start: str | None = None
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> _Entry:
+    def of(cls, trial: FrozenTrial) -> Entry:
         """Return the entry of an existing trial."""
-        return cls(params_of(trial), trial.user_attrs.get(MANUAL_NAME))
+        return cls(params_of(trial), trial.user_attrs.get(MANUAL_NAME), start=trial.user_attrs.get(START))
 
     @property
-    def slot(self) -> tuple[Any, str | None]:
-        """What the entry counts as: one of its kind, or this manual candidate."""
-        return self.params.get(KIND), self.manual_name
+    def slot(self) -> tuple[Any, str | None, bool]:
+        """What the entry counts as: one of its kind, this manual candidate, or a refined one."""
+        return self.params.get(KIND), self.manual_name, self.start is not None
 
 
 class QuotaTracker:
@@ -111,25 +117,40 @@ class QuotaTracker:
         is_failed = trial.state is TrialState.FAIL and FAILURE in trial.user_attrs
         return is_failed and trial.number not in self._retried
 
-    def retry(self, trial: FrozenTrial) -> _Entry:
+    def retry(self, trial: FrozenTrial) -> Entry:
         """Return the entry that tries a failed trial again; one that is given up is as good as new."""
-        failed = _Entry.of(trial)
+        failed = Entry.of(trial)
         fresh = trial.user_attrs.get(RETRY_WITH) == "other" and not self.is_extra(trial)
         params = {KIND: failed.params.get(KIND)} if fresh else failed.params
         retries = 0 if self.is_given_up(trial) else trial.user_attrs.get(RETRIES, 0) + 1
-        return _Entry(params, failed.manual_name, trial.number, retries)
+        return Entry(params, failed.manual_name, trial.number, retries, failed.start)
 
 
-def _plan(config: Config) -> Iterator[_Entry]:
-    """Yield the trials of a study: manual ones first, then learned and searched in turn."""
+WarmStarts = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Parameters of the first trials of a strategy, as many as its quota allows."""
+
+_NO_WARM_STARTS: WarmStarts = {}
+
+
+def plan(config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> Iterator[Entry]:
+    """Yield the trials of a study: manual ones first, then learned and searched in turn, refined ones last."""
     budget = config.budget
     for name in config.manual.names[: budget["manual"]]:
-        yield _Entry({KIND: "manual"}, name)
-    learned, searched = ([_Entry({KIND: kind})] * budget[kind] for kind in ("learned", "searched"))
+        yield Entry({KIND: "manual"}, name)
+    learned = [Entry({KIND: "learned"})] * budget["learned"]
+    searched = _starting(warm_starts.get("searched", ()), budget["searched"])
+    refined = _starting(warm_starts.get("refined", ()), budget["refined"], BEST_LEARNED)
     yield from (entry for entry in chain.from_iterable(zip_longest(learned, searched)) if entry)
+    yield from refined
 
 
-def enqueue_missing(study: optuna.Study, config: Config) -> int:
+def _starting(warm_starts: Sequence[Mapping[str, Any]], number: int, start: str | None = None) -> list[Entry]:
+    """Return so many searched trials, the first ones with parameters."""
+    params = islice(chain(warm_starts, repeat({})), number)
+    return [Entry({KIND: "searched", **given}, start=start) for given in params]
+
+
+def enqueue_missing(study: optuna.Study, config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> int:
     """Enqueue the trials that a study lacks to meet its quotas.
 
     Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
@@ -139,6 +160,7 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     Args:
         study: The study.
         config: Says the quotas.
+        warm_starts: Parameters of the first searched and refined trials.
 
     Returns:
         How many trials were enqueued.
@@ -146,11 +168,11 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     trials = study.get_trials(deepcopy=False)
     tracker = QuotaTracker(trials, config.execution.retries)
     planned = [trial for trial in trials if not tracker.is_extra(trial)]
-    present = Counter(_Entry.of(trial).slot for trial in planned if tracker.counts(trial))
+    present = Counter(Entry.of(trial).slot for trial in planned if tracker.counts(trial))
     again = [tracker.retry(trial) for trial in planned if tracker.is_retried(trial)]
     again += _interrupted(planned, tracker)
     missing = []
-    for entry in _plan(config):
+    for entry in plan(config, warm_starts):
         if present[entry.slot]:
             present[entry.slot] -= 1
             continue
@@ -162,12 +184,18 @@ def enqueue_missing(study: optuna.Study, config: Config) -> int:
     missing += [tracker.retry(trial) for trial in extras if tracker.is_retried(trial)]
     missing += [replace(entry, retries=None) for entry in _interrupted(extras, tracker)]
     for entry in missing:
-        _enqueue(study, entry)
+        enqueue(study, entry)
     return len(missing)
 
 
-def _enqueue(study: optuna.Study, entry: _Entry) -> None:
-    attributes = {MANUAL_NAME: entry.manual_name, RETRY_OF: entry.retry_of, RETRIES: entry.retries}
+def enqueue(study: optuna.Study, entry: Entry) -> None:
+    """Enqueue a trial of the plan, or one that tries a failed one again."""
+    attributes = {
+        MANUAL_NAME: entry.manual_name,
+        START: entry.start,
+        RETRY_OF: entry.retry_of,
+        RETRIES: entry.retries,
+    }
     given = {key: value for key, value in attributes.items() if value is not None}
     study.enqueue_trial(entry.params, user_attrs=given or None)
 
@@ -190,14 +218,14 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
     Returns:
         How many waiting trials were dropped.
     """
-    wanted = Counter(entry.slot for entry in _plan(config))
+    wanted = Counter(entry.slot for entry in plan(config))
     trials = study.get_trials(deepcopy=False)
     tracker = QuotaTracker(trials, config.execution.retries)
     dropped = 0
     for trial in sorted(trials, key=lambda trial: trial.state is TrialState.WAITING):
         if tracker.is_extra(trial) or not tracker.counts(trial):
             continue
-        slot = _Entry.of(trial).slot
+        slot = Entry.of(trial).slot
         wanted[slot] -= 1
         if wanted[slot] < 0 and trial.state is TrialState.WAITING:
             study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
@@ -205,64 +233,11 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
     return dropped
 
 
-@dataclass(frozen=True)
-class Outstanding:
-    """The trials that a study asks for and does not have.
-
-    Args:
-        given_up: Those that failed for good.
-        unfinished: How many are still to be trained.
-    """
-
-    given_up: list[FrozenTrial]
-    unfinished: int
-
-
-def outstanding_trials(trials: Sequence[FrozenTrial], config: Config) -> Outstanding:
-    """Return what a study lacks of its plan, and of the trials that a user enqueued.
-
-    Args:
-        trials: All trials of the study.
-        config: Says the quotas.
-    """
-    tracker = QuotaTracker(trials, config.execution.retries)
-    done, failed = Counter[Any](), defaultdict[Any, list[FrozenTrial]](list)
-    given_up, unfinished = [], 0
-    for trial in trials:
-        if tracker.is_extra(trial):
-            given_up += [trial] * tracker.is_given_up(trial)
-            unfinished += not trial.state.is_finished() or tracker.is_retried(trial)
-        elif tracker.is_given_up(trial):
-            failed[_Entry.of(trial).slot].append(trial)
-        else:
-            done[_Entry.of(trial).slot] += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    for slot, wanted in Counter(entry.slot for entry in _plan(config)).items():
-        lacking = max(wanted - done[slot], 0)
-        lost = failed[slot][:lacking]
-        given_up += lost
-        unfinished += lacking - len(lost)
-    return Outstanding(sorted(given_up, key=lambda trial: trial.number), unfinished)
-
-
-def retry_given_up(study: optuna.Study, config: Config) -> int:
-    """Enqueue again the trials that a study asks for and that failed for good, and return how many there were.
-
-    Of several processes only one may do this at a time.
-    """
-    trials = study.get_trials(deepcopy=False)
-    tracker = QuotaTracker(trials, config.execution.retries)
-    given_up = outstanding_trials(trials, config).given_up
-    for trial in given_up:
-        _enqueue(study, tracker.retry(trial))
-    return len(given_up)
-
-
-def _interrupted(trials: Sequence[FrozenTrial], tracker: QuotaTracker) -> list[_Entry]:
+def _interrupted(trials: Sequence[FrozenTrial], tracker: QuotaTracker) -> list[Entry]:
     """Return the interrupted trials that no later trial took up."""
-    taken = [_Entry.of(trial) for trial in trials if tracker.counts(trial)]
+    taken = [Entry.of(trial) for trial in trials if tracker.counts(trial)]
     gone = [trial for trial in trials if trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs]
-    entries = [_Entry.of(trial) for trial in gone if trial.params or tracker.is_extra(trial)]
-    return [entry for entry in entries if entry not in taken]
+    return [entry for entry in map(Entry.of, gone) if entry not in taken]
 
 
 def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:

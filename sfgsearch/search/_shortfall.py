@@ -10,11 +10,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.records import Job
+from sfgsearch.records import Job, strategy_of, strategy_of_trial
 from sfgsearch.reporting import Missing, Shortfall
 from sfgsearch.search._finalists import Finals, is_given_up, read_finals
-from sfgsearch.search._queue import FAILURE, MANUAL_NAME, QuotaTracker, outstanding_trials, params_of, retry_given_up
-from sfgsearch.search._space import KIND
+from sfgsearch.search._outstanding import outstanding_trials, retry_given_up
+from sfgsearch.search._queue import FAILURE, MANUAL_NAME, QuotaTracker
 from sfgsearch.search._study import as_planned, planning, records_of
 from sfgsearch.storage import redact
 
@@ -52,23 +52,24 @@ class StudyProgress:
         missing = [_missing_trial(trial) for trial in trials.given_up]
         for one in given_up:
             reason = self.jobs[one.job].reason or "?"
-            missing.append(Missing(one.kind, one.name, one.trial, one.seed, one.role, reason))
+            missing.append(Missing(strategy_of(one.kind, one.name), one.name, one.trial, one.seed, one.role, reason))
         if not trials.unfinished:
             missing += self._pruned_away(missing)
         shown = tuple(replace(one, reason=redact(one.reason, self.config.storage)) for one in missing)
         return Shortfall(shown, trials.unfinished, len(finalists) - len(given_up))
 
     def _pruned_away(self, failed: Sequence[Missing]) -> Iterator[Missing]:
-        """Yield the candidates that the comparison asks for and that pruning left too few complete trials for.
+        """Yield the candidates that the comparison asks for and that too few complete trials are left for.
 
         Args:
             failed: What is missing for another reason.
         """
         current, still = self.finals.current, self.finals.missing
-        finalists = {(one.kind, one.trial) for one in current} | {(one.kind, one.trial) for one in still}
-        there = Counter[str | None](kind for kind, _ in finalists)
+        finalists = {(strategy_of(one.kind, one.name), one.trial) for one in current}
+        finalists |= {(strategy_of(one.kind, one.name), one.trial) for one in still}
+        there = Counter[str | None](strategy for strategy, _ in finalists)
         lost = Counter(one.kind for one in failed if one.role == "trial")
-        pruned = Counter(params_of(trial).get(KIND) for trial in self.trials if trial.state is TrialState.PRUNED)
+        pruned = Counter(strategy_of_trial(trial) for trial in self.trials if trial.state is TrialState.PRUNED)
         for kind, wanted in self.config.finalists.items():
             for number in range(there[kind] + lost[kind] + 1, wanted + 1):
                 reason = (
@@ -86,7 +87,7 @@ def read_progress(study: optuna.Study, config: Config) -> StudyProgress:
 
 
 def _missing_trial(trial: FrozenTrial) -> Missing:
-    kind: str | None = params_of(trial).get(KIND)
+    kind = strategy_of_trial(trial)
     name = trial.user_attrs.get("name") or trial.user_attrs.get(MANUAL_NAME) or f"{kind or 'trial'}-{trial.number}"
     return Missing(kind, name, trial.number, None, "trial", str(trial.user_attrs[FAILURE]))
 

@@ -7,14 +7,11 @@ the file's language.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from optuna.trial import BaseTrial
-from scipy.stats import beta
 
-from sfgsearch.allocation import SHARED, Allocation
-from sfgsearch.config import Fixed, LearnedSection, Range, SearchedSection, Setting
+from sfgsearch.config import Fixed, LearnedSection, Range, Setting
 from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.methods import InitialSettings, PriorSettings, SFGSettings
 
@@ -96,29 +93,3 @@ def _suggest_initial(ask: Any, section: LearnedSection) -> InitialSettings:
     if family == "dirichlet":
         return InitialSettings(family, probs, ask("initial.concentration", initial.concentration))
     return InitialSettings(family, probs)
-
-
-def suggest_searched(
-    trial: BaseTrial, section: SearchedSection, filters: Mapping[str, int], tasks: Sequence[str]
-) -> Allocation:
-    r"""Suggest a searched trial's allocation: per layer, group proportions from a Dirichlet.
-
-    A layer's T parameters ``searched.<layer>.<group>`` are quantiles in [0, 1]. The stick is broken for shared
-    first, then for the tasks but the last: group g takes the part :math:`v_g \sim \mathrm{Beta}(\alpha_g,
-    \sum_{h > g} \alpha_h)` of what is left, its quantile being the parameter. Independent uniform quantiles give
-    Dirichlet(alpha) proportions, uniform on the simplex for alpha = 1, without a redundant parameter.
-    """
-    groups = (SHARED, *tasks)
-    given = section.concentration
-    alpha = [*given[-1:], *given[:-1]] if isinstance(given, list) else [given] * len(groups)
-    proportions = {}
-    for layer in filters:
-        left, parts = 1.0, []
-        for index, group in enumerate(groups[:-1]):
-            quantile = trial.suggest_float(f"searched.{layer}.{group}", 0.0, 1.0)
-            part = left * float(beta.ppf(quantile, alpha[index], sum(alpha[index + 1 :])))
-            parts.append(part)
-            left -= part
-        parts.append(max(left, 0.0))
-        proportions[layer] = [*parts[1:], parts[0]]
-    return Allocation.from_proportions(filters, tasks, proportions, feed_tasks=True)

@@ -23,6 +23,7 @@ from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._identity import StudyIdentity, check_identity, note_imports
+from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 from sfgsearch.search._unrecorded import check_recorded
@@ -110,7 +111,8 @@ def create_study(
             study.set_user_attr(TRIALS, config.trials)
         plan = as_planned(study, config)
         drop_surplus(study, plan)
-        enqueue_missing(study, plan)
+        space = AllocationSpace(config.searched, experiment.spec.filters, experiment.spec.task_names)
+        enqueue_missing(study, plan, space.warm_starts())
     study.pruner = _pruner(config.pruner)
     return study
 

@@ -16,10 +16,14 @@ _TASKS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#00
 _BRIGHT = 150
 """Grey level, of 255, from which letters are dark."""
 
-KINDS: Mapping[str, str] = MappingProxyType({"learned": "#882255", "searched": "#117733", "manual": "#5566aa"})
-"""The colour of each kind."""
+KINDS: Mapping[str, str] = MappingProxyType(
+    {"learned": "#882255", "searched": "#117733", "refined": "#999933", "manual": "#5566aa"}
+)
+"""The colour of each kind, and of refined trials."""
 
-KIND_MARKERS: Mapping[str, str] = MappingProxyType({"learned": "circle", "searched": "diamond", "manual": "square"})
+KIND_MARKERS: Mapping[str, str] = MappingProxyType(
+    {"learned": "circle", "searched": "diamond", "refined": "triangle-up", "manual": "square"}
+)
 """The marker of each kind, by plotly's names."""
 
 

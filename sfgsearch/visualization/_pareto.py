@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
+from sfgsearch.records import STRATEGIES
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization._study_layout import (
@@ -20,7 +21,6 @@ from sfgsearch.visualization._study_layout import (
 )
 from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, ParetoPoint, pareto_cloud
-from sfgsearch.visualization.data._trials import KINDS
 
 
 def plot_pareto(
@@ -53,7 +53,7 @@ def plot_pareto(
         return empty(title, "No trial is complete yet", size)
     if len(cloud.front) > 1:
         _draw_front(figure, cloud)
-    for kind in KINDS:
+    for kind in STRATEGIES:
         _draw_trials(figure, [point for point in cloud.trials if point.kind == kind], kind, cloud)
     for pair in MARKS:
         _draw_finalists(figure, [p for p in cloud.finalists if (p.kind, p.inference) == pair], pair, cloud)

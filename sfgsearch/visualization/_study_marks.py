@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sfgsearch.reporting._comparison import DERIVED, INFERENCES, KINDS, MONTE_CARLO, RETRAINED
+from sfgsearch.records import STRATEGIES
+from sfgsearch.reporting._comparison import DERIVED, INFERENCES, MONTE_CARLO, RETRAINED
 from sfgsearch.visualization._colours import KIND_MARKERS
 from sfgsearch.visualization._colours import KINDS as KIND_COLOURS
 
-_MATPLOTLIB_MARKERS = {"circle": "o", "diamond": "D", "square": "s"}
+_MATPLOTLIB_MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^"}
 _SYMBOL_ENDINGS = {RETRAINED: "", DERIVED: "-open", MONTE_CARLO: "-open-dot"}
 _LABELS = {RETRAINED: "", DERIVED: ", derived", MONTE_CARLO: ", Monte Carlo"}
 
 _LONGEST_NAME = 30
 
-MARKS = tuple((kind, inference) for kind in KINDS for inference in INFERENCES)
+MARKS = tuple((kind, inference) for kind in STRATEGIES for inference in INFERENCES)
 """All pairs of kind and inference, in the order of legends."""
 
 

@@ -1,4 +1,4 @@
-"""What tuning learned trials did, drawn with plotly."""
+"""What tuning did, drawn with plotly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import optuna
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sfgsearch.records import Strategy
 from sfgsearch.visualization._study_layout import (
     PAGE,
     FigureSize,
@@ -20,7 +21,7 @@ from sfgsearch.visualization._study_layout import (
     rounded,
     scale,
 )
-from sfgsearch.visualization._study_marks import heading, mark, shortened
+from sfgsearch.visualization._study_marks import Mark, heading, mark, shortened
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
 
@@ -30,22 +31,25 @@ _SPACING, _LETTER = 0.05, 5.9
 """Between panels, as a part of all; pixels."""
 
 
-def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, size: FigureSize = PAGE) -> go.Figure:
-    """Plot what tuning temperature, KL weight, prior and the like did, over learned trials alone.
+def plot_tuning_importances(
+    study: optuna.Study, *, strategy: Strategy = "learned", slices: int | None = None, size: FigureSize = PAGE
+) -> go.Figure:
+    """Plot what tuning did over the trials of one strategy, such as that of temperature, KL weight and prior.
 
     On top the importance of every tuned parameter, where there are enough trials to tell; below the relative error
     against each of them.
 
     Args:
         study: The study, in any storage.
+        strategy: Whose trials; shares of filters, or their curve over depth, are what searched ones tune.
         slices: How many parameters to show below, the most important ones; all if None.
         size: Where it is shown.
 
     Returns:
         A plotly figure.
     """
-    found = tuning(study)
-    title = heading(study.study_name, "what tuning did among learned trials")
+    found = tuning(study, strategy)
+    title = heading(study.study_name, f"what tuning did among {strategy} trials")
     shown = found.slices[:slices]
     if not shown:
         return empty(title, found.remark, size)
@@ -68,7 +72,7 @@ def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None, s
     y_scale = scale(errors, spans_decades(errors))
     width = frame.width * (1 - _SPACING * (columns - 1)) / columns
     for index, one in enumerate(shown):
-        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale, width)
+        _draw_slice(figure, one, index // columns + 2, index % columns + 1, y_scale, width, mark(strategy))
     return frame.around(figure, total)
 
 
@@ -88,7 +92,7 @@ def _draw_importances(figure: go.Figure, found: Tuning, width: float) -> None:
         x=rounded(100 * value for value in found.importances.values()),
         y=list(range(len(names))),
         orientation="h",
-        marker={"color": mark("learned").colour},
+        marker={"color": mark(found.strategy).colour},
         text=[plain(name) for name in names],
         textposition="none",
         hovertemplate="%{text}: %{x:.3g} %<extra></extra>",
@@ -103,9 +107,9 @@ def _draw_importances(figure: go.Figure, found: Tuning, width: float) -> None:
 
 
 def _draw_slice(
-    figure: go.Figure, one: ParameterSlice, row: int, column: int, y_scale: dict[str, Any], width: float
+    figure: go.Figure, one: ParameterSlice, row: int, column: int, y_scale: dict[str, Any], width: float, style: Mark
 ) -> None:
-    style, categories = mark("learned"), one.categories
+    categories = one.categories
     figure.add_scatter(
         x=[categories.index(value) for value in one.values] if one.is_category else rounded(one.values),
         y=rounded(100 * error for error in one.errors),

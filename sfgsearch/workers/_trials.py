@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 
 from sfgsearch.errors import LeaseLostError, StudyError, TrainingInterrupted
 from sfgsearch.records import Job, Lease
+from sfgsearch.search._outstanding import held_back
 from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
 from sfgsearch.search._refill import refill
+from sfgsearch.search._study import as_planned
 from sfgsearch.search._unfinished import Unfinished, unfinished_trials
 from sfgsearch.storage import ending, is_outage, outlast
 from sfgsearch.workers._post import Post, died
@@ -35,14 +37,22 @@ class TrialJobs:
         self._post, self._sampler = post, sampler
 
     def unfinished(self) -> list[Unfinished]:
-        """Return the trials that run or wait, running ones first."""
-        return unfinished_trials(self._post.study)
+        """Return the trials that run or wait and may be trained now, running ones first."""
+        held = self._held_back()
+        return [trial for trial in unfinished_trials(self._post.study) if trial.number not in held]
+
+    def _held_back(self) -> frozenset[int]:
+        """Return the numbers of the trials that wait for others."""
+        study, config = self._post.study, self._post.config
+        return held_back(study, as_planned(study, config)) if config.quota.refined else frozenset()
 
     def do_next(self) -> bool:
         """Train the next trial that nobody trains; False if there is none."""
-        for ahead in _AHEAD:
+        held = self._held_back()
+        for few in _AHEAD:
+            ahead = few + len(held)
             trials = unfinished_trials(self._post.study, ahead)
-            if self._do_one_of(trials):
+            if self._do_one_of([trial for trial in trials if trial.number not in held]):
                 return True
             if sum(trial.state is TrialState.WAITING for trial in trials) < ahead:
                 break  # that were all
@@ -94,7 +104,7 @@ class TrialJobs:
         post.clear_checkpoints(key)
         post.listener.trial_over(told)
         if state is TrialState.FAIL:
-            refill(post.study, post.config)
+            refill(post.study, post.objective)
         post.refresh_page()
 
     def _outcome(

@@ -159,7 +159,7 @@ class Worker:
             return True
         if self._trials.unfinished():
             return False
-        if refill(self._post.study, self._post.config):
+        if refill(self._post.study, self._post.objective):
             return True
         if not self._in_finals:
             self._in_finals = True

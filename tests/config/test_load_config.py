@@ -27,7 +27,7 @@ def test_a_minimal_file_has_defaults_beside_it(write, tmp_path):
     assert config.name == "study"
     assert config.folder == tmp_path / "study"
     assert config.storage == f"sqlite:///{tmp_path / 'study' / 'study.db'}"
-    assert config.budget == {"learned": 10, "searched": 10, "manual": 4}
+    assert config.budget == {"learned": 10, "searched": 10, "refined": 0, "manual": 4}
 
 
 def test_settings_are_values_choices_or_ranges(write):
@@ -125,14 +125,24 @@ def test_overrides_change_seed_storage_and_budget_only(write):
 @pytest.mark.parametrize(
     ("trials", "quotas", "expected"),
     [
-        (1, (4, 4, 4), (1, 0, 0)),
-        (3, (4, 4, 4), (1, 1, 1)),
-        (12, (4, 4, 4), (4, 4, 4)),
-        (100, (4, 4, 4), (48, 48, 4)),
-        (5, (8, 0, 4), (3, 0, 2)),
-        (4, (0, 0, 2), (0, 0, 2)),
-        (3, (0, 0, 0), (0, 0, 0)),
+        (1, (4, 4, 0, 4), (1, 0, 0, 0)),
+        (3, (4, 4, 0, 4), (1, 1, 0, 1)),
+        (12, (4, 4, 0, 4), (4, 4, 0, 4)),
+        (100, (4, 4, 0, 4), (48, 48, 0, 4)),
+        (5, (8, 0, 0, 4), (3, 0, 0, 2)),
+        (4, (0, 0, 0, 2), (0, 0, 0, 2)),
+        (3, (0, 0, 0, 0), (0, 0, 0, 0)),
+        (3, (4, 4, 4, 4), (1, 1, 0, 1)),
+        (4, (4, 4, 4, 4), (1, 1, 1, 1)),
+        (16, (4, 4, 4, 4), (4, 4, 4, 4)),
+        (49, (4, 4, 4, 4), (15, 15, 15, 4)),
     ],
 )
-def test_a_total_is_split_over_the_kinds(trials, quotas, expected):
-    assert split_trials(trials, *quotas) == expected
+def test_a_total_is_split_over_the_strategies(trials, quotas, expected):
+    names = ("learned", "searched", "refined", "manual")
+    assert split_trials(trials, dict(zip(names, quotas, strict=True))) == dict(zip(names, expected, strict=True))
+
+
+def test_refined_trials_need_learned_ones(write):
+    with pytest.raises(ConfigError, match=r"quota\.refined: .* start from learned ones; set quota\.learned"):
+        load_config(write(MINIMAL + "[quota]\nlearned = 0\nrefined = 1\n"))

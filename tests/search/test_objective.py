@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from study_fixtures import DIVERGING
 
 from sfgsearch import Objective, create_study
+from sfgsearch.allocation import Allocation
 from sfgsearch.errors import ConfigError, StudyError
 from sfgsearch.records import allocation_of, repairs_of
 from sfgsearch.search import enqueue_missing, records_of
@@ -223,3 +224,25 @@ def test_a_study_of_other_directions_is_refused_before_anything_is_trained(study
         plain.optimize(Objective(config, on_epoch=lambda *_: trained.append(_)), n_trials=1)
     assert trained == []
     assert "kind" not in plain.trials[0].params
+
+
+@pytest.mark.parametrize("space", ["layers", "curve"])
+def test_the_first_searched_trials_are_warm_starts(study, space):
+    config = study(
+        manual={"methods": []},
+        quota={"learned": 0, "searched": 4},
+        searched={"space": space},
+        training={"epochs": 1},
+    )
+    objective = Objective(config)
+    created = create_study(config, objective=objective)
+    created.optimize(objective, n_trials=4)
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * 4
+    filters, tasks = objective.space.filters, objective.space.tasks
+    found = [allocation_of(trial) for trial in created.trials]
+    linear = {"conv1": [0.1, 0.1, 0.8], "conv2": [0.4, 0.4, 0.2]}
+    assert found[0] == Allocation.hard_sharing(filters, tasks)
+    assert found[1] == Allocation.equal(filters, tasks)
+    assert found[2] == Allocation.from_proportions(filters, tasks, linear)
+    assert found[3] not in found[:3]
+    assert created.trials[3].params.keys() == created.trials[0].params.keys()

@@ -51,5 +51,5 @@ def test_who_joins_keeps_to_the_trials_that_the_study_was_told(study):
     told = create_study(config.with_overrides(trials=3))
     joined = create_study(config, join=True)
     assert len(joined.trials) == len(told.trials) == 3
-    assert refill(joined, config) == 0
+    assert refill(joined, Objective(config)) == 0
     assert len(create_study(config).trials) > 3, "who does not join says what the file says"

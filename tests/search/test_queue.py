@@ -7,13 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
+from sfgsearch.search._outstanding import held_back, outstanding_trials, retry_given_up
 from sfgsearch.search._queue import (
     FAILURE,
     RETRY_WITH,
     drop_surplus,
-    outstanding_trials,
     requeue_running,
-    retry_given_up,
 )
 
 
@@ -217,3 +216,122 @@ def test_only_what_the_plan_lacks_is_given_up(plain, study):
     fewer = study(manual={"methods": []}, quota={"learned": 1, "searched": 0}, execution={"retries": 0})
     assert outstanding_trials(plain.get_trials(), fewer).given_up == []
     assert retry_given_up(plain, fewer) == 0
+
+
+WARM = {"searched": [{"searched.x": value} for value in (0.1, 0.2, 0.3)]}
+
+
+def fixed(study, *states):
+    return [trial.system_attrs["fixed_params"].get("searched.x") for trial in study.get_trials(states=states or None)]
+
+
+def searched_alone(study, number, **sections):
+    return study(manual={"methods": []}, quota={"learned": 0, "searched": number}, **sections)
+
+
+@pytest.mark.parametrize(("quota", "values"), [(2, [0.1, 0.2]), (3, [0.1, 0.2, 0.3]), (5, [0.1, 0.2, 0.3, None, None])])
+def test_searched_trials_begin_with_warm_starts_as_far_as_the_quota_goes(plain, study, quota, values):
+    assert enqueue_missing(plain, searched_alone(study, quota), WARM) == quota
+    assert fixed(plain) == values
+    assert enqueue_missing(plain, searched_alone(study, quota), WARM) == 0
+    assert enqueue_missing(plain, searched_alone(study, 6), WARM) == 6 - quota
+    assert fixed(plain) == [0.1, 0.2, 0.3, None, None, None], "those that were left out come with a higher quota"
+
+
+def test_a_warm_start_that_fails_is_tried_again_with_its_parameters(plain, study):
+    config = searched_alone(study, 4, execution={"retries": 1})
+    enqueue_missing(plain, config, WARM)
+    trial = plain.ask()
+    trial.set_user_attr(FAILURE, "a reason")
+    trial.set_user_attr(RETRY_WITH, "same")
+    plain.tell(trial, state=TrialState.FAIL)
+    assert enqueue_missing(plain, config, WARM) == 1
+    assert fixed(plain)[-1] == 0.1
+    assert enqueue_missing(plain, config, WARM) == 0
+
+
+def test_a_warm_start_that_was_interrupted_before_it_drew_anything_comes_again(plain, study):
+    config = searched_alone(study, 4)
+    enqueue_missing(plain, config, WARM)
+    plain.tell(plain.ask(), state=TrialState.FAIL)
+    assert enqueue_missing(plain, config, WARM) == 1
+    assert sorted(map(str, fixed(plain, TrialState.WAITING))) == ["0.1", "0.2", "0.3", "None"]
+
+
+def test_warm_starts_that_a_lower_quota_dropped_come_again_with_a_higher_one(plain, study):
+    enqueue_missing(plain, searched_alone(study, 4), WARM)
+    assert drop_surplus(plain, searched_alone(study, 1)) == 3
+    assert fixed(plain, TrialState.WAITING) == [0.1]
+    assert enqueue_missing(plain, searched_alone(study, 4), WARM) == 3
+    assert fixed(plain, TrialState.WAITING) == [0.1, 0.2, 0.3, None]
+
+
+REFINED = {"manual": {"methods": []}, "quota": {"learned": 2, "searched": 1, "refined": 2}}
+
+
+def numbers_of(study, start):
+    return [trial.number for trial in study.get_trials() if trial.user_attrs.get("start") == start]
+
+
+def test_refined_trials_come_last_and_fill_slots_of_their_own(plain, study):
+    config = study(**REFINED)
+    assert enqueue_missing(plain, config, {"refined": [{"refined.x": 0.5}]}) == 5
+    fixed = [trial.system_attrs["fixed_params"] for trial in plain.get_trials()]
+    assert fixed[3:] == [{"kind": "searched", "refined.x": 0.5}, {"kind": "searched"}]
+    assert numbers_of(plain, "learned") == [3, 4]
+    assert enqueue_missing(plain, config) == 0
+    more = study(**{**REFINED, "quota": {"learned": 2, "searched": 2, "refined": 3}})
+    assert enqueue_missing(plain, more) == 2
+    assert numbers_of(plain, "learned") == [3, 4, 6]
+    assert drop_surplus(plain, study(**{**REFINED, "quota": {"learned": 2, "searched": 2, "refined": 0}})) == 3
+    assert {trial.number for trial in plain.get_trials(states=(TrialState.WAITING,))} == {0, 1, 2, 5}
+
+
+def end_next(plain, state, **attributes):
+    trial = plain.ask()
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    plain.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
+    return trial.number
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_refined_trials_are_held_back_until_learned_ones_are_over(plain, study, state):
+    config = study(**REFINED)
+    enqueue_missing(plain, config)
+    assert held_back(plain, config) == {3, 4}
+    end_next(plain, state)
+    end_next(plain, state)
+    assert held_back(plain, config) == {3, 4}, "one of two learned trials is over, and the searched one"
+    running = plain.ask()
+    assert held_back(plain, config) == {3, 4}, "the other one runs"
+    plain.tell(running, 1.0)
+    assert held_back(plain, config) == frozenset()
+    more = study(**{**REFINED, "quota": {"learned": 3, "searched": 1, "refined": 2}})
+    assert held_back(plain, more) == {3, 4}, "a learned trial more is asked for"
+
+
+def test_refined_trials_wait_for_retries_but_not_for_what_failed_for_good(plain, study):
+    config = study(**{**REFINED, "quota": {"learned": 1, "searched": 0, "refined": 1}}, execution={"retries": 1})
+    enqueue_missing(plain, config)
+    end_next(plain, TrialState.FAIL, **{FAILURE: "a reason", RETRY_WITH: "other"})
+    assert held_back(plain, config) == {1}, "it is not even enqueued again yet"
+    assert enqueue_missing(plain, config) == 1
+    assert held_back(plain, config) == {1}
+    plain.enqueue_trial({"kind": "learned"})
+    retry = next(trial for trial in plain.get_trials() if trial.user_attrs.get("retries") == 1)
+    plain._storage.set_trial_state_values(retry._trial_id, state=TrialState.RUNNING)
+    plain._storage.set_trial_user_attr(retry._trial_id, FAILURE, "a reason")
+    plain._storage.set_trial_state_values(retry._trial_id, state=TrialState.FAIL)
+    assert held_back(plain, config) == frozenset(), "what a user enqueued is not waited for either"
+
+
+def test_a_refined_trial_is_tried_again_from_the_same_learned_trials(plain, study):
+    config = study(**{**REFINED, "quota": {"learned": 1, "searched": 0, "refined": 1}})
+    enqueue_missing(plain, config)
+    end_next(plain, TrialState.COMPLETE)
+    number = end_next(plain, TrialState.FAIL, start="0", **{FAILURE: "a reason", RETRY_WITH: "other"})
+    assert enqueue_missing(plain, config) == 1
+    again = plain.get_trials()[-1]
+    assert again.user_attrs == {"start": "0", "retries": 1, "retry_of": number}
+    assert held_back(plain, config) == frozenset()

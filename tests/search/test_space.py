@@ -1,15 +1,11 @@
-"""What trials are asked: learned settings and searched proportions."""
+"""What learned trials are asked."""
 
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import FixedTrial
-from scipy.stats import beta, kstest
 
-from sfgsearch.config import Choices, Fixed, LearnedSection, Range, SearchedSection
-from sfgsearch.search._space import suggest, suggest_learned, suggest_searched
-
-FILTERS = {"conv1": 1000, "conv2": 1000}
+from sfgsearch.config import Choices, Fixed, LearnedSection, Range
+from sfgsearch.search._space import suggest, suggest_learned
 
 
 def ask(study=None):
@@ -81,38 +77,3 @@ def test_parameters_that_a_choice_makes_idle_are_not_asked_for(changes, idle):
     trial = ask()
     suggest_learned(trial, section(**changes))
     assert idle not in trial.params
-
-
-def draw(concentration, draws=2000):
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    searched = SearchedSection(concentration=concentration)
-    drawn = []
-    for _ in range(draws):
-        allocation = suggest_searched(ask(study), searched, {"conv1": 100_000}, ("a", "b"))
-        drawn.append(np.array(allocation.layers[0].counts) / 100_000)
-    return np.array(drawn)
-
-
-@pytest.mark.parametrize("alpha", [[1.0, 1.0, 1.0], [0.5, 2.0, 4.0]])
-def test_proportions_are_dirichlet(alpha):
-    """Every margin of a Dirichlet is a beta distribution; the covariance tells how groups trade off."""
-    drawn, total = draw(alpha if alpha[0] != alpha[1] else 1.0), sum(alpha)
-    for group, own in enumerate(alpha):
-        assert kstest(drawn[:, group], beta(own, total - own).cdf).pvalue > 1e-3
-    covariance = -alpha[0] * alpha[1] / (total**2 * (total + 1))
-    assert np.cov(drawn[:, 0], drawn[:, 1])[0, 1] == pytest.approx(covariance, abs=0.005)
-
-
-def test_searched_parameters_are_one_fewer_than_groups():
-    trial = ask()
-    allocation = suggest_searched(trial, SearchedSection(), FILTERS, ("a", "b"))
-    assert set(trial.params) == {f"searched.{layer}.{group}" for layer in FILTERS for group in ("shared", "a")}
-    assert allocation.groups == ("a", "b", "shared")
-    allocation.check_fits(FILTERS, ("a", "b"))
-
-
-def test_extreme_quantiles_are_corners_of_the_simplex():
-    corner = FixedTrial({"searched.conv1.shared": 1.0, "searched.conv1.a": 0.0})
-    assert suggest_searched(corner, SearchedSection(), {"conv1": 8}, ("a", "b")).layers[0].counts == (0, 0, 8)
-    corner = FixedTrial({"searched.conv1.shared": 0.5, "searched.conv1.a": 1.0})
-    assert suggest_searched(corner, SearchedSection(), {"conv1": 8}, ("a", "b")).layers[0].counts[1] == 0

@@ -207,3 +207,26 @@ def test_an_axis_is_logarithmic_over_decades_of_positive_numbers():
     assert not spans_decades([1, 9])
     assert not spans_decades([0, 10])
     assert not spans_decades([])
+
+
+def test_tuning_may_be_that_of_searched_trials():
+    study, described = optuna.create_study(), tasks_of(2)
+    names = ("searched.curve.first", "searched.curve.bend")
+    for index in range(12):
+        params = {name: (index / 12 if name == names[0] else 0.5, FloatDistribution(0.0, 1.0)) for name in names}
+        add_trial(study, "searched", 0.1 + 0.01 * index, tasks=described, params=params)
+        add_trial(study, "learned", 0.5, tasks=described, params={"learned.lr": (0.1, FloatDistribution(0.0, 1.0))})
+    found = tuning(study, "searched")
+    assert set(found.importances) == {"curve.first", "curve.bend"}
+    assert found.importances["curve.first"] > 0.6
+    assert found.remark == "PED-ANOVA over 12 searched trials"
+    assert tuning(study, "refined").remark == "No parameter of refined trials was tuned: there are none yet"
+
+
+def test_refined_trials_are_a_curve_of_their_own_which_begins_with_the_learned_time():
+    study, described = optuna.create_study(), tasks_of(2)
+    for kind, start in (("learned", None), ("learned", None), ("searched", None), ("searched", "0, 1")):
+        add_trial(study, kind, 0.3, tasks=described, seconds=10.0, start=start)
+    curves = {curve.kind: curve for curve in budget_curves(study)}
+    assert list(curves) == ["learned", "searched", "refined"]
+    assert (curves["searched"].seconds, curves["refined"].seconds) == ((10.0,), (30.0,))

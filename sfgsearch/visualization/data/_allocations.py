@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import optuna
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import allocation_of
+from sfgsearch.records import STRATEGIES, allocation_of
 from sfgsearch.reporting import Comparison
 from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization.data._layers import layer_shares
-from sfgsearch.visualization.data._trials import KINDS, error_of, kind_of, name_of
+from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def best_allocations(study: optuna.Study, comparison: Comparison | None = None) 
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     rows = comparison.best if comparison else {}
     found = []
-    for kind in KINDS:
+    for kind in STRATEGIES:
         row = rows.get(kind)
         if row is not None and row.trial in trials:
             trial, error = trials[row.trial], row.error.mean

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.visualization.data._trials import KINDS, error_of, kind_of
+from sfgsearch.records import STRATEGIES
+from sfgsearch.visualization.data._trials import error_of, kind_of
 
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -19,7 +20,8 @@ class BudgetCurve:
     Args:
         kind: The kind.
         trials: Trials of the kind that were over by then.
-        seconds: What these took together, pruned and failed ones too, whoever trained them.
+        seconds: What these took together, pruned and failed ones too, whoever trained them; for refined ones with all
+            learned trials, which they start from.
         errors: The lowest relative error so far, on the validation split.
         improved: Whether it was reached just then; False only for the end of the budget.
     """
@@ -40,16 +42,16 @@ def budget_curves(study: optuna.Study) -> list[BudgetCurve]:
         study: The study, in any storage.
     """
     trials = study.get_trials(deepcopy=False)
-    return [curve for kind in KINDS if (curve := _curve(kind, trials)) is not None]
+    return [curve for kind in STRATEGIES if (curve := _curve(kind, trials)) is not None]
 
 
 def _curve(kind: str, trials: list[FrozenTrial]) -> BudgetCurve | None:
-    over = [trial for trial in trials if trial.state in _OVER and trial.datetime_complete and kind_of(trial) == kind]
+    over = _over(kind, trials)
     over.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    best, seconds = float("inf"), 0.0
+    best, seconds = float("inf"), sum(map(_seconds, _over("learned", trials))) if kind == "refined" else 0.0
     steps: list[tuple[int, float, float, bool]] = []
     for count, trial in enumerate(over, start=1):
-        seconds += trial.duration.total_seconds() if trial.duration else 0.0
+        seconds += _seconds(trial)
         error = error_of(trial)
         if error is not None and error < best:
             best = error
@@ -60,6 +62,14 @@ def _curve(kind: str, trials: list[FrozenTrial]) -> BudgetCurve | None:
         steps.append((len(over), seconds, best, False))
     counts, times, errors, improved = zip(*steps, strict=True)
     return BudgetCurve(kind, counts, times, errors, improved)
+
+
+def _over(kind: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state in _OVER and trial.datetime_complete and kind_of(trial) == kind]
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    return trial.duration.total_seconds() if trial.duration else 0.0
 
 
 def time_unit(seconds: float) -> tuple[str, float]:

@@ -126,4 +126,4 @@ def _panel(comparison: Comparison, key: str) -> MetricPanel:
 def _point(row: Row, key: str, unit: str) -> MetricPoint:
     value, scale = row.error if key == RELATIVE_ERROR else row.metrics[key], scale_of(unit)
     ends = (scale * value.mean, scale * value.low, scale * value.high)
-    return MetricPoint(row.name, row.kind, row.inference, row.seeds, *ends)
+    return MetricPoint(row.name, row.strategy, row.inference, row.seeds, *ends)

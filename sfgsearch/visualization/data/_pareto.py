@@ -122,7 +122,7 @@ def pareto_cloud(study: optuna.Study, comparison: Comparison | None = None, metr
         found = row.error if metric is None else row.metrics.get(metric)
         if found is not None and math.isfinite(found.mean):
             ends = (scale * found.mean, scale * found.low, scale * found.high)
-            finalists.append(ParetoPoint(row.name, row.kind, row.inference, row.macs, *ends, row.seeds))
+            finalists.append(ParetoPoint(row.name, row.strategy, row.inference, row.macs, *ends, row.seeds))
     front = pareto_front(finalists or trials, higher_is_better=higher_is_better)
     title = quantity_name(metric or RELATIVE_ERROR)
     return Cloud(

@@ -6,12 +6,12 @@ import math
 
 from optuna.trial import FrozenTrial, TrialState
 
-KINDS = ("learned", "searched", "manual")
+from sfgsearch.records import strategy_of_trial
 
 
 def kind_of(trial: FrozenTrial) -> str:
-    """Return how a trial's allocation came about; a question mark for trials that are not ours."""
-    return str(trial.params.get("kind", "?"))
+    """Return how a trial's allocation came about, its strategy; a question mark for trials that are not ours."""
+    return strategy_of_trial(trial) or "?"
 
 
 def name_of(trial: FrozenTrial) -> str:

@@ -1,4 +1,4 @@
-"""What tuning the settings of Stochastic Filter Groups did."""
+"""What tuning the parameters of a strategy did."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from sfgsearch.records import Strategy
 from sfgsearch.visualization.data._trials import error_of, kind_of
 
 FEWEST_TRIALS = 10
-"""Learned trials, all or those that have a parameter, below which no importance is told: it would be luck."""
-
-_PREFIX = "learned."
+"""Trials, all or those that have a parameter, below which no importance is told: it would be luck."""
 
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """All learned trials that a parameter was drawn for.
+    """All trials of a strategy that a parameter was drawn for.
 
     Args:
-        name: The parameter, without ``learned.``.
+        name: The parameter, without the strategy that it begins with.
         values: What was drawn; words for categories.
         errors: Relative errors of the trials, on the validation split.
         numbers: Numbers of the trials.
@@ -47,15 +46,17 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Learned trials by the parameters that Optuna tuned.
+    """Trials of a strategy by the parameters that Optuna tuned.
 
     Args:
-        trials: How many complete learned trials there are.
+        strategy: The strategy.
+        trials: How many of its trials are complete.
         importances: Importance by parameter, largest first, of those that enough trials have; None where there are
             too few trials, empty where nothing was tuned.
         slices: Parameters by importance, then those without by name.
     """
 
+    strategy: str
     trials: int
     importances: dict[str, float] | None
     slices: tuple[ParameterSlice, ...]
@@ -64,40 +65,42 @@ class Tuning:
     def remark(self) -> str:
         """What to know when reading the importances."""
         if not self.slices:
-            return "No setting of learned trials was tuned" + ("" if self.trials else ": there are none yet")
+            return f"No parameter of {self.strategy} trials was tuned" + ("" if self.trials else ": there are none yet")
         if self.importances is None:
-            return f"Too few learned trials to tell importances: {self.trials} of at least {FEWEST_TRIALS}"
+            return f"Too few {self.strategy} trials to tell importances: {self.trials} of at least {FEWEST_TRIALS}"
         rare = len(self.slices) - len(self.importances)
         left_out = f", without {rare} that fewer than {FEWEST_TRIALS} have" if rare else ""
-        return f"PED-ANOVA over {self.trials} learned trials{left_out}"
+        return f"PED-ANOVA over {self.trials} {self.strategy} trials{left_out}"
 
 
-def tuning(study: optuna.Study) -> Tuning:
-    """Return what tuning did among learned trials.
+def tuning(study: optuna.Study, strategy: Strategy = "learned") -> Tuning:
+    """Return what tuning did among the trials of a strategy.
 
     Importances are those of PED-ANOVA (Watanabe et al., IJCAI 2023) in Optuna, which also judges parameters that only
     some trials have, such as the end of a temperature schedule.
 
     Args:
         study: The study, in any storage.
+        strategy: Whose trials.
     """
+    prefix = f"{strategy}."
     judged = [
         (trial, error)
         for trial in study.get_trials(deepcopy=False)
-        if kind_of(trial) == "learned" and (error := error_of(trial)) is not None
+        if kind_of(trial) == strategy and (error := error_of(trial)) is not None
     ]
-    slices = _slices(judged)
+    slices = _slices(judged, prefix)
     known = [one.name for one in slices if len(one.values) >= FEWEST_TRIALS]
     if not known:
-        return Tuning(len(judged), None if slices else {}, tuple(slices))
-    importances = _importances(judged, [_PREFIX + name for name in known])
+        return Tuning(strategy, len(judged), None if slices else {}, tuple(slices))
+    importances = _importances(judged, prefix, known)
     slices.sort(key=lambda one: -importances.get(one.name, -1.0))
     ordered = {one.name: importances[one.name] for one in slices if one.name in importances}
-    return Tuning(len(judged), ordered, tuple(slices))
+    return Tuning(strategy, len(judged), ordered, tuple(slices))
 
 
-def _slices(judged: list[tuple[FrozenTrial, float]]) -> list[ParameterSlice]:
-    names = sorted({name for trial, _ in judged for name in trial.params if name.startswith(_PREFIX)})
+def _slices(judged: list[tuple[FrozenTrial, float]], prefix: str) -> list[ParameterSlice]:
+    names = sorted({name for trial, _ in judged for name in trial.params if name.startswith(prefix)})
     slices = []
     for name in names:
         having = [(trial, error) for trial, error in judged if name in trial.params]
@@ -107,7 +110,7 @@ def _slices(judged: list[tuple[FrozenTrial, float]]) -> list[ParameterSlice]:
         is_category = isinstance(distribution, CategoricalDistribution)
         slices.append(
             ParameterSlice(
-                name.removeprefix(_PREFIX),
+                name.removeprefix(prefix),
                 tuple(_word(trial.params[name]) if is_category else trial.params[name] for trial, _ in having),
                 tuple(error for _, error in having),
                 tuple(trial.number for trial, _ in having),
@@ -126,15 +129,16 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _importances(judged: list[tuple[FrozenTrial, float]], params: list[str]) -> dict[str, float]:
-    """Return the importances in a study of learned trials alone, where all else would be a matter of the kind."""
+def _importances(judged: list[tuple[FrozenTrial, float]], prefix: str, names: list[str]) -> dict[str, float]:
+    """Return the importances in a study of these trials alone, where all else would be a matter of the kind."""
+    params = [prefix + name for name in names]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # of a study that nobody sees
     try:
-        learned = optuna.create_study(direction="minimize")
+        alone = optuna.create_study(direction="minimize")
     finally:
         optuna.logging.set_verbosity(verbosity)
-    learned.add_trials(
+    alone.add_trials(
         [
             create_trial(
                 params={name: trial.params[name] for name in params if name in trial.params},
@@ -144,5 +148,5 @@ def _importances(judged: list[tuple[FrozenTrial, float]], params: list[str]) -> 
             for trial, error in judged
         ]
     )
-    found = get_param_importances(learned, params=params)
-    return {name.removeprefix(_PREFIX): float(value) for name, value in found.items()}
+    found = get_param_importances(alone, params=params)
+    return {name.removeprefix(prefix): float(value) for name, value in found.items()}

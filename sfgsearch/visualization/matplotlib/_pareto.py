@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from sfgsearch.records import STRATEGIES
 from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, pareto_cloud
-from sfgsearch.visualization.data._trials import KINDS
 from sfgsearch.visualization.matplotlib._study_axes import (
     add_legend,
     draw_points,
@@ -73,7 +73,7 @@ def plot_pareto(study: optuna.Study, comparison: Comparison | None = None, *, me
 
 def _draw_trials(axes: Axes, cloud: Cloud) -> list[Line2D]:
     handles = []
-    for kind in KINDS:
+    for kind in STRATEGIES:
         points, style = [point for point in cloud.trials if point.kind == kind], mark(kind)
         if points:
             handles += axes.plot(

@@ -1,4 +1,4 @@
-"""What tuning learned trials did, drawn with matplotlib."""
+"""What tuning did, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sfgsearch.visualization._study_marks import heading, mark, shortened
+from sfgsearch.records import Strategy
+from sfgsearch.visualization._study_marks import Mark, heading, mark, shortened
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._tuning import ParameterSlice, Tuning, tuning
 from sfgsearch.visualization.matplotlib._study_axes import (
@@ -27,20 +28,23 @@ _GAP, _LETTER = 30, 7.0
 """Dots."""
 
 
-def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None) -> Figure:
-    """Plot what tuning temperature, KL weight, prior and the like did, over learned trials alone.
+def plot_tuning_importances(
+    study: optuna.Study, *, strategy: Strategy = "learned", slices: int | None = None
+) -> Figure:
+    """Plot what tuning did over the trials of one strategy, such as that of temperature, KL weight and prior.
 
     The twin of :func:`sfgsearch.visualization.plot_tuning_importances`.
 
     Args:
         study: The study, in any storage.
+        strategy: Whose trials; shares of filters, or their curve over depth, are what searched ones tune.
         slices: How many parameters to show below, the most important ones; all if None.
 
     Returns:
         A matplotlib figure.
     """
-    found = tuning(study)
-    title = heading(study.study_name, "what tuning did among learned trials")
+    found = tuning(study, strategy)
+    title = heading(study.study_name, f"what tuning did among {strategy} trials")
     shown = found.slices[:slices]
     if not shown:
         return empty(title, found.remark)
@@ -54,7 +58,7 @@ def plot_tuning_importances(study: optuna.Study, *, slices: int | None = None) -
     width = (DOTS * WIDTH - label_width(list(found.importances or ()))) / columns - _GAP
     for index, one in enumerate(shown):
         axes = figure.add_subplot(grid[index // columns + 1, index % columns])
-        _draw_slice(axes, one, width)
+        _draw_slice(axes, one, width, mark(strategy))
         scale_axis(axes, "y", errors, is_log=spans_decades(errors))
         axes.set_ylim(min(errors) / 1.1, max(errors) * 1.1)
         if index % columns:
@@ -71,14 +75,14 @@ def _draw_importances(axes: Axes, found: Tuning) -> None:
         return
     tidy(axes, grid="x")
     values = [100 * value for value in found.importances.values()]
-    axes.barh(range(len(values)), values, color=mark("learned").colour)
+    axes.barh(range(len(values)), values, color=mark(found.strategy).colour)
     name_rows(axes, list(found.importances))
     axes.set_xlabel(f"importance, % ({found.remark})", fontsize=8)
 
 
-def _draw_slice(axes: Axes, one: ParameterSlice, width: float) -> None:
+def _draw_slice(axes: Axes, one: ParameterSlice, width: float, style: Mark) -> None:
     tidy(axes)
-    style, categories = mark("learned"), one.categories
+    categories = one.categories
     x = [categories.index(value) for value in one.values] if one.is_category else list(one.values)
     axes.plot(
         x,
