@@ -4,11 +4,12 @@ from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analy
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._features import FeatureMap, feature_map
-from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
+from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
 from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
+from sfgsearch.graph._stages import stage_ends
 from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
@@ -21,6 +22,7 @@ __all__ = [
     "FixedStreams",
     "GroupedLayer",
     "GroupedNorm",
+    "Junction",
     "Layer",
     "LockstepNetwork",
     "Masks",
@@ -29,6 +31,7 @@ __all__ = [
     "PerStream",
     "Read",
     "Reading",
+    "Run",
     "StreamsNetwork",
     "analyse",
     "apply_mask",
@@ -41,5 +44,6 @@ __all__ = [
     "quiet",
     "reached",
     "repair_assignment",
+    "stage_ends",
     "unread_filters",
 ]

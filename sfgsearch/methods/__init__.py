@@ -7,6 +7,7 @@ from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._maximum_roaming import MaximumRoaming
 from sfgsearch.methods._method import Method, System
+from sfgsearch.methods._nddr import NDDRNetworks
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import StochasticFilterGroups
 from sfgsearch.methods._task_routing import TaskRouting
@@ -20,6 +21,7 @@ __all__ = [
     "LearningToBranch",
     "MaximumRoaming",
     "Method",
+    "NDDRNetworks",
     "PriorSettings",
     "SFGSettings",
     "StochasticFilterGroups",

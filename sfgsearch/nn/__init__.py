@@ -18,6 +18,7 @@ from sfgsearch.nn._grouped import (
 )
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
+from sfgsearch.nn._nddr import Fusion, FusionLayer, build_nddr, nddr_structure
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_structure
@@ -45,6 +46,8 @@ __all__ = [
     "EachStream",
     "Execution",
     "FilterGroups",
+    "Fusion",
+    "FusionLayer",
     "GateSampling",
     "Granularity",
     "GroupedNetwork",
@@ -67,6 +70,7 @@ __all__ = [
     "branched_structure",
     "build_branching",
     "build_cross_stitch",
+    "build_nddr",
     "build_tree",
     "complexity",
     "count_assignment",
@@ -77,6 +81,7 @@ __all__ = [
     "map_streams",
     "mapped_layers",
     "monte_carlo_structure",
+    "nddr_structure",
     "norm_factory",
     "plain_state",
     "prune",

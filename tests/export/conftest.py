@@ -134,6 +134,7 @@ CASES = {
     "ensemble": Case(ALLOCATED[:2], (6, 6), method="constant_probabilities", options={"samples": 2}),
     "dense ensemble in 3D": Case(DENSE, (4, 6, 6), method="constant_probabilities", options={"samples": 2}),
     "cross_stitch": Case(ALLOCATED, (6, 6), RESIDUAL, method="cross_stitch"),
+    "nddr": Case(ALLOCATED, (6, 6), RESIDUAL, method="nddr"),
     "task_routing": Case(DENSE[:2], (6, 8), RESIDUAL, method="task_routing"),
     "maximum_roaming": Case(ALLOCATED[:2], (6, 6), method="maximum_roaming"),
     "learning_to_branch": Case(ALLOCATED, (6, 6), RESIDUAL, method="learning_to_branch"),

@@ -24,6 +24,7 @@ NAMES = [
     "equal",
     "ensemble",
     "cross_stitch",
+    "nddr",
     "task_routing",
     "maximum_roaming",
     "learning_to_branch",
@@ -36,6 +37,7 @@ ONNX_NAMES = [
     "hard sharing",
     "ensemble",
     "cross_stitch",
+    "nddr",
     "task_routing",
     "learning_to_branch",
 ]

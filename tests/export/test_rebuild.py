@@ -30,6 +30,7 @@ NAMES = [
     "ensemble",
     "dense ensemble in 3D",
     "cross_stitch",
+    "nddr",
     "task_routing",
     "maximum_roaming",
     "learning_to_branch",
