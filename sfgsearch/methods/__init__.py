@@ -4,6 +4,7 @@ from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._cross_stitch import CrossStitchNetworks
 from sfgsearch.methods._fixed import FixedAllocation
+from sfgsearch.methods._learned_routing import FixedRouting, GumbelRouting
 from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._maximum_roaming import MaximumRoaming
 from sfgsearch.methods._method import Method, System
@@ -16,7 +17,9 @@ __all__ = [
     "ConstantProbabilities",
     "CrossStitchNetworks",
     "FixedAllocation",
+    "FixedRouting",
     "FixedTree",
+    "GumbelRouting",
     "InitialSettings",
     "LearningToBranch",
     "MaximumRoaming",

@@ -106,6 +106,10 @@ class System(ABC):
         """Return the divergence of the allocation's posterior from its prior, a scalar in nats."""
         return torch.zeros((), device=next(self.network.parameters()).device)
 
+    def penalty(self) -> Tensor:
+        """Return what the method adds to the objective of a step besides, a scalar."""
+        return torch.zeros((), device=next(self.network.parameters()).device)
+
     @abstractmethod
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the network that predicts as of now: images in, predictions by task name out.

@@ -17,11 +17,12 @@ from sfgsearch.nn._grouped import (
     rows_by_space,
 )
 from sfgsearch.nn._groups import FilterGroups, GateSampling
+from sfgsearch.nn._learned_routes import LearnedRouting
 from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
 from sfgsearch.nn._nddr import Fusion, FusionLayer, build_nddr, nddr_structure
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._norms import norm_factory
-from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_structure
+from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_masks, routed_structure
 from sfgsearch.nn._routes import DrawnRoute, DrawnRoutes, build_branching
 from sfgsearch.nn._single_task import SingleTaskNetworks
 from sfgsearch.nn._state import plain_state
@@ -52,6 +53,7 @@ __all__ = [
     "Granularity",
     "GroupedNetwork",
     "Head",
+    "LearnedRouting",
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
@@ -87,6 +89,7 @@ __all__ = [
     "prune",
     "reestimate_statistics",
     "routed_allocation",
+    "routed_masks",
     "routed_structure",
     "rows_by_space",
     "single_task_structure",

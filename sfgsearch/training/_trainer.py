@@ -129,6 +129,7 @@ class Trainer:
             self._system.kl_weight,
             self._settings.length_scale,
         )
+        objective = objective + self._system.penalty()
         self._optimiser.zero_grad(set_to_none=True)
         objective.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()

@@ -136,6 +136,7 @@ CASES = {
     "cross_stitch": Case(ALLOCATED, (6, 6), RESIDUAL, method="cross_stitch"),
     "nddr": Case(ALLOCATED, (6, 6), RESIDUAL, method="nddr"),
     "task_routing": Case(DENSE[:2], (6, 8), RESIDUAL, method="task_routing"),
+    "learned_routing": Case(ALLOCATED[:2], (6, 6), RESIDUAL, method="learned_routing"),
     "maximum_roaming": Case(ALLOCATED[:2], (6, 6), method="maximum_roaming"),
     "learning_to_branch": Case(ALLOCATED, (6, 6), RESIDUAL, method="learning_to_branch"),
 }

@@ -26,6 +26,7 @@ NAMES = [
     "cross_stitch",
     "nddr",
     "task_routing",
+    "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
 ]
@@ -39,6 +40,7 @@ ONNX_NAMES = [
     "cross_stitch",
     "nddr",
     "task_routing",
+    "learned_routing",
     "learning_to_branch",
 ]
 

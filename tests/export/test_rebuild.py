@@ -32,6 +32,7 @@ NAMES = [
     "cross_stitch",
     "nddr",
     "task_routing",
+    "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
 ]

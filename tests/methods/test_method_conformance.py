@@ -31,7 +31,7 @@ METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 METHOD_STEPS = {"learning_to_branch": 40}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
-DESCRIBED_ONLY = {"task_routing", "maximum_roaming", "learning_to_branch"}
+DESCRIBED_ONLY = {"task_routing", "learned_routing", "maximum_roaming", "learning_to_branch"}
 
 
 def searched(spec):
