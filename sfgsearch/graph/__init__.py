@@ -9,6 +9,7 @@ from sfgsearch.graph._masks import Masks, apply_mask
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
+from sfgsearch.graph._residual import ResidualBlock, residual_blocks
 from sfgsearch.graph._stages import stage_ends
 from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
@@ -31,6 +32,7 @@ __all__ = [
     "PerStream",
     "Read",
     "Reading",
+    "ResidualBlock",
     "Run",
     "StreamsNetwork",
     "analyse",
@@ -44,6 +46,7 @@ __all__ = [
     "quiet",
     "reached",
     "repair_assignment",
+    "residual_blocks",
     "stage_ends",
     "unread_filters",
 ]

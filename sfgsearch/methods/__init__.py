@@ -1,5 +1,6 @@
 """Methods: the ways in which an allocation comes about, and how a network is trained under each."""
 
+from sfgsearch.methods._adashare import AdaShare, FixedPolicy
 from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._cross_stitch import CrossStitchNetworks
@@ -14,9 +15,11 @@ from sfgsearch.methods._sfg import StochasticFilterGroups
 from sfgsearch.methods._task_routing import TaskRouting
 
 __all__ = [
+    "AdaShare",
     "ConstantProbabilities",
     "CrossStitchNetworks",
     "FixedAllocation",
+    "FixedPolicy",
     "FixedRouting",
     "FixedTree",
     "GumbelRouting",

@@ -138,6 +138,7 @@ CASES = {
     "task_routing": Case(DENSE[:2], (6, 8), RESIDUAL, method="task_routing"),
     "learned_routing": Case(ALLOCATED[:2], (6, 6), RESIDUAL, method="learned_routing"),
     "maximum_roaming": Case(ALLOCATED[:2], (6, 6), method="maximum_roaming"),
+    "adashare": Case(ALLOCATED, (6, 6), {"name": "highresnet", "width": 0.25, "blocks": 1}, method="adashare"),
     "learning_to_branch": Case(ALLOCATED, (6, 6), RESIDUAL, method="learning_to_branch"),
 }
 

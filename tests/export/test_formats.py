@@ -29,6 +29,7 @@ NAMES = [
     "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
+    "adashare",
 ]
 
 ONNX_NAMES = [
@@ -42,6 +43,7 @@ ONNX_NAMES = [
     "task_routing",
     "learned_routing",
     "learning_to_branch",
+    "adashare",
 ]
 
 FREE_SPACE = ["residual dense in 3D", "normed dense", "single task", "equal", "task_routing"]

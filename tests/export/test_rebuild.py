@@ -35,6 +35,7 @@ NAMES = [
     "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
+    "adashare",
 ]
 
 
