@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from torch import fx
 
@@ -64,7 +63,7 @@ def residual_blocks(analysis: Analysis) -> tuple[ResidualBlock, ...]:
 def _runs_layer(analysis: Analysis, node: fx.Node) -> bool:
     """Return whether a node is a convolution or linear layer with a weight of its own."""
     state = analysis.trace.state
-    names = {state.get(cast(fx.Node, other).name) for other in node.all_input_nodes}
+    names = {state.get(other.name) for other in node.all_input_nodes}
     return any(layer.weight in names for layer in analysis.layers)
 
 

@@ -112,7 +112,8 @@ class GumbelRoutingSystem(System):
         """Return the penalty on probabilities beyond the budget, none once masks have settled."""
         if self.network.settled or self.method.budget >= 1:
             return super().penalty()
-        used = [probs.mean() for probs in self.network.probs.split(list(self.spec.plain_analysis.filters.values()), 1)]
+        sizes = list(self.spec.plain_analysis.filters.values())
+        used = [probs.mean() for probs in torch.split(self.network.probs, sizes, 1)]
         return self.method.penalty * (torch.stack(used) - self.method.budget).clamp_min(0).mean()
 
     def predictor(self, calibration: Calibration) -> nn.Module:

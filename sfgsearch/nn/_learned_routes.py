@@ -68,7 +68,7 @@ class LearnedRouting(RoutedNetwork):
         A task that would hold no filter of a channel space holds those that are the most probable there.
         """
         masks = []
-        for logits in self.logits.split(list(self.analysis.filters.values()), 1):
+        for logits in torch.split(self.logits, list(self.analysis.filters.values()), 1):
             mask = logits >= 0
             masks.append(torch.where(mask.any(1, keepdim=True), mask, logits >= logits.amax(1, keepdim=True)))
         return torch.cat(masks, 1)
@@ -88,4 +88,4 @@ class LearnedRouting(RoutedNetwork):
 
 def _by_space(analysis: Analysis, masks: Tensor) -> dict[str, Tensor]:
     """Return masks (T, F) by channel space."""
-    return dict(zip(analysis.filters, masks.split(list(analysis.filters.values()), 1), strict=True))
+    return dict(zip(analysis.filters, torch.split(masks, list(analysis.filters.values()), 1), strict=True))

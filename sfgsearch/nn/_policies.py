@@ -217,7 +217,9 @@ def _merge(analysis: Analysis, copies: Sequence[nn.Module], policy: Policy) -> N
     before: dict[fx.Node, frozenset[str]] = {}
     for node in analysis.trace.operations:
         operands = [other for other in node.all_input_nodes if other in before]
-        before[node] = frozenset({selecting[node]} if node in selecting else ()).union(*map(before.get, operands))
+        before[node] = frozenset({selecting[node]} if node in selecting else ()).union(
+            *(before[other] for other in operands)
+        )
         for path in _with_buffers(analysis, node, copies[0]):
             first: dict[tuple[bool, ...], nn.Module] = {}
             for task, backbone in enumerate(copies):
