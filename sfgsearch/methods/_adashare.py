@@ -54,7 +54,8 @@ class AdaShare(Method):
 
     Args:
         lr: Learning rate of the policies (Adam), constant over training.
-        sparsity: lambda_sp.
+        sparsity: lambda_sp. The paper's code averages :math:`-\log(1 - \alpha)` over blocks instead, with a weight of
+            0.05 or 0.001; where steps are few, 0.05 on the paper's sum makes tasks skip nearly all blocks.
         sharing: lambda_sh.
         warmup: Part of the steps, from the first, in which all tasks run all blocks.
         curriculum: Part of the steps, after these, until all blocks have a policy.
@@ -66,7 +67,7 @@ class AdaShare(Method):
     """
 
     lr: float = 0.05
-    sparsity: float = 0.05
+    sparsity: float = 0.01
     sharing: float = 0.05
     warmup: float = 0.1
     curriculum: float = 0.2
@@ -229,7 +230,7 @@ def adashare(
     spec: NetworkSpec,
     *,
     lr: float = 0.05,
-    sparsity: float = 0.05,
+    sparsity: float = 0.01,
     sharing: float = 0.05,
     warmup: float = 0.1,
     curriculum: float = 0.2,
