@@ -2,6 +2,7 @@
 
 from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
+from sfgsearch.nn._block_gates import BlockGate, DrawnPolicy, Policy, blocks_to_select
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
 from sfgsearch.nn._cross_stitch import CrossStitch, Granularity, build_cross_stitch, cross_stitch_structure
@@ -23,11 +24,7 @@ from sfgsearch.nn._nddr import Fusion, FusionLayer, build_nddr, nddr_structure
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._norms import norm_factory
 from sfgsearch.nn._policies import (
-    BlockGate,
-    DrawnPolicy,
-    Policy,
     SelectedBlocks,
-    blocks_to_select,
     build_shared,
     likely_policy,
     policy_of,
