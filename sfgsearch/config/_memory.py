@@ -18,7 +18,7 @@ _NUMBER = 4
 _COPIES = 4
 """Of every weight: itself, its gradient, and the two moments of Adam."""
 
-_FULL_WIDTH_PER_TASK = ("single_task", "cross_stitch", "learning_to_branch")
+_FULL_WIDTH_PER_TASK = ("single_task", "cross_stitch", "nddr", "learning_to_branch")
 
 
 class NetworkSize(NamedTuple):

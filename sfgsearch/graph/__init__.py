@@ -5,11 +5,13 @@ from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._cost import ExpectedCost, layer_macs
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._features import FeatureMap, feature_map
-from sfgsearch.graph._lockstep import Copies, LockstepNetwork, Read, Reading, are_one, reached
+from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
 from sfgsearch.graph._masks import Masks, apply_mask, hard_gates
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
+from sfgsearch.graph._residual import ResidualBlock, residual_blocks
+from sfgsearch.graph._stages import stage_ends
 from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
@@ -23,6 +25,7 @@ __all__ = [
     "FixedStreams",
     "GroupedLayer",
     "GroupedNorm",
+    "Junction",
     "Layer",
     "LockstepNetwork",
     "Masks",
@@ -31,6 +34,8 @@ __all__ = [
     "PerStream",
     "Read",
     "Reading",
+    "ResidualBlock",
+    "Run",
     "StreamsNetwork",
     "analyse",
     "apply_mask",
@@ -45,5 +50,7 @@ __all__ = [
     "quiet",
     "reached",
     "repair_assignment",
+    "residual_blocks",
+    "stage_ends",
     "unread_filters",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
@@ -19,26 +20,50 @@ Read = Callable[[Layer, Copies, Sequence[int]], Copies]
 """Returns what some copies of a layer read, given all copies of its input that they may read."""
 
 
-class Reading(nn.Module, ABC):
-    """Base of what copies of a layer read of the copies of its input.
+Run = Callable[[Mapping[fx.Node, Any], Iterable[int]], Copies]
+"""Runs a node in some copies, given the copies of what it reads."""
 
-    It decides for every layer among :attr:`Analysis.readers`. The copies of a head's layers are tasks.
+
+class Junction(ABC):
+    """Base of what happens at a node that is not run copy by copy."""
+
+    @abstractmethod
+    def sources(self, node: fx.Node, copy: int) -> Mapping[fx.Node, Iterable[int]]:
+        """Return the copies of what the node reads that a copy of its value depends on; none of what is left out."""
+
+    @abstractmethod
+    def join(self, run: Run, values: Mapping[fx.Node, Copies], copies: Sequence[int]) -> Copies:
+        """Return the copies of the node's value that are wanted, in this pass."""
+
+
+class Reading(nn.Module):
+    """Base of what copies read of each other; they do not, unless it is overridden.
+
+    It decides for every layer among :attr:`Analysis.readers` what its copies read of the copies of its input, and may
+    run other nodes in its own way. The copies of a head's layers are tasks.
     """
 
-    @abstractmethod
+    @property
+    def junctions(self) -> Mapping[str, Junction]:
+        """The nodes, by name, that are not run copy by copy."""
+        return {}
+
     def sources(self, layer: Layer, copy: int) -> Iterable[int]:
         """Return the copies of the input that a copy of a layer may read."""
+        del layer
+        return (copy,)
 
-    @abstractmethod
     def forward(self) -> Read:
         """Return how layers read in this pass."""
+        return lambda _layer, values, _copies: values
 
 
 class LockstepNetwork(nn.Module):
     """Several copies of a backbone, run node by node, and one head per task.
 
     Everything runs copy by copy, shortcuts and additions included, except that a layer reads what a :class:`Reading`
-    makes of the copies of its input. The parts of copies that no prediction depends on are removed.
+    makes of the copies of its input, and that a :class:`Junction` runs a node in its own way. The parts of copies that
+    no prediction depends on are removed.
 
     Operations are those of evaluation, put into the mode of the network: what vanishes in evaluation, such as
     stochastic depth, does in training as well.
@@ -62,7 +87,7 @@ class LockstepNetwork(nn.Module):
         super().__init__()
         self.analysis, self.tasks = analysis, tuple(tasks)
         self.copies, self.ordered_heads, self.reading = nn.ModuleList(copies), nn.ModuleList(heads), reading
-        self._reached = reached(analysis, reading.sources)
+        self._reached = reached(analysis, reading)
         state = self._state()
         used = {id(state[name]) for node in self._placeholders() for name in self._names(node).values()}
         for backbone in self.copies:
@@ -81,22 +106,24 @@ class LockstepNetwork(nn.Module):
         for own, given in zip(trace.image_shape, images.shape[1:], strict=True):
             if isinstance(own, int) and own != given:
                 raise ValueError(f"images must be of the size that was analysed, got {tuple(images.shape)}")
-        read = self.reading()
+        read, junctions = self.reading(), self.reading.junctions
         values = dict(self._inputs(images))
         for node in trace.operations:
-            if self._reached[node.name]:
-                values[node] = self._run(node, values, read)
+            if copies := self._reached[node.name]:
+                junction, run = junctions.get(node.name), partial(self._run, node, read)
+                values[node] = junction.join(run, values, copies) if junction else run(values, copies)
             for other in trace.last_uses.get(node, ()):
                 values.pop(other, None)
         return {name: values[trace.outputs[task]][task] for task, name in enumerate(self.tasks)}
 
-    def _run(self, node: fx.Node, values: Mapping[fx.Node, Copies], read: Read) -> Copies:
-        copies, layer, norms = self._reached[node.name], self.analysis.readers.get(node.name), self._batch_norms(node)
+    def _run(self, node: fx.Node, read: Read, values: Mapping[fx.Node, Copies], copies: Iterable[int]) -> Copies:
+        copies = tuple(copies)
+        layer, norms = self.analysis.readers.get(node.name), self._batch_norms(node)
         if layer:
             source = cast(fx.Node, node.args[0])
             values = {**values, source: read(layer, values[source], copies)}
         if norms:  # their forward, but not what subclasses add to it, counts batches and knows momentum
-            return {copy: _BatchNorm.forward(norm, values[node.args[0]][copy]) for copy, norm in norms.items()}  # type: ignore[index]
+            return _each_norm(norms, values[cast(fx.Node, node.args[0])], copies)
         return each_copy(node, values, copies, **mode_of(node, self, lambda path: _path(path, copies[0])))
 
     def _batch_norms(self, node: fx.Node) -> dict[int, _BatchNorm]:
@@ -142,25 +169,40 @@ def _path(name: str, copy: int) -> str:
     return f"copies.{copy}{dot}{rest}" if first == BACKBONE else name
 
 
-def reached(
-    analysis: Analysis, sources: Callable[[Layer, int], Iterable[int]], tasks: Iterable[int] | None = None
-) -> dict[str, tuple[int, ...]]:
+def _each_norm(norms: Mapping[int, _BatchNorm], values: Copies, copies: Iterable[int]) -> Copies:
+    """Run batch norms in every copy, once for copies that share norm and values."""
+    known: dict[tuple[int, int], Any] = {}
+    results = {}
+    for copy in copies:
+        key = id(norms[copy]), id(values[copy])
+        if key not in known:
+            known[key] = _BatchNorm.forward(norms[copy], values[copy])
+        results[copy] = known[key]
+    return results
+
+
+def reached(analysis: Analysis, reading: Reading, tasks: Iterable[int] | None = None) -> dict[str, tuple[int, ...]]:
     """Return for every node, by name, the copies that predictions depend on.
 
     Args:
         analysis: The network.
-        sources: See :meth:`Reading.sources`.
+        reading: What copies read of each other.
         tasks: The tasks, by number, whose predictions count; all if None.
     """
-    outputs = analysis.trace.outputs
+    outputs, junctions = analysis.trace.outputs, reading.junctions
     found: dict[fx.Node, set[int]] = {node: set() for node in analysis.trace.nodes}
     for task in range(len(outputs)) if tasks is None else tasks:
         found[outputs[task]].add(task)
     for node in reversed(list(analysis.trace.operations)):
-        layer = analysis.readers.get(node.name)
+        layer, junction = analysis.readers.get(node.name), junctions.get(node.name)
+        if junction:
+            for copy in found[node]:
+                for other, copies in junction.sources(node, copy).items():
+                    found[other].update(copies)
+            continue
         for other in node.all_input_nodes if found[node] else ():
             if layer and other is node.args[0]:
-                found[other].update(*(sources(layer, copy) for copy in found[node]))
+                found[other].update(*(reading.sources(layer, copy) for copy in found[node]))
             else:
                 found[other].update(found[node])
     return {node.name: tuple(sorted(copies)) for node, copies in found.items()}

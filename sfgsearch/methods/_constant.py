@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.methods._sampled import monte_carlo_ensemble, sample_assignments
 from sfgsearch.nn import (
     Complexity,
-    Execution,
     FilterGroups,
     GateSampling,
     GroupedNetwork,
@@ -27,23 +27,29 @@ from sfgsearch.nn import (
 
 @dataclass(frozen=True)
 class ConstantProbabilities(Method):
-    """Draw every filter's group anew at each step with p = 1/(T+1), and predict by Monte Carlo.
+    r"""Draw every filter's group anew at each step with p = 1/(T+1), and predict by Monte Carlo.
 
-    A baseline of Bragman et al. (ICCV 2019): what random grouping as a regulariser is worth without learning it.
+    .. math:: z_k = \mathrm{softmax}((\log p + g) / \tau), \qquad p = 1 / (T + 1), \qquad g \sim \mathrm{Gumbel}(0, 1)
+
+    A baseline of Bragman et al. (ICCV 2019): what random grouping as a regulariser is worth without learning it. As
+    theirs it trains under soft gates that cool down, in T+1 streams: under hard ones every step changes what all
+    filters read, and narrow networks hardly learn. Its predictions average compact networks of assignments drawn from
+    p, each with batch-norm statistics of its own; the authors average passes with the statistics of the batch.
 
     Args:
         samples: S, the number of assignments that prediction averages over.
+        temperature: The schedule, per step.
     """
 
     samples: int = 8
+    temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> ConstantSystem:
         """Build the network with groups that do not learn."""
-        sampling = GateSampling(hard=True, generator=randomness.gates)
+        sampling = GateSampling(generator=randomness.gates)
         groups = FilterGroups(spec.analysis.num_filters, len(spec.tasks), learn=False, sampling=sampling)
-        execution: Execution = "streams" if spec.analysis.parts else "dense"
-        network = GroupedNetwork(spec.build(randomness.weights), spec.analysis, spec.task_names, groups, execution)
-        return ConstantSystem(network.to(device), spec, self.samples)
+        network = GroupedNetwork(spec.build(randomness.weights), spec.analysis, spec.task_names, groups, "streams")
+        return ConstantSystem(network.to(device), spec, self)
 
 
 class ConstantSystem(System):
@@ -52,14 +58,18 @@ class ConstantSystem(System):
     Args:
         network: The network in groups.
         spec: What built it.
-        samples: S.
+        method: The settings.
     """
 
     network: GroupedNetwork
 
-    def __init__(self, network: GroupedNetwork, spec: NetworkSpec, samples: int) -> None:
+    def __init__(self, network: GroupedNetwork, spec: NetworkSpec, method: ConstantProbabilities) -> None:
         super().__init__(network, spec)
-        self._samples = samples
+        self._method = method
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Set the temperature of the draws."""
+        self.network.groups.sampling.temperature = self._method.temperature(step, steps)
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the ensemble of sampled compact networks, each with statistics of its own."""
@@ -77,7 +87,7 @@ class ConstantSystem(System):
         )
 
     def _assignments(self) -> list[dict[str, Tensor]]:
-        return sample_assignments(self.network, self._samples)
+        return sample_assignments(self.network, self._method.samples)
 
     def allocation(self) -> Allocation:
         """Return the expected counts: equal parts."""

@@ -52,7 +52,7 @@ class RoutedNetwork(nn.Module):
 
     def __init__(self, network: MultiTaskNetwork, analysis: Analysis, masks: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.network, self._analysis, self._layers = network, analysis, analysis.masked
+        self.network, self.analysis, self._layers = network, analysis, analysis.masked
         self.register_buffer("masks", self._joined(masks))
         self._paths = [
             path for path, module in network.backbone.named_modules(prefix="backbone") if isinstance(module, _NORMS)
@@ -70,23 +70,28 @@ class RoutedNetwork(nn.Module):
 
     def _joined(self, masks: Mapping[str, Tensor]) -> Tensor:
         """Return the masks of all filters, shape (T, F)."""
-        if set(masks) != set(self._analysis.filters):
-            odd = next(iter(set(masks) ^ set(self._analysis.filters)))
-            raise AllocationError(f"the backbone has layers {', '.join(self._analysis.filters)}; {odd!r} does not fit")
-        for name, num_filters in self._analysis.filters.items():
-            shape = (self._analysis.num_tasks, num_filters)
+        if set(masks) != set(self.analysis.filters):
+            odd = next(iter(set(masks) ^ set(self.analysis.filters)))
+            raise AllocationError(f"the backbone has layers {', '.join(self.analysis.filters)}; {odd!r} does not fit")
+        for name, num_filters in self.analysis.filters.items():
+            shape = (self.analysis.num_tasks, num_filters)
             if masks[name].shape != shape or not bool(masks[name].any(1).all()):
                 raise AllocationError(f"layer {name!r} needs masks of shape {shape} in which every task holds a filter")
-        return torch.cat([masks[name] for name in self._analysis.filters], 1).to(torch.get_default_dtype())
+        return torch.cat([masks[name] for name in self.analysis.filters], 1).to(torch.get_default_dtype())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
-        return {name: self._predict(task, name, images) for task, name in enumerate(self.network.tasks)}
+        masks = self.current_masks()
+        return {name: self._predict(task, name, images, masks[task]) for task, name in enumerate(self.network.tasks)}
 
-    def _predict(self, task: int, name: str, images: Tensor) -> Tensor:
-        held, state = self._held(task), self._norm_state(task)
+    def current_masks(self) -> Tensor:
+        """Return the masks of this pass, shape (T, F)."""
+        return self.masks
+
+    def _predict(self, task: int, name: str, images: Tensor, mask: Tensor) -> Tensor:
+        held, state = self._held(mask), self._norm_state(task)
         tables = {}
-        for norm in self._analysis.norms:
+        for norm in self.analysis.norms:
             scale = state.get(norm.weight, self._parameter(norm.weight))
             channels = held[norm.weight][:, None]
             tables[id(scale)] = torch.ones_like(channels), channels
@@ -96,9 +101,9 @@ class RoutedNetwork(nn.Module):
             predictions: dict[str, Tensor] = functional_call(self.network, state, (images, (name,)))
         return predictions[name]
 
-    def _held(self, task: int) -> dict[str, Tensor]:
+    def _held(self, mask: Tensor) -> dict[str, Tensor]:
         """Return by the name of a weight which of the channels that it reads a task holds, 0 or 1."""
-        table = functional.pad(self.masks[task], (1, len(self._analysis.heads)), value=1.0)
+        table = functional.pad(mask, (1, len(self.analysis.heads)), value=1.0)
         held = torch.split(table.index_select(0, self._rows), list(self._sizes.values()))
         return dict(zip(self._sizes, held, strict=True))
 
@@ -144,7 +149,11 @@ def routed_structure(masks: Mapping[str, Tensor]) -> Structure:
     return Structure("routed", {"masks": {name: mask.int().tolist() for name, mask in masks.items()}})
 
 
+def routed_masks(structure: Structure) -> dict[str, Tensor]:
+    """Return the masks of a structure that :func:`routed_structure` returned, bool of shape (T, K)."""
+    return {name: torch.tensor(mask, dtype=torch.bool) for name, mask in structure.details["masks"].items()}
+
+
 @structures.register("routed")
 def _build_routed(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
-    masks = {name: torch.tensor(mask, dtype=torch.bool) for name, mask in details["masks"].items()}
-    return RoutedNetwork(spec.build(), spec.plain_analysis, masks)
+    return RoutedNetwork(spec.build(), spec.plain_analysis, routed_masks(Structure("routed", details)))

@@ -60,7 +60,7 @@ class Tree:
         for name, parents in {**self.parents, "heads": self.heads}.items():
             if not all(parent is None or 0 <= parent < branches <= analysis.num_tasks for parent in parents):
                 raise AllocationError(f"{name!r} cannot read {list(parents)}: the copies below are 0..{branches - 1}")
-        reached(analysis, TreeRoutes(self).sources)
+        reached(analysis, TreeRoutes(self))
 
 
 class TreeRoutes(Reading):
@@ -119,7 +119,7 @@ def _without_unread(analysis: Analysis, tree: Tree) -> Tree:
 
 def _copies_of_weights(analysis: Analysis, tree: Tree, tasks: Iterable[int] | None = None) -> dict[str, set[int]]:
     """Return the copies of every parameter and buffer that predictions of some tasks depend on."""
-    found = reached(analysis, TreeRoutes(tree).sources, tasks)
+    found = reached(analysis, TreeRoutes(tree), tasks)
     return {name: set(found[placeholder]) for placeholder, name in analysis.trace.state.items()}
 
 

@@ -134,11 +134,11 @@ def _finalists(comparison: Comparison) -> PlainTable:
 
 def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> PlainTable:
     groups = allocations[0][1].groups
-    layers = allocations[0][1].layers
-    rows = [
-        (layer.name, *(" / ".join(map(str, allocation.layers[index].counts)) for _, allocation in allocations))
-        for index, layer in enumerate(layers)
+    layers = max((allocation.layers for _, allocation in allocations), key=len)  # some methods leave some out
+    counts = [
+        {layer.name: " / ".join(map(str, layer.counts)) for layer in allocation.layers} for _, allocation in allocations
     ]
+    rows = [(layer.name, *(of_kind.get(layer.name, "") for of_kind in counts)) for layer in layers]
     return PlainTable(
         "Filters of the best of each kind by layer",
         ("layer", *(name for name, _ in allocations)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import optuna
 import plotly.graph_objects as go
@@ -22,7 +23,7 @@ from sfgsearch.visualization._study_layout import (
 )
 from sfgsearch.visualization._study_marks import heading, shortened
 from sfgsearch.visualization._trial_titles import LONGEST_NAME
-from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations
+from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations, longest_layers
 
 _ROOMY, _TIGHT, _MANY = 34, 19, 12
 """Pixels per layer where there are few and where there are many, and how many are many."""
@@ -48,7 +49,8 @@ def plot_best_allocations(
     title = heading(study.study_name, "how the best of each kind shares its filters")
     if not best:
         return empty(title, "No trial is complete yet", size)
-    layers = [shortened(layer.name, LONGEST_NAME) for layer in best[0].allocation.layers]
+    names = longest_layers(best)
+    layers = [shortened(name, LONGEST_NAME) for name in names]
     frame = Frame(title, size, legend=best[0].allocation.groups, left=label_width(layers), top=74)
     wanted = max(len(layers) * (_TIGHT if len(layers) > _MANY else _ROOMY), 120)
     named = range(0, len(layers), math.ceil(_LABEL * len(layers) / frame.inner(wanted)))
@@ -62,7 +64,7 @@ def plot_best_allocations(
         ],
     )
     for column, one in enumerate(best, start=1):
-        _draw(figure, one, column)
+        _draw(figure, one, column, names)
     figure.update_xaxes(axis("filters, %", range=[0, 100], tickvals=[0, 50, 100]))
     figure.update_yaxes(
         axis(
@@ -78,13 +80,13 @@ def plot_best_allocations(
     return frame.around(figure, wanted)
 
 
-def _draw(figure: go.Figure, best: BestAllocation, column: int) -> None:
+def _draw(figure: go.Figure, best: BestAllocation, column: int, names: Sequence[str]) -> None:
     allocation = best.allocation
     colours = group_colours(allocation.tasks)
     for index, group in enumerate(allocation.groups):
         figure.add_bar(
             x=rounded(100 * parts[index] for parts in best.shares),
-            y=list(range(len(allocation.layers))),
+            y=[names.index(layer.name) for layer in allocation.layers],
             orientation="h",
             marker={"color": colours[group], "line": {"color": "white", "width": 0.5}},
             name=plain(group),

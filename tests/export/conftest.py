@@ -134,8 +134,11 @@ CASES = {
     "ensemble": Case(ALLOCATED[:2], (6, 6), method="constant_probabilities", options={"samples": 2}),
     "dense ensemble in 3D": Case(DENSE, (4, 6, 6), method="constant_probabilities", options={"samples": 2}),
     "cross_stitch": Case(ALLOCATED, (6, 6), RESIDUAL, method="cross_stitch"),
+    "nddr": Case(ALLOCATED, (6, 6), RESIDUAL, method="nddr"),
     "task_routing": Case(DENSE[:2], (6, 8), RESIDUAL, method="task_routing"),
+    "learned_routing": Case(ALLOCATED[:2], (6, 6), RESIDUAL, method="learned_routing"),
     "maximum_roaming": Case(ALLOCATED[:2], (6, 6), method="maximum_roaming"),
+    "adashare": Case(ALLOCATED, (6, 6), {"name": "highresnet", "width": 0.25, "blocks": 1}, method="adashare"),
     "learning_to_branch": Case(ALLOCATED, (6, 6), RESIDUAL, method="learning_to_branch"),
 }
 

@@ -24,9 +24,12 @@ NAMES = [
     "equal",
     "ensemble",
     "cross_stitch",
+    "nddr",
     "task_routing",
+    "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
+    "adashare",
 ]
 
 ONNX_NAMES = [
@@ -36,8 +39,11 @@ ONNX_NAMES = [
     "hard sharing",
     "ensemble",
     "cross_stitch",
+    "nddr",
     "task_routing",
+    "learned_routing",
     "learning_to_branch",
+    "adashare",
 ]
 
 FREE_SPACE = ["residual dense in 3D", "normed dense", "single task", "equal", "task_routing"]

@@ -30,9 +30,12 @@ NAMES = [
     "ensemble",
     "dense ensemble in 3D",
     "cross_stitch",
+    "nddr",
     "task_routing",
+    "learned_routing",
     "maximum_roaming",
     "learning_to_branch",
+    "adashare",
 ]
 
 

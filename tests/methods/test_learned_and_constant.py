@@ -142,11 +142,16 @@ def test_constant_probabilities_learn_no_gates(tiny, num_tasks):
         torch.testing.assert_close(probs, torch.full_like(probs, 1 / (num_tasks + 1)))
 
 
-def test_constant_gates_are_one_hot_and_new_at_every_pass(tiny):
-    groups = build(tiny, ConstantProbabilities()).network.groups.train()
-    draws = torch.stack([groups() for _ in range(5)])
-    assert set(draws.unique().tolist()) == {0.0, 1.0}
-    assert len(draws.unique(dim=0)) > 1
+def test_constant_gates_are_soft_cool_down_and_are_new_at_every_pass(tiny):
+    system = build(tiny, ConstantProbabilities())
+    groups, sharpest = system.network.groups.train(), []
+    for step in (0, 99):
+        system.begin_step(step, 100)
+        draws = torch.stack([groups() for _ in range(20)])
+        torch.testing.assert_close(draws.sum(-1), torch.ones(draws.shape[:-1]))
+        assert len(draws.unique(dim=0)) == 20
+        sharpest.append(float(draws.amax(-1).mean()))
+    assert 1 / 3 < sharpest[0] < 0.7 < sharpest[1] < 1
 
 
 def test_constant_probabilities_predict_by_an_ensemble_that_stays_the_same(tiny):

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
+from sfgsearch.errors import BackboneError
 from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import NetworkSpec, Structure
@@ -28,10 +29,13 @@ BACKBONE_OPTIONS = {
 }
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 # A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
-METHOD_STEPS = {"learning_to_branch": 40}
+# Policies of residual blocks learn one after another.
+METHOD_STEPS = {"learning_to_branch": 40, "adashare": 5}
+# What select residual blocks needs a backbone that has some.
+METHOD_BACKBONES = {"adashare": {"resnet", "highresnet"}}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
-DESCRIBED_ONLY = {"task_routing", "maximum_roaming", "learning_to_branch"}
+DESCRIBED_ONLY = {"task_routing", "learned_routing", "adashare", "maximum_roaming", "learning_to_branch"}
 
 
 def searched(spec):
@@ -68,7 +72,9 @@ def spec(request, tiny, num_tasks):
 
 
 @pytest.fixture(params=list(METHODS))
-def name(request):
+def name(request, spec):
+    if spec.backbone.func.__name__ not in METHOD_BACKBONES.get(request.param, backbones):
+        pytest.skip("refused, see test_backbones_without_residual_blocks_are_refused")
     return request.param
 
 
@@ -207,6 +213,13 @@ def test_size_and_cost_are_what_torch_counts_in_a_run(tiny, system):
     assert complexity.parameters == parameters
 
 
+@pytest.mark.parametrize("name", METHOD_BACKBONES)
+def test_backbones_without_residual_blocks_are_refused(tiny, name):
+    with pytest.raises(BackboneError, match=f"{name} selects residual blocks, and this backbone has none"):
+        manual_methods[name](tiny.spec(2))
+
+
 def test_every_registered_part_is_held_to_this():
-    assert {"cross_stitch", "task_routing", "maximum_roaming", "learning_to_branch", "learned"} <= set(METHODS)
+    baselines = {"cross_stitch", "nddr", "task_routing", "maximum_roaming", "learning_to_branch"}
+    assert baselines | {"learned_routing", "adashare", "learned"} <= set(METHODS)
     assert {"vgg11", "resnet", "highresnet"} <= set(backbones)

@@ -87,7 +87,8 @@ def searched(spec):
     return FixedAllocation(Allocation.from_proportions(spec.filters, spec.task_names, proportions), repair=True)
 
 
-MANUAL = {name: make for name, make in manual_methods.items() if make.__module__.startswith("sfgsearch.")}
+SHIPPED = {name: make for name, make in manual_methods.items() if make.__module__.startswith("sfgsearch.")}
+MANUAL = {name: make for name, make in SHIPPED.items() if name != "adashare"}  # needs residual blocks
 OPTIONS = {"constant_probabilities": {"samples": 2}}
 METHODS = {
     **{name: functools.partial(make, **OPTIONS.get(name, {})) for name, make in MANUAL.items()},

@@ -138,7 +138,7 @@ def shipped(registry):
 
 
 METHODS = {
-    **shipped(manual_methods),
+    **{name: make for name, make in shipped(manual_methods).items() if name != "adashare"},  # on a residual network
     "searched": searched,
     "learned soft": learned,
     "learned hard": functools.partial(learned, hard=True),
@@ -220,6 +220,21 @@ def test_a_stop_after_every_single_step_changes_nothing(tmp_path, method):
     trained, seen = train_with_stops(make_experiment, method, tmp_path, range(1, TOTAL + 1))
     assert seen == list(range(1, TOTAL + 1))
     assert_same(result(trained), twin(make_experiment, method))
+
+
+def adashare_on_residual_blocks():
+    experiment = make_experiment()
+    backbone = functools.partial(highresnet, width=0.25, blocks=1)
+    return replace(experiment, spec=replace(experiment.spec, backbone=backbone))
+
+
+def test_stops_change_nothing_where_blocks_are_selected(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "adashare", functools.partial(manual_methods["adashare"], lr=0.5))
+    stops = {1, 3, 6, 9, 15}
+    trained, seen = train_with_stops(adashare_on_residual_blocks, "adashare", tmp_path, stops)
+    assert seen == sorted(stops)
+    assert any(not all(selected) for selected in trained.system.policy().values())
+    assert_same(result(trained), result(train(adashare_on_residual_blocks, "adashare")))
 
 
 @pytest.mark.parametrize("method", ["hard_sharing", "searched", "learned soft"])

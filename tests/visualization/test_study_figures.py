@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from matplotlib import colors, pyplot
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from sfgsearch import visualization
+from sfgsearch.records import allocation_of
 from sfgsearch.visualization import matplotlib as twins
 from sfgsearch.visualization._colours import KINDS, group_colours
 from sfgsearch.visualization._study_layout import CARD, plain, rounded
+from sfgsearch.visualization.data import best_allocations
 
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.34], "manual": [0.2, 0.4]}
 SIZES = [(1, 4), (2, 4), (3, 30), (5, 30)]
@@ -127,6 +130,23 @@ def test_allocations_show_every_groups_part_in_the_groups_colour():
     for bar, trace in zip(bars, figure.data, strict=False):
         np.testing.assert_allclose([patch.get_width() for patch in bar], trace.x, rtol=1e-4)
         assert colors.to_hex(bar.patches[0].get_facecolor()) == trace.marker.color
+
+
+def test_layers_that_tasks_skip_leave_a_gap_beside_the_other_kinds(monkeypatch):
+    made = make_study(ERRORS, tasks=2, layers=3)
+    first = best_allocations(made.study, made.comparison)[0]
+    skipping = replace(first.allocation, layers=first.allocation.layers[::2])
+
+    def without_a_layer(trial):
+        return skipping if trial.number == first.trial else allocation_of(trial)
+
+    monkeypatch.setattr("sfgsearch.visualization.data._allocations.allocation_of", without_a_layer)
+    figure = visualization.plot_best_allocations(made.study, made.comparison)
+    assert [trace.y for trace in figure.data[:4:3]] == [(0, 2), (0, 1, 2)]
+    assert figure.layout.yaxis.ticktext == ("conv1", "conv2", "conv3")
+    panel = twins.plot_best_allocations(made.study, made.comparison).axes[0]
+    bars = next(one for one in panel.containers if isinstance(one, BarContainer))
+    assert [round(patch.get_y() + patch.get_height() / 2) for patch in bars] == [0, 2]
 
 
 def test_the_budget_ends_where_the_kinds_budget_ends():

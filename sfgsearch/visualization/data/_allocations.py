@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -78,3 +79,12 @@ def best_allocations(study: optuna.Study, comparison: Comparison | None = None) 
         macs = row.macs if row is not None else int(trial.user_attrs.get("macs", 0))
         found.append(BestAllocation(kind, name_of(trial), trial.number, error, row is not None, macs, allocation))
     return found
+
+
+def longest_layers(best: Sequence[BestAllocation]) -> list[str]:
+    """Return the names of the layers of the allocation that has the most: those that tasks skip are left out.
+
+    Args:
+        best: At least one.
+    """
+    return [layer.name for layer in max((one.allocation.layers for one in best), key=len)]

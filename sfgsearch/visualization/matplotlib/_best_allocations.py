@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._colours import group_colours
 from sfgsearch.visualization._study_marks import heading
-from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations
+from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations, longest_layers
 from sfgsearch.visualization.matplotlib._study_axes import (
     add_legend,
     empty,
@@ -39,19 +41,19 @@ def plot_best_allocations(study: optuna.Study, comparison: Comparison | None = N
     title = heading(study.study_name, "how the best of each kind shares its filters")
     if not best:
         return empty(title, "No trial is complete yet")
-    layers = [layer.name for layer in best[0].allocation.layers]
+    layers = longest_layers(best)
     figure = new_figure(title, 1.9 + len(layers) * (_TIGHT if len(layers) > _MANY else _ROOMY))
     grid = figure.subplots(1, len(best), squeeze=False)
     for index, (axes, one) in enumerate(zip(grid.flat, best, strict=True)):
-        _draw(axes, one)
+        _draw(axes, one, layers)
         name_rows(axes, layers, has_labels=index == 0)
     add_legend(figure, group_handles(group_colours(best[0].allocation.tasks)))
     return figure
 
 
-def _draw(axes: Axes, best: BestAllocation) -> None:
+def _draw(axes: Axes, best: BestAllocation, layers: Sequence[str]) -> None:
     tidy(axes, grid="none")
-    rows, left = range(len(best.shares)), [0.0] * len(best.shares)
+    rows, left = [layers.index(layer.name) for layer in best.allocation.layers], [0.0] * len(best.shares)
     for index, colour in enumerate(group_colours(best.allocation.tasks).values()):
         widths = [100 * parts[index] for parts in best.shares]
         axes.barh(rows, widths, left=left, height=0.85, color=colour, edgecolor="white", linewidth=0.4)
