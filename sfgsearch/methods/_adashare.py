@@ -130,9 +130,9 @@ class AdaShareSystem(PolicySystem):
             return 0
         return len(self._gates) if since >= length else int(since / length * len(self._gates)) + 1
 
-    def penalty(self) -> Tensor | float:
+    def penalty(self) -> Tensor:
         """Return the sparsity and sharing losses of the blocks whose policy is being learned."""
-        num_blocks, total = len(self._gates), super().penalty()
+        num_blocks, total = len(self._gates), torch.zeros((), device=next(self.network.parameters()).device)
         for depth, gate in enumerate(self._gates):
             if not gate.learning or gate.settled:
                 continue
