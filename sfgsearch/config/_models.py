@@ -235,9 +235,14 @@ class ComparisonSection(_Section):
 
     With ``as_learned`` learned finalists are also trained again jointly with their allocation, for the metrics of the
     derived network and of Monte-Carlo prediction.
+
+    Args:
+        splits: ``"per_seed"``: every seed has a partition of the data of its own, which all finalists share, so that
+            intervals cover data and training; candidates were selected on the study's. ``"study"``: all have that one.
     """
 
     seeds: bounds.Seeds = 5
+    splits: Literal["per_seed", "study"] = "per_seed"
     learned: bounds.Count = 1
     searched: bounds.Count = 1
     manual: bounds.Count | Literal["all"] = "all"

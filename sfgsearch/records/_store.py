@@ -73,6 +73,7 @@ class ArchitectureRecord:
         weights_artifact: Artifact id of the weights of the network that predicts, where they were kept.
         weights_digest: SHA-256 of that file.
         data_digest: Which data it saw; see :class:`sfgsearch.data.DataIdentity`.
+        data_seed: The seed that divided them into splits, where it is known.
         monte_carlo: Monte-Carlo prediction, where the method predicts with another network than that.
         package_version: Of the sfgsearch that trained it.
     """
@@ -98,6 +99,7 @@ class ArchitectureRecord:
     weights_artifact: str | None = None
     weights_digest: str | None = None
     data_digest: str | None = None
+    data_seed: int | None = None
     monte_carlo: MonteCarloRecord | None = None
     package_version: str = field(default=__version__)
 
@@ -248,7 +250,7 @@ class Records:
 _COPIED = (
     *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
     *("tasks", "structure", "training_seconds", "package_version", "probabilities_artifact", "weights_artifact"),
-    *("weights_digest", "data_digest"),
+    *("weights_digest", "data_digest", "data_seed"),
 )
 
 _EARLIER = select(ArchitectureRow.id).where(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from typing import NamedTuple
 from weakref import WeakSet
 
 import optuna
@@ -18,6 +19,7 @@ from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._divided import DividedData
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._identity import StudyIdentity, check_identity
@@ -56,6 +58,7 @@ class Objective:
         self.config, self.on_epoch = config, on_epoch
         self.experiment: Experiment = build_experiment(config)
         self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
+        self._data = DividedData(config, self.experiment.data)
         self._checked: WeakSet[optuna.Study] = WeakSet()
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
@@ -64,6 +67,22 @@ class Objective:
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks; one objective each if ``study.objective`` is ``"per_task"``."""
         return self.experiment.spec.task_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about network, device and comparison that a user should read."""
+        notes = self.experiment.notes
+        if self.experiment.data.is_fixed and self.config.comparison.splits == "per_seed":
+            notes += ("the data come with their splits, which all seeds share: intervals do not cover the data",)
+        return notes
+
+    def experiment_on(self, data_seed: int) -> Experiment:
+        """Return the experiment on the data as a seed divides them: the study's own, or one of the comparison.
+
+        Raises:
+            ConfigError: If the data lack then what training or measuring needs.
+        """
+        return self.experiment.on(self._data.by(data_seed))
 
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Train one candidate.
@@ -220,7 +239,8 @@ class Objective:
             if shelf is None or not isinstance(trial, optuna.Trial):
                 return None
             artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
-            record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
+            own = Training(trial.number, "trial", kind, name, self.config.study.seed)
+            record = describe_training(self.config, self.experiment, own, trained, artifact, weights)
             review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
             return record
 
@@ -282,26 +302,39 @@ def _reported(trial: BaseTrial) -> Container[int]:
     return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
 
 
+class Training(NamedTuple):
+    """What a training is of; see :class:`sfgsearch.records.ArchitectureRecord`."""
+
+    trial: int
+    role: Role
+    kind: Kind
+    name: str
+    data_seed: int
+
+
 def describe_training(
-    objective: Objective,
-    trial: int,
-    role: Role,
-    kind: Kind,
-    name: str,
+    config: Config,
+    experiment: Experiment,
+    training: Training,
     trained: Trained,
     artifact: str | None = None,
     weights: StoredWeights | None = None,
 ) -> ArchitectureRecord:
-    """Return the record of a training; ``artifact`` is the id of its probabilities."""
-    backbone = objective.config.backbone
-    options = getattr(objective.experiment.spec.backbone, "keywords", {})
+    """Return the record of a training.
+
+    Args:
+        config: The study file.
+        experiment: What it was trained under.
+        training: What it is of.
+        trained: What it left behind.
+        artifact: The artifact id of its probabilities.
+        weights: Where its weights are.
+    """
+    options = getattr(experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
-        trial=trial,
-        role=role,
-        kind=kind,
-        name=name,
-        backbone={"name": backbone.name, **options},
-        image_shape=objective.experiment.spec.image_shape,
+        **training._asdict(),
+        backbone={"name": config.backbone.name, **options},
+        image_shape=experiment.spec.image_shape,
         tasks=[task_to_dict(task) for task in trained.tasks],
         structure=trained.system.structure().to_dict(),
         allocation=trained.system.allocation(),
@@ -316,7 +349,7 @@ def describe_training(
         probabilities_artifact=artifact,
         weights_artifact=weights.artifact if weights else None,
         weights_digest=weights.digest if weights else None,
-        data_digest=objective.experiment.data.identity.digest,
+        data_digest=experiment.data.identity.digest,
         monte_carlo=_monte_carlo_record(trained.monte_carlo),
     )
 
