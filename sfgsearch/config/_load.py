@@ -37,6 +37,12 @@ def load_config(path: str | Path) -> Config:
     config._path = path
     _check_names(config)
     _check_finalists(config)
+    if config.comparison.controls and config.comparison.match == "none":
+        raise ConfigError(
+            'compares at equal multiply-adds; set comparison.match = "macs", or leave controls out',
+            file=path,
+            key="comparison.controls",
+        )
     return config
 
 

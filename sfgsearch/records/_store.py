@@ -20,7 +20,7 @@ from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, Job
 from sfgsearch.storage import display_url
 
 Kind = Literal["learned", "searched", "manual"]
-Role = Literal["trial", "finalist", "relearned"]
+Role = Literal["trial", "finalist", "matched", "reversed", "shuffled", "relearned"]
 RELATIVE_ERROR = "relative_error"
 NETWORK, MONTE_CARLO = "network", "monte_carlo"
 _complete: WeakSet[Engine] = WeakSet()
@@ -52,8 +52,10 @@ class ArchitectureRecord:
 
     Args:
         trial: Number of the trial that it is, or that it retrains.
-        role: ``"trial"``; ``"finalist"``, retrained from scratch; or ``"relearned"``, a learned trial whose
-            allocation is learned again, jointly with the weights, from another seed.
+        role: ``"trial"``; ``"finalist"``, retrained from scratch; ``"matched"``, the same at the width at which its
+            multiply-adds are those of hard sharing; ``"reversed"`` and ``"shuffled"``, the same with the shares of its
+            layers in reverse or random order; or ``"relearned"``, a learned trial whose allocation is learned again,
+            jointly with the weights, from another seed.
         kind: How the allocation came about.
         name: The manual method, or the kind and the trial's number.
         backbone: Name and options of the backbone.

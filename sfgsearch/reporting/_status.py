@@ -18,7 +18,7 @@ KINDS = ("learned", "searched", "manual")
 
 
 class Retraining(Protocol):
-    """A finalist; see :class:`sfgsearch.search._finalists.Finalist`."""
+    """A finalist, with a text that says what is trained; see :class:`sfgsearch.search._finalists.Finalist`."""
 
     @property
     def job(self) -> str:
@@ -27,14 +27,6 @@ class Retraining(Protocol):
     @property
     def kind(self) -> str:
         """Its kind."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +160,7 @@ def study_status(
     open_ = []
     for finalist in missing:
         job = jobs.get(finalist.job)
-        name = f"{finalist.name}, seed {finalist.seed}"
+        name = str(finalist)
         if job is not None and job.reason is not None:
             failures.append(Failure(finalist.job, name, job.reason, finalist.job not in given_up))
         if job is not None and job.owner is not None:

@@ -10,12 +10,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
+from sfgsearch.nn import costs_alike
 from sfgsearch.records import ArchitectureRecord, Job
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._identity import data_of
+from sfgsearch.search._identity import StudyIdentity, identity_of
 from sfgsearch.search._study import records_of, seed_of
 
-_ROLES: tuple[Role, ...] = ("finalist", "relearned")
+_ROLES: tuple[Role, ...] = ("matched", "finalist", "reversed", "shuffled", "relearned")
+_LABELS = {
+    "matched": " at equal multiply-adds",
+    "reversed": " reversed",
+    "shuffled": " shuffled",
+    "relearned": " learned again",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Finalist:
         name: Its name.
         seed: The seed of the retraining.
         data_seed: The seed that divides its data.
-        role: ``"finalist"``: its allocation is retrained from scratch; ``"relearned"``: it is learned again.
+        role: What is trained; see :class:`sfgsearch.records.ArchitectureRecord`.
         params: Parameters of the trial.
     """
 
@@ -44,6 +51,9 @@ class Finalist:
     def job(self) -> str:
         """Its key among the study's jobs; see :class:`sfgsearch.records.Job`."""
         return f"{self.role}/{self.trial}/{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.name}{_LABELS.get(self.role, '')}, seed {self.seed}"
 
     def is_in(self, records: Iterable[ArchitectureRecord]) -> bool:
         """Tell whether it is among records."""
@@ -88,7 +98,9 @@ def read_finals(study: optuna.Study, config: Config) -> Finals:
     records, trials = records_of(study), study.get_trials(deepcopy=False)
     recorded = records.all() if records else []
     selected = select_finalists(_candidates(recorded, trials, config), config.comparison)
-    wanted = _wanted(selected, trials, config, _seeds(study, config))
+    identity = identity_of(study)
+    seeds, macs = _seeds(study, config, identity), identity.network.macs if identity else 0
+    wanted = _wanted(selected, trials, config, seeds, macs)
     places = {_place(finalist) for finalist in wanted}
     current = [record for role in _ROLES for record in recorded if record.role == role and _place(record) in places]
     done = {_place(record) for record in current}
@@ -141,6 +153,7 @@ def _wanted(
     trials: Iterable[FrozenTrial],
     config: Config,
     seeds: Iterable[tuple[int, int]],
+    macs: int,
 ) -> list[Finalist]:
     """Return all retrainings that the comparison asks for, seed by seed: a worker then loads data anew for each once.
 
@@ -149,26 +162,37 @@ def _wanted(
         trials: All trials.
         config: The study file.
         seeds: Seeds of retrainings, each with the one that divides its data.
+        macs: Multiply-adds of hard sharing.
     """
     params = {trial.number: trial.params for trial in trials}
     return [
         Finalist(record.trial, record.kind, record.name, seed, data_seed, role, params[record.trial])
         for seed, data_seed in seeds
         for record in selected
-        for role in _roles(record, config)
+        for role in _roles(record, config.comparison, macs)
     ]
 
 
-def _roles(record: ArchitectureRecord, config: Config) -> Iterator[Role]:
-    yield "finalist"
-    if record.kind == "learned" and config.comparison.as_learned:
+def _roles(record: ArchitectureRecord, section: ComparisonSection, macs: int) -> Iterator[Role]:
+    """Yield what is trained of a candidate with every seed."""
+    if section.match == "macs" and not costs_alike(record.macs, macs):
+        yield "matched"
+    yield "finalist"  # which serves both where it costs what hard sharing does
+    if record.kind != "learned":
+        return
+    layers = len(record.allocation.layers)
+    if section.controls and layers > 1:
+        yield "reversed"
+    if section.controls and layers > 2:  # of two there is no other order
+        yield "shuffled"
+    if section.as_learned:
         yield "relearned"
 
 
-def _seeds(study: optuna.Study, config: Config) -> list[tuple[int, int]]:
+def _seeds(study: optuna.Study, config: Config, identity: StudyIdentity | None) -> list[tuple[int, int]]:
     """Return the seeds of the final comparison, each with the one that divides its data."""
-    own, data = seed_of(study, config), data_of(study)
-    divides_anew = config.comparison.splits == "per_seed" and not (data and data.is_fixed)
+    own = seed_of(study, config)
+    divides_anew = config.comparison.splits == "per_seed" and not (identity and identity.data.is_fixed)
     return [(seed, seed if divides_anew else own) for seed in finalist_seeds(config.comparison, own)]
 
 

@@ -23,6 +23,7 @@ from sfgsearch.search._divided import DividedData
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._identity import StudyIdentity, check_identity
+from sfgsearch.search._matching import WidthSearch, width_of
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
@@ -59,14 +60,27 @@ class Objective:
         self.experiment: Experiment = build_experiment(config)
         self.manual: dict[str, Method] = manual_candidates(config, self.experiment.spec)
         self._data = DividedData(config, self.experiment.data)
+        self.widths = WidthSearch(self.experiment.spec)
         self._checked: WeakSet[optuna.Study] = WeakSet()
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
+        if config.comparison.match == "macs" and any(config.finalists.values()):
+            self._check_width()
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks; one objective each if ``study.objective`` is ``"per_task"``."""
         return self.experiment.spec.task_names
+
+    def _check_width(self) -> None:
+        """Check that finalists can be scaled to equal multiply-adds."""
+        if width_of(self.experiment.spec) is None:
+            raise ConfigError(
+                f'the backbone {self.config.backbone.name!r} takes no option "width", a float that scales its filters, '
+                'so multiply-adds cannot be matched; give it one, or set comparison.match = "none"',
+                file=self.config.path,
+                key="comparison.match",
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:

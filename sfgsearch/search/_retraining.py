@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import optuna
 
 from sfgsearch.errors import LeaseLostError, StudyError
-from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.nn import Structure
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
+from sfgsearch.search._contenders import contender
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist
 from sfgsearch.search._objective import Objective, Training, describe_training
-from sfgsearch.search._space import suggest_learned
 from sfgsearch.storage import outlast
 from sfgsearch.training import EpochReport, TrainingSession
 
@@ -32,9 +31,7 @@ def retrain_finalists(
 ) -> None:
     """Retrain finalists from scratch, read the test data, and record them one by one.
 
-    Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such, or
-    as the architecture that their trial found.
-    Learned ones may in addition be learned again, with the settings of their trial.
+    See :func:`sfgsearch.search._contenders.contender` for what is trained.
 
     Args:
         objective: Knows the experiment and the manual methods.
@@ -85,9 +82,10 @@ def retrain(
             f"trial {source.trial} ({source.name}) was trained on other data than those here; set the data back before "
             "it is retrained"
         )
-    experiment = objective.experiment_on(finalist.data_seed)
+    method, spec = contender(objective, source, finalist)
+    experiment = replace(objective.experiment_on(finalist.data_seed), spec=spec)
     trained = experiment.train(
-        _method(objective, source, finalist),
+        method,
         finalist.seed,
         on_epoch=on_epoch,
         splits=("validation", "test"),
@@ -120,12 +118,3 @@ def _record(
 def _recorded_weights(records: Records, record: ArchitectureRecord) -> list[str | None]:
     recorded = outlast(lambda: records.all(record.role, record.trial))
     return [other.weights_artifact for other in recorded if other.seed == record.seed]
-
-
-def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:
-    if record.kind == "manual":
-        return objective.manual[record.name].retraining(Structure.from_dict(record.structure))
-    if finalist.role == "relearned":
-        trial = optuna.trial.FixedTrial(dict(finalist.params))
-        return StochasticFilterGroups(suggest_learned(trial, objective.config.learned))
-    return FixedAllocation(record.allocation, assignments=record.structure["assignments"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sfgsearch.reporting._comparison import DERIVED, INFERENCES, KINDS, MONTE_CARLO, RETRAINED
+from sfgsearch.reporting._rows import DERIVED, INFERENCES, KINDS, MONTE_CARLO, RETRAINED
 from sfgsearch.visualization._colours import KIND_MARKERS
 from sfgsearch.visualization._colours import KINDS as KIND_COLOURS
 

@@ -118,5 +118,5 @@ def test_a_seed_whose_partition_lacks_labels_is_named(study):
     )
     assert set(failures) == {2}
     assert "data: with seed 2: task 'second' has no label in the test split" in failures[2]
-    with pytest.raises(ConfigError, match='comparison.splits = "study"'):
+    with pytest.raises(ConfigError, match=r'comparison\.splits = "study"'):
         objective.experiment_on(2)

@@ -118,7 +118,8 @@ def test_a_learned_finalist_is_learned_again_with_the_settings_of_its_trial(fini
     settings = suggest_learned(optuna.trial.FixedTrial(trial.params), section)
     for finalist in records_of(created).all("relearned"):
         method = StochasticFilterGroups(settings)
-        again = objective.experiment.train(method, finalist.seed, splits=("test",), monte_carlo=True)
+        experiment = objective.experiment_on(finalist.seed)
+        again = experiment.train(method, finalist.seed, splits=("test",), monte_carlo=True)
         assert finalist.metrics["test"] == again.metrics["test"]
         assert finalist.monte_carlo.metrics["test"] == again.monte_carlo.metrics["test"]
         assert finalist.allocation.to_dict() == again.system.allocation().to_dict()
