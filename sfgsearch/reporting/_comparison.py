@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._missing import Shortfall
 from sfgsearch.reporting._paired import PairedTest
-from sfgsearch.reporting._rows import CONTROLS, KINDS, RELATIVE_ERROR, RETRAINED, Row, comparison_rows
+from sfgsearch.reporting._rows import CONTROLS, INFERENCES, KINDS, RELATIVE_ERROR, RETRAINED, Row, comparison_rows
 from sfgsearch.reporting._statistics import Interval
 from sfgsearch.reporting._verdicts import basis, paired_tests, verdict
 
@@ -82,13 +82,20 @@ class Comparison:
         retrained = [row for row in self.rows if row.inference in (RETRAINED, *CONTROLS)]
         if self.matched_to is not None:
             retrained = [row for row in retrained if row.is_scaled or row.matched]
-        order = {kind: index for index, kind in enumerate(KINDS)}
-        return sorted(retrained, key=lambda row: (order[row.kind], row.inference != RETRAINED, row.validation_error))
+        return sorted(
+            retrained, key=lambda row: (KINDS.index(row.kind), INFERENCES.index(row.inference), row.validation_error)
+        )
 
     @cached_property
     def native(self) -> list[Row]:
         """The finalists at the study's width, with all ways to predict."""
         return [row for row in self.rows if not row.is_scaled]
+
+    @cached_property
+    def shown(self) -> list[Row]:
+        """The finalists of a figure: those that are compared, and beside them the other ways to predict."""
+        rows = [*self.compared, *(row for row in self.native if row.inference not in (RETRAINED, *CONTROLS))]
+        return sorted(rows, key=lambda row: (KINDS.index(row.kind), INFERENCES.index(row.inference)))
 
     @cached_property
     def best(self) -> dict[str, Row]:

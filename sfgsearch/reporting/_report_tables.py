@@ -18,6 +18,7 @@ from sfgsearch.reporting._formats import (
     thousands,
 )
 from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
+from sfgsearch.reporting._hypervolume import hypervolumes
 from sfgsearch.reporting._paired import CAVEAT
 from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
@@ -48,7 +49,7 @@ def report_tables(
     allocations: Sequence[tuple[str, Allocation]],
     data: DataIdentity | None = None,
 ) -> Iterator[PlainTable]:
-    """Yield the tables of a report: finalists, tests, allocations by layer, data, trials, missing ones, failures.
+    """Yield the tables of a report: finalists, tests, hypervolumes, allocations, data, trials, what is missing.
 
     Args:
         comparison: The finalists; without any there is no table of them.
@@ -65,6 +66,8 @@ def report_tables(
             words=8,
             note=f"Test data; the first one's value minus the second one's. {CAVEAT}",
         )
+    if comparison.rows:
+        yield _hypervolumes(comparison)
     if allocations:
         yield _allocations(allocations)
     if data is not None:
@@ -132,6 +135,18 @@ def _finalists(group: RowGroup) -> PlainTable:
         words=2,
         note="Mean ± half the 95 % interval over seeds. Relative error: 0 perfect, 100 a constant prediction. "
         f"{group.note}{group.remark.removeprefix(';')}".strip(),
+    )
+
+
+def _hypervolumes(comparison: Comparison) -> PlainTable:
+    macs, found = hypervolumes(comparison.rows)
+    return PlainTable(
+        "Hypervolume in relative error and multiply-adds",
+        ("kind", "networks", "hypervolume"),
+        [(one.kind, str(one.networks), f"{one.value:.3f}") for one in found],
+        note="The part of the plane that the retrained finalists of a kind dominate, at all widths, up to the "
+        f"reference point: a relative error of 100 % and {thousands(macs)} multiply-adds, 1.1 times the dearest "
+        "finalist's. More is better, and more networks have more.",
     )
 
 

@@ -97,7 +97,7 @@ def _rival(test: PairedTest) -> str:
     found = test.difference
     if found is None:
         return test.second[1]
-    return f"{test.second[1]} ({100 * found.mean:+.1f} ±{100 * found.half_width:.1f} points, p {p_value(test)})"
+    return f"{test.second[1]} ({100 * found.mean:+.1f} ±{100 * found.half_width:.1f}, p {p_value(test)})"
 
 
 def basis(rows: Sequence[Row], tests: Sequence[PairedTest], macs: int | None) -> str:
@@ -116,8 +116,8 @@ def basis(rows: Sequence[Row], tests: Sequence[PairedTest], macs: int | None) ->
         else f"at the multiply-adds of hard sharing, {thousands(macs)}, within 2 %"
     )
     text = (
-        f"Differences of the relative error, {cost}: lower is better, ± half the 95 % interval, paired over {number} "
-        "seeds, p of t-tests corrected by Holm for all of one candidate."
+        f"Differences of the relative error in points, {cost}: lower is better, ± half the 95 % interval, paired over "
+        f"{number} seeds, p of t-tests corrected by Holm for all of one candidate."
     )
     odd = [row.name for row in rows if macs is not None and not row.matched]
     return f"{text} Not within 2 %, for too few channels: {listed(odd)}." if odd else text

@@ -124,7 +124,7 @@ def lost(kind, name, trial, seed=None, role="trial"):
 def test_a_verdict_says_what_failed_and_is_missing_from_it(missing, end):
     shortfall = Shortfall(tuple(missing))
     verdict = compare("demo", finalists([0.10, 0.11, 0.12], [0.20, 0.22, 0.21]), [], shortfall).verdicts()[0]
-    assert verdict.startswith("SFG wins: learned-1 wins against equal (-10.0 ±2.5 points, p = 0.0033)")
+    assert verdict.startswith("SFG wins: learned-1 wins against equal (-10.0 ±2.5, p = 0.0033)")
     assert verdict.endswith(end)
 
 

@@ -151,7 +151,7 @@ def test_status_counts_them(run):
     assert recorded == wanted == len(current_finalists(load_study(config), config))
 
 
-def test_without_matching_only_their_own_width_is_asked_for(run, records):
+def test_without_matching_only_their_own_width_is_asked_for(run):
     config = load_config(run)
     section = config.comparison.model_copy(update={"match": "none", "controls": False})
     unmatched, study = config.model_copy(update={"comparison": section}), load_study(config)
@@ -163,7 +163,7 @@ def test_without_matching_only_their_own_width_is_asked_for(run, records):
 
 
 def test_controls_need_equal_cost(study):
-    with pytest.raises(ConfigError, match="comparison.controls: compares at equal multiply-adds"):
+    with pytest.raises(ConfigError, match=r"comparison\.controls: compares at equal multiply-adds"):
         study(comparison={"controls": True, "match": "none"})
 
 
@@ -181,7 +181,7 @@ class Narrow(torch.nn.Module):
 def test_a_backbone_without_width_is_refused_and_the_remedy_named(study, monkeypatch):
     monkeypatch.setattr(backbones, "_parts", {**backbones, "narrow": Narrow})
     sections = {"backbone": {"name": "narrow", "plan": None}}
-    with pytest.raises(ConfigError, match="comparison.match: the backbone 'narrow' .*comparison.match = \"none\""):
+    with pytest.raises(ConfigError, match=r"comparison\.match: the backbone 'narrow' .*comparison\.match = \"none\""):
         Objective(study(**sections, comparison={"match": "macs"}))
     Objective(study(**sections, comparison={"match": "none"}))
 
