@@ -99,7 +99,7 @@ def read_finals(study: optuna.Study, config: Config) -> Finals:
     recorded = records.all() if records else []
     selected = select_finalists(_candidates(recorded, trials, config), config.comparison)
     identity = identity_of(study)
-    seeds, macs = _seeds(study, config, identity), identity.network.macs if identity else 0
+    seeds, macs = _seeds(study, config, identity), identity.network.macs if identity else None
     wanted = _wanted(selected, trials, config, seeds, macs)
     places = {_place(finalist) for finalist in wanted}
     current = [record for role in _ROLES for record in recorded if record.role == role and _place(record) in places]
@@ -153,7 +153,7 @@ def _wanted(
     trials: Iterable[FrozenTrial],
     config: Config,
     seeds: Iterable[tuple[int, int]],
-    macs: int,
+    macs: int | None,
 ) -> list[Finalist]:
     """Return all retrainings that the comparison asks for, seed by seed: a worker then loads data anew for each once.
 
@@ -162,7 +162,7 @@ def _wanted(
         trials: All trials.
         config: The study file.
         seeds: Seeds of retrainings, each with the one that divides its data.
-        macs: Multiply-adds of hard sharing.
+        macs: Multiply-adds of hard sharing; None before the study has begun.
     """
     params = {trial.number: trial.params for trial in trials}
     return [
@@ -173,9 +173,9 @@ def _wanted(
     ]
 
 
-def _roles(record: ArchitectureRecord, section: ComparisonSection, macs: int) -> Iterator[Role]:
+def _roles(record: ArchitectureRecord, section: ComparisonSection, macs: int | None) -> Iterator[Role]:
     """Yield what is trained of a candidate with every seed."""
-    if section.match == "macs" and not costs_alike(record.macs, macs):
+    if section.match == "macs" and macs and not costs_alike(record.macs, macs):
         yield "matched"
     yield "finalist"  # which serves both where it costs what hard sharing does
     if record.kind != "learned":

@@ -34,10 +34,10 @@ def plot_pareto(
     metric: str | None = None,
     size: FigureSize = PAGE,
 ) -> go.Figure:
-    """Plot quality against multiply-adds: trials faintly, finalists with their 95 % intervals, and the Pareto front.
+    """Plot quality against multiply-adds: trials faintly, named finalists with 95 % intervals, and the Pareto front.
 
     Trials are measured on the validation split with one seed, finalists on the test split over several; the front is
-    one of finalists, or of trials as long as there are none.
+    one of finalists, or of trials as long as there are none. All have the study's width.
 
     Args:
         study: The study, in any storage.

@@ -33,7 +33,7 @@ _OFFSETS = {"left": -6, "center": 0, "right": 6, "top": 5, "middle": 0, "bottom"
 
 
 def plot_pareto(study: optuna.Study, comparison: Comparison | None = None, *, metric: str | None = None) -> Figure:
-    """Plot quality against multiply-adds: trials faintly, finalists with their 95 % intervals, and the Pareto front.
+    """Plot quality against multiply-adds: trials faintly, named finalists with 95 % intervals, and the Pareto front.
 
     The twin of :func:`sfgsearch.visualization.plot_pareto`.
 
