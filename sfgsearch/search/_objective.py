@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
-from typing import NamedTuple
 from weakref import WeakSet
 
 import optuna
@@ -16,9 +14,10 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
-from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, upload_training, upload_weights
+from sfgsearch.records import ALLOCATION, ArchitectureRecord, allocation_attribute
+from sfgsearch.records._store import Kind
+from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._description import Training, describe_training
 from sfgsearch.search._divided import DividedData
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
@@ -29,8 +28,7 @@ from sfgsearch.search._space import KIND, suggest_learned, suggest_searched
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast, reading_once, together
-from sfgsearch.tasks import Task, task_to_dict
-from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
+from sfgsearch.training import EpochReport, Experiment, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
@@ -314,67 +312,3 @@ def _main_metrics(trained: Trained) -> dict[str, float]:
 def _reported(trial: BaseTrial) -> Container[int]:
     """Return the epochs that a trial has reported, as Optuna remembers them: only its worker adds any."""
     return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
-
-
-class Training(NamedTuple):
-    """What a training is of; see :class:`sfgsearch.records.ArchitectureRecord`."""
-
-    trial: int
-    role: Role
-    kind: Kind
-    name: str
-    data_seed: int
-
-
-def describe_training(
-    config: Config,
-    experiment: Experiment,
-    training: Training,
-    trained: Trained,
-    artifact: str | None = None,
-    weights: StoredWeights | None = None,
-) -> ArchitectureRecord:
-    """Return the record of a training.
-
-    Args:
-        config: The study file.
-        experiment: What it was trained under.
-        training: What it is of.
-        trained: What it left behind.
-        artifact: The artifact id of its probabilities.
-        weights: Where its weights are.
-    """
-    options = getattr(experiment.spec.backbone, "keywords", {})
-    return ArchitectureRecord(
-        **training._asdict(),
-        backbone={"name": config.backbone.name, **options},
-        image_shape=experiment.spec.image_shape,
-        tasks=[task_to_dict(task) for task in trained.tasks],
-        structure=trained.system.structure().to_dict(),
-        allocation=trained.system.allocation(),
-        seed=trained.seed,
-        epochs=len(trained.history),
-        parameters=trained.complexity.parameters,
-        macs=trained.complexity.macs,
-        metrics=trained.metrics,
-        units=units_of(trained.tasks),
-        scores=trained.scores,
-        training_seconds=trained.seconds,
-        probabilities_artifact=artifact,
-        weights_artifact=weights.artifact if weights else None,
-        weights_digest=weights.digest if weights else None,
-        data_digest=experiment.data.identity.digest,
-        monte_carlo=_monte_carlo_record(trained.monte_carlo),
-    )
-
-
-def units_of(tasks: Iterable[Task]) -> dict[str, str]:
-    """Return the unit of every metric by ``"<task>/<metric>"``."""
-    units = {task.name: {**task.units, UNCERTAINTY: task.uncertainty_unit} for task in tasks}
-    return {f"{task}/{metric}": unit for task, metrics in units.items() for metric, unit in metrics.items()}
-
-
-def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | None:
-    if monte_carlo is None:
-        return None
-    return MonteCarloRecord(**{field.name: getattr(monte_carlo, field.name) for field in fields(MonteCarlo)})

@@ -13,9 +13,10 @@ from sfgsearch.errors import LeaseLostError, StudyError
 from sfgsearch.records import ArchitectureRecord, Records
 from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
 from sfgsearch.search._contenders import contender
+from sfgsearch.search._description import Training, describe_training
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist
-from sfgsearch.search._objective import Objective, Training, describe_training
+from sfgsearch.search._objective import Objective
 from sfgsearch.storage import outlast
 from sfgsearch.training import EpochReport, TrainingSession
 

@@ -57,6 +57,10 @@ def method_of(name, spec):
     return method.retraining(system.structure()), system.complexity().macs
 
 
+def test_every_backbone_takes_a_width():
+    assert set(OPTIONS) == {name for name, make in backbones.items() if make.__module__.startswith("sfgsearch.")}
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("backbone", OPTIONS)
 def test_every_method_on_every_backbone_costs_what_hard_sharing_does(searches, backbone, name):
