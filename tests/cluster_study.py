@@ -22,7 +22,7 @@ _SECTIONS = {
     "training": {"epochs": 10},
     "sampler": {"name": "random"},
     "pruner": {"name": "none"},
-    "comparison": {"seeds": 1, "learned": 1, "searched": 0, "manual": 0, "as_learned": False},
+    "comparison": {"seeds": 1, "learned": 1, "searched": 0, "manual": 0, "as_learned": False, "match": "none"},
     "execution": {"checkpoint_every": 0.0},
 }
 

@@ -49,7 +49,7 @@ def write_study(folder, trials, epochs=EPOCHS, grace=4.0):
         "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
-        "comparison": {"seeds": 2, "manual": 1, "as_learned": False},
+        "comparison": {"seeds": 2, "manual": 1, "as_learned": False, "match": "none"},
         "execution": {"checkpoint_every": 0.0, "grace": grace, "retries": 20},
     }
     path = Path(folder) / "faults.toml"

@@ -12,7 +12,7 @@ def sections(switch):
         "study": {"imports": [str(Path(__file__).resolve().with_name("faulty_method.py"))]},
         "manual": {"methods": ["faulty", "equal"], "options": {"faulty": {"switch": str(switch)}}},
         "quota": {"learned": 1, "searched": 0},
-        "comparison": {"seeds": 2, "as_learned": False},
+        "comparison": {"seeds": 2, "as_learned": False, "match": "none"},
         "training": {"epochs": 1},
         "execution": {"retries": 1},
     }

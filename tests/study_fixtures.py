@@ -16,7 +16,7 @@ TINY: dict[str, Any] = {
     "quota": {"learned": 2, "searched": 2},
     "manual": {"options": {"constant_probabilities": {"samples": 2}}},
     "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
-    "comparison": {"seeds": 2},
+    "comparison": {"seeds": 2, "match": "none"},
     "review": {"pictures": False},
 }
 

@@ -42,6 +42,11 @@ def train_a_few_steps(config):
     return experiment
 
 
+def test_all_but_the_quick_start_compare_at_equal_multiply_adds():
+    matches = {path.stem: load_config(path).comparison.match for path in STUDIES.glob("*.toml")}
+    assert {name for name, match in matches.items() if match != "macs"} == {"quickstart"}
+
+
 def test_rotated_mnist():
     experiment = train_a_few_steps(load_config(STUDIES / "rotated_mnist.toml"))
     assert experiment.spec.task_names == ("digit", "angle")

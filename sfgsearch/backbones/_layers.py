@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,17 +12,24 @@ from sfgsearch.errors import BackboneError
 from sfgsearch.nn import norm_factory
 
 _LEAST, _MOST = 1e-3, 100.0
+_GOLDEN = (5**0.5 - 1) / 2
+_TINY = 1e-9
+"""What products that should be whole may lack."""
 
 
 def widen(filters: Sequence[int], width: float) -> list[int]:
-    """Return the filters of every layer times a factor, rounded, at least one.
+    """Return the filters of every layer times a factor as whole numbers, at least one.
+
+    Layers round up at different parts of a filter, spread by the golden ratio: where all did at one half, those of
+    equal filters would grow at the same widths, and multiply-adds in steps too large to be matched.
 
     Raises:
         BackboneError: If the factor is not from 0.001 to 100.
     """
     if not _LEAST <= width <= _MOST:
         raise BackboneError(f"width must be from {_LEAST:g} to {_MOST:g}, got {width}")
-    return [max(1, round(count * width)) for count in filters]
+    parts = ((0.5 + layer * _GOLDEN) % 1 for layer in range(len(filters)))
+    return [max(1, math.floor(count * width + part + _TINY)) for count, part in zip(filters, parts, strict=True)]
 
 
 def conv3(dimensions: int, inputs: int, outputs: int, norm: str, dilation: int = 1, **options: Any) -> nn.Module:

@@ -52,7 +52,8 @@ class VGG(nn.Sequential):
 
 
 def _widen(plan: Sequence[int | str], width: float) -> list[int | str]:
-    return [step if isinstance(step, str) else widen([step], width)[0] for step in plan]
+    filters = iter(widen([step for step in plan if not isinstance(step, str)], width))
+    return [step if isinstance(step, str) else next(filters) for step in plan]
 
 
 @backbones.register("vgg11")

@@ -119,5 +119,8 @@ def _estimate(costs: Costs, config: Config, experiment: Experiment) -> Iterator[
     again = manual * finalists["manual"] / max(len(names), 1)
     again += sum(finalists[kind] * own.get("searched", own.get(kind, 0.0)) for kind in wanted)
     again += finalists["learned"] * own.get("learned", 0.0) * config.comparison.as_learned
+    # Those at equal multiply-adds cost as much as hard sharing, and so do controls.
+    matched = sum(finalists.values()) + 2 * finalists["learned"] * config.comparison.controls
+    again += matched * own.get("hard_sharing", 0.0) * (config.comparison.match == "macs")
     minutes = (trials + config.comparison.seeds * again) * _steps(experiment) / 60_000
     yield f"All trials and finalists, one after another: about {minutes:.0f} minutes of training steps."

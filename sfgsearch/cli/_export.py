@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import optuna
@@ -18,6 +18,12 @@ from sfgsearch.export._export import check_output
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import artifact_folder, stored_weights
+
+_WHAT = {
+    "finalist": "retrained as a finalist",
+    "matched": "retrained at another width to match multiply-adds",
+    "relearned": "learned again",
+}
 
 
 @click.command()
@@ -32,8 +38,15 @@ from sfgsearch.search._artifacts import artifact_folder, stored_weights
 )
 @click.option("--seed", type=Whole(0), metavar="S", help="Export the finalist that retrained trial N with this seed.")
 @click.option(
+    "--matched",
+    "role",
+    flag_value="matched",
+    help="Export the finalist at the multiply-adds of hard sharing; the best one on validation data without --seed.",
+)
+@click.option(
     "--relearned",
-    is_flag=True,
+    "role",
+    flag_value="relearned",
     help="Export the training that learned trial N's allocation again; the best one on validation data without --seed.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
@@ -44,7 +57,7 @@ def export(
     number: int,
     output: Path,
     seed: int | None,
-    relearned: bool,
+    role: Literal["matched", "relearned"] | None,
     force: bool,
     storage: str | None,
     as_json: bool,
@@ -52,15 +65,15 @@ def export(
     """Write a recorded network with its trained weights into a file.
 
     The default is what trial N itself trained. With --seed it is a finalist: the same architecture retrained from
-    scratch, as the comparison measured it on test data. Prefer one for use, since learned trials end with weights
-    that were trained under sampled masks, and trials are selected among many.
+    scratch, as the comparison measured it on test data. Prefer one for use: trials are selected among many. With
+    --matched it is the finalist at the width at which verdicts compare.
 
     .pt2 and .onnx files run without sfgsearch. What is written is read back and compared first.
     """
     check_output(output, force=force)
     config = read_study(study_file, storage=storage)
     with existing_study(config) as study:
-        record = _find_record(study, number, seed, relearned=relearned)
+        record = _find_record(study, number, seed, role)
     with stored_weights(record, artifact_folder(config)) as weights:
         exported = export_network(record, weights, output, force=force)
     if as_json:
@@ -70,14 +83,15 @@ def export(
     click.echo(f"largest difference from the network on random images: {exported.largest_difference:.2g}")
 
 
-def _find_record(study: optuna.Study, number: int, seed: int | None, *, relearned: bool) -> ArchitectureRecord:
+def _find_record(
+    study: optuna.Study, number: int, seed: int | None, role: Literal["matched", "relearned"] | None
+) -> ArchitectureRecord:
     _, record = find_trial(study, number)
     records = records_of(study)
-    if records is not None and relearned:
-        return _choose(records.all("relearned", number), number, "learned again", seed)
-    if records is not None and seed is not None:
-        return _choose(records.all("finalist", number), number, "retrained as a finalist", seed)
-    return record
+    if records is None or (role is None and seed is None):
+        return record
+    wanted = role or "finalist"
+    return _choose(records.all(wanted, number), number, _WHAT[wanted], seed)
 
 
 def _choose(found: Sequence[ArchitectureRecord], number: int, what: str, seed: int | None) -> ArchitectureRecord:
@@ -89,7 +103,7 @@ def _choose(found: Sequence[ArchitectureRecord], number: int, what: str, seed: i
     if not found:
         raise StudyError(
             f"--trial {number}: it was not {what}; only trials of the comparison are (see sfgsearch compare). "
-            "Leave --seed and --relearned out to export the trial itself"
+            "Leave --seed, --matched and --relearned out to export the trial itself"
         )
     fitting = [record for record in found if seed in (None, record.seed)]
     if not fitting:

@@ -72,13 +72,13 @@ class StudyProgress(WorkerListener):
 
     def finalist_epoch(self, finalist: Finalist, report: EpochReport) -> None:
         """Show an epoch of a finalist."""
-        self._epoch(f"{escape(finalist.name)}, seed {finalist.seed}", report)
+        self._epoch(escape(str(finalist)), report)
 
     def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
         """Count a finalist, and leave a line if it failed."""
         self._advance()
         if failure:
-            self.note(f"{finalist.name}, seed {finalist.seed} failed: {failure}")
+            self.note(f"{finalist} failed: {failure}")
 
     def _epoch(self, description: str, report: EpochReport) -> None:
         if self._epochs is not None:
@@ -112,7 +112,7 @@ class LineListener(WorkerListener):
     def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
         """Print how a finalist ended."""
         outcome = f"failed: {failure}" if failure else "recorded"
-        self.note(f"{finalist.role} {finalist.name}, seed {finalist.seed}: {outcome}")
+        self.note(f"{finalist}: {outcome}")
 
     def note(self, line: str) -> None:
         """Print a line in one piece, since others may write to the same terminal."""

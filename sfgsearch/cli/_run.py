@@ -89,7 +89,7 @@ def open_study(
     """
     create = partial(create_study, config, objective=objective, join=join, note=note)
     study = outlast(create) if is_embedded(config.storage) else create()  # any other server may never have been there
-    for sentence in (*objective.experiment.data.summary, *objective.experiment.notes):
+    for sentence in (*objective.experiment.data.summary, *objective.notes):
         note(f"{config.path}: {sentence}")
     if retry:
         note(retry_missing(study, config))

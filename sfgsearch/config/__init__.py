@@ -1,6 +1,6 @@
 """Study files: what they may say, and the experiment that they describe."""
 
-from sfgsearch.config._build import build_experiment, manual_candidates
+from sfgsearch.config._build import build_experiment, load_data, manual_candidates
 from sfgsearch.config._load import load_config
 from sfgsearch.config._models import (
     ComparisonSection,
@@ -27,5 +27,6 @@ __all__ = [
     "Setting",
     "build_experiment",
     "load_config",
+    "load_data",
     "manual_candidates",
 ]

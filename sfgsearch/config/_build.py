@@ -60,7 +60,7 @@ def build_experiment(config: Config) -> Experiment:
     Raises:
         ConfigError: If a data set, backbone or device is unknown, an option is wrong, or they do not fit together.
     """
-    data = _load_data(config)
+    data = load_data(config, config.study.seed)
     augmentation = Augmentation(**config.augmentation.model_dump())
     with _blame(config, "augmentation"):
         augmentation.check(data.image_shape)
@@ -73,7 +73,12 @@ def build_experiment(config: Config) -> Experiment:
     return Experiment(data, spec, settings, augmentation)
 
 
-def _load_data(config: Config) -> MultiTaskData:
+def load_data(config: Config, seed: int) -> MultiTaskData:
+    """Load the data of a study as a seed divides them, with what the study file changes about its tasks.
+
+    Raises:
+        ConfigError: If the data set is unknown or cannot be loaded, or lacks what training or measuring needs.
+    """
     with _blame(config, "data.name"):
         load = data_sets[config.data.name]
     given = config.data_options
@@ -85,7 +90,7 @@ def _load_data(config: Config) -> MultiTaskData:
         )
     options = check_options(load, given, config.path, "data")
     with _blame(config, "data"), _fitting():
-        data = load(config.study.seed, **options)
+        data = load(seed, **options)
     known = {task.name for task in data.tasks}
     for name in config.tasks:
         if name not in known:

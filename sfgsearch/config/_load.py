@@ -43,6 +43,12 @@ def load_config(path: str | Path) -> Config:
             file=config.path,
             key="quota.refined",
         )
+    if config.comparison.controls and config.comparison.match == "none":
+        raise ConfigError(
+            'compares at equal multiply-adds; set comparison.match = "macs", or leave controls out',
+            file=path,
+            key="comparison.controls",
+        )
     return config
 
 

@@ -275,9 +275,19 @@ class ComparisonSection(_Section):
 
     With ``as_learned`` learned finalists are also trained again jointly with their allocation, for the metrics of the
     derived network and of Monte-Carlo prediction.
+
+    Args:
+        splits: ``"per_seed"``: every seed has a partition of the data of its own, which all finalists share, so that
+            intervals cover data and training; candidates were selected on the study's. ``"study"``: all have that one.
+        match: ``"macs"``: verdicts are about networks of equal multiply-adds, those of hard sharing at the study's
+            width, to which every finalist is scaled; those at that width are trained too. ``"none"``: only these are.
+        controls: Whether learned finalists are also retrained upside down, and with their layers in a random order.
     """
 
     seeds: bounds.Seeds = 5
+    splits: Literal["per_seed", "study"] = "per_seed"
+    match: Literal["macs", "none"] = "macs"
+    controls: bool = False
     learned: bounds.Count = 1
     searched: bounds.Count = 1
     refined: bounds.Count = 1

@@ -49,7 +49,14 @@ def assemble(
         for part in map(torch.from_numpy, parts)
     )
     copies = describe_copies(equal, rows)
-    data = MultiTaskData(tuple(tasks), train, validation, test, (*notes, *([copies] if copies else [])))
+    data = MultiTaskData(
+        tuple(tasks),
+        train,
+        validation,
+        test,
+        (*notes, *([copies] if copies else [])),
+        is_fixed=division.names is not None,
+    )
     check_seen(data, [task for task in tasks if not targets[task.name].is_floating_point()])
     return data
 

@@ -69,11 +69,13 @@ class DataIdentity:
         splits: The identities of training, validation and test split by name.
         tasks: The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them, without weights of classes.
         labels: How many targets are present, by split, then by task; for reports.
+        is_fixed: Whether all seeds have these splits; see :class:`sfgsearch.data.MultiTaskData`.
     """
 
     splits: Mapping[str, SplitIdentity]
     tasks: Sequence[Mapping[str, Any]]
     labels: Mapping[str, Mapping[str, LabelCount]]
+    is_fixed: bool = False
 
     @classmethod
     def of(cls, data: MultiTaskData) -> Self:
@@ -83,12 +85,13 @@ class DataIdentity:
         tasks = json.loads(json.dumps([task_to_dict(task) for task in data.tasks]))
         for task in tasks:
             task.pop(_WEIGHTS, None)
-        return cls(splits, tasks, data.labels)
+        return cls(splits, tasks, data.labels, data.is_fixed)
 
     @cached_property
     def digest(self) -> str:
         """A short digest of splits and tasks: 16 hexadecimal digits."""
-        return text_digest(_as_text({name: value for name, value in self.to_dict().items() if name != "labels"}))
+        found = self.to_dict()
+        return text_digest(_as_text({name: found[name] for name in ("splits", "tasks")}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -96,6 +99,7 @@ class DataIdentity:
             "splits": {name: asdict(split) for name, split in self.splits.items()},
             "tasks": list(self.tasks),
             "labels": {split: dict(counts) for split, counts in self.labels.items()},
+            "is_fixed": self.is_fixed,
         }
 
     @classmethod
@@ -105,7 +109,7 @@ class DataIdentity:
         labels = {
             split: {task: LabelCount(*count) for task, count in by.items()} for split, by in data["labels"].items()
         }
-        return cls(splits, data["tasks"], labels)
+        return cls(splits, data["tasks"], labels, data["is_fixed"])
 
 
 def describe_change(before: DataIdentity, now: DataIdentity) -> str | None:

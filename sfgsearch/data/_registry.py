@@ -11,7 +11,8 @@ from sfgsearch.data._splits import MultiTaskData
 data_sets: Registry[Callable[..., MultiTaskData]] = Registry(
     "data set", "@sfgsearch.data.data_sets.register('my_data')"
 )
-"""Functions of ``(seed, *, options...)``; the keyword options are what a study file may set."""
+"""Functions of ``(seed, *, options...)``; the keyword options are what a study file may set. The seed fixes how
+images are divided into splits; data with splits of their own say ``is_fixed=True``."""
 
 
 def takes_path(load: Callable[..., MultiTaskData]) -> bool:

@@ -142,6 +142,7 @@ class MultiTaskData:
         test: Split that is read for the winners only.
         notes: Sentences that a user should read, such as how many files were skipped.
         window: How a network predicts images larger than those it is trained on; at once if None.
+        is_fixed: Whether the splits are given, such as by a column, so that they are the same for every seed.
     """
 
     tasks: tuple[Task, ...]
@@ -150,6 +151,7 @@ class MultiTaskData:
     test: Split
     notes: tuple[str, ...] = ()
     window: SlidingWindow | None = None
+    is_fixed: bool = False
 
     @cached_property
     def labels(self) -> dict[str, dict[str, LabelCount]]:

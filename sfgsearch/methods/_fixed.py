@@ -44,6 +44,15 @@ class FixedAllocation(Method):
     repair: bool = False
     assignments: Mapping[str, Sequence[int]] | None = None
 
+    def rescaled(self, given: NetworkSpec, wanted: NetworkSpec) -> FixedAllocation:
+        """Return the allocation with each group's share of every channel space, which filters are whose dealt anew."""
+        tasks = wanted.task_names
+        if self.allocation == Allocation.single_task(given.filters, tasks):
+            return FixedAllocation(Allocation.single_task(wanted.filters, tasks))
+        shares = {layer.name: [count / layer.num_filters for count in layer.counts] for layer in self.allocation.layers}
+        allocation = Allocation.from_proportions(wanted.filters, tasks, shares, feed_tasks=True)
+        return FixedAllocation(allocation, repair=True)
+
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> System:
         """Build the network."""
         self.allocation.check_fits(spec.filters, spec.task_names, some_off=self.assignments is not None)

@@ -21,7 +21,7 @@ class Job:
     a job over watches it stand still.
 
     Args:
-        job: Its key: ``"trial/7"``, ``"finalist/7/3"`` or ``"relearned/7/3"`` (trial, then seed).
+        job: Its key: ``"trial/7"``, or role, trial and seed of a finalist: ``"matched/7/3"``.
         owner: The worker that may do it; None if anyone may have it.
         worker: Name of the worker that had it last.
         beat: Counts the owner's signs of life and changes of owner.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raise this with every change to the tables below."""
 
 
@@ -39,6 +39,7 @@ class ArchitectureRow(Base):
     backbone: Mapped[dict[str, Any]] = mapped_column(JSON)
     image_shape: Mapped[list[int]] = mapped_column(JSON)
     data_digest: Mapped[str | None] = mapped_column(String(64))
+    data_seed: Mapped[int | None] = mapped_column(BigInteger)
     tasks: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     structure: Mapped[dict[str, Any]] = mapped_column(JSON)
     allocation: Mapped[dict[str, Any]] = mapped_column(JSON)

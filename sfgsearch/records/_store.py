@@ -20,7 +20,7 @@ from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, Job
 from sfgsearch.storage import display_url
 
 Kind = Literal["learned", "searched", "manual"]
-Role = Literal["trial", "finalist", "relearned"]
+Role = Literal["trial", "finalist", "matched", "reversed", "shuffled", "relearned"]
 RELATIVE_ERROR = "relative_error"
 NETWORK, MONTE_CARLO = "network", "monte_carlo"
 _complete: WeakSet[Engine] = WeakSet()
@@ -52,8 +52,10 @@ class ArchitectureRecord:
 
     Args:
         trial: Number of the trial that it is, or that it retrains.
-        role: ``"trial"``; ``"finalist"``, retrained from scratch; or ``"relearned"``, a learned trial whose
-            allocation is learned again, jointly with the weights, from another seed.
+        role: ``"trial"``; ``"finalist"``, retrained from scratch; ``"matched"``, the same at the width at which its
+            multiply-adds are those of hard sharing; ``"reversed"`` and ``"shuffled"``, the same with the shares of its
+            layers in reverse or random order; or ``"relearned"``, a learned trial whose allocation is learned again,
+            jointly with the weights, from another seed.
         kind: How the allocation came about.
         name: The manual method, or the kind and the trial's number.
         backbone: Name and options of the backbone.
@@ -73,6 +75,7 @@ class ArchitectureRecord:
         weights_artifact: Artifact id of the weights of the network that predicts, where they were kept.
         weights_digest: SHA-256 of that file.
         data_digest: Which data it saw; see :class:`sfgsearch.data.DataIdentity`.
+        data_seed: The seed that divided them into splits, where it is known.
         monte_carlo: Monte-Carlo prediction, where the method predicts with another network than that.
         package_version: Of the sfgsearch that trained it.
     """
@@ -98,6 +101,7 @@ class ArchitectureRecord:
     weights_artifact: str | None = None
     weights_digest: str | None = None
     data_digest: str | None = None
+    data_seed: int | None = None
     monte_carlo: MonteCarloRecord | None = None
     package_version: str = field(default=__version__)
 
@@ -248,7 +252,7 @@ class Records:
 _COPIED = (
     *("trial", "role", "kind", "name", "backbone", "seed", "epochs", "parameters", "macs", "units"),
     *("tasks", "structure", "training_seconds", "package_version", "probabilities_artifact", "weights_artifact"),
-    *("weights_digest", "data_digest"),
+    *("weights_digest", "data_digest", "data_seed"),
 )
 
 _EARLIER = select(ArchitectureRow.id).where(

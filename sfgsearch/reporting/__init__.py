@@ -1,9 +1,10 @@
 """What people read: the comparison of finalists and the description of a trial."""
 
-from sfgsearch.reporting._comparison import Comparison, Row, Spent, compare
+from sfgsearch.reporting._comparison import Comparison, Spent, compare
 from sfgsearch.reporting._json import to_json
 from sfgsearch.reporting._missing import Missing, Shortfall
 from sfgsearch.reporting._paired import PairedBootstrap, PairedTest, paired_bootstrap
+from sfgsearch.reporting._rows import Row
 from sfgsearch.reporting._show import describe_trial
 from sfgsearch.reporting._status import StudyStatus, study_status
 from sfgsearch.reporting._status_tables import duration, status_tables

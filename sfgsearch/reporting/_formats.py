@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sfgsearch.reporting._comparison import RELATIVE_ERROR
 from sfgsearch.reporting._paired import PairedTest
+from sfgsearch.reporting._rows import RELATIVE_ERROR
 from sfgsearch.reporting._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
 _PERCENT = "%"
 _MOST_DIGITS = 6
 _MOST_CLASSES = 20
+_SMALLEST_P = 0.001
 _THOUSAND = 999.5
 """From here on three digits would be written with a power of ten."""
 
@@ -173,20 +174,28 @@ def difference_unit(test: PairedTest) -> str:
 
 
 def cells_of_test(test: PairedTest) -> tuple[str, ...]:
-    """Return a test as cells: quantity, difference, interval, bootstrap interval, opposite sign, outcome."""
+    """Return a test as cells, those of :data:`TEST_TITLES`."""
     name = quantity_name(test.quantity)
     if test.difference is None or test.bootstrap is None:
-        return name, "-", "-", "-", "-", test.sentence
+        return name, "-", "-", "-", "-", "-", test.sentence
     found, resampled = test.difference, test.bootstrap.interval
     return (
         name,
         f"{difference(test, found.mean)} {difference_unit(test)}".strip(),
         f"{difference(test, found.low)} to {difference(test, found.high)}",
+        p_value(test).removeprefix("= "),
         f"{difference(test, resampled.low)} to {difference(test, resampled.high)}",
         percent(test.bootstrap.reversed),
         test.sentence,
     )
 
 
-TEST_TITLES = ("quantity", "difference", "95 % interval", "bootstrap", "opposite sign", "outcome")
+def p_value(test: PairedTest) -> str:
+    """Return the corrected p-value of a test with its relation, ``"= 0.013"``; a dash where there is none."""
+    if test.holm is None:
+        return "-"
+    return f"= {test.holm:.2g}" if test.holm >= _SMALLEST_P else f"< {_SMALLEST_P}"
+
+
+TEST_TITLES = ("quantity", "difference", "95 % interval", "corrected p", "bootstrap", "opposite sign", "outcome")
 """The titles of :func:`cells_of_test`."""

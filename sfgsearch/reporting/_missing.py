@@ -7,6 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_VERBS = {
+    "finalist": "retrained",
+    "matched": "retrained at equal multiply-adds",
+    "reversed": "retrained with its layers reversed",
+    "shuffled": "retrained with its layers shuffled",
+    "relearned": "learned again",
+}
 _MOST_NAMES = 4
 """Names in a sentence; lists name everything."""
 
@@ -20,8 +27,8 @@ class Missing:
         name: Its name.
         trial: The trial that it is, or retrains; None for a candidate.
         seed: The seed of the retraining; None for a trial.
-        role: ``"trial"``, ``"finalist"``, ``"relearned"`` for a learned trial that should be learned again, or
-            ``"candidate"`` for a finalist that the comparison asks for and that too many pruned trials leave out.
+        role: That of a record, see :class:`sfgsearch.records.ArchitectureRecord`; or ``"candidate"`` for a finalist
+            that the comparison asks for and that too many pruned trials leave out.
         reason: Why it failed the last time.
     """
 
@@ -40,7 +47,7 @@ class Missing:
     def __str__(self) -> str:
         if self.trial is None:
             return f"{self.name}: {self.reason}"
-        verb = {"finalist": "retrained", "relearned": "learned again"}.get(self.role)
+        verb = _VERBS.get(self.role)
         how = f", {verb} with seed {self.seed}" if verb else ""
         return f"{self.name} ({self.kind or 'no kind yet'}), trial {self.trial}{how}: {' '.join(self.reason.split())}"
 
@@ -103,9 +110,9 @@ class Shortfall:
 
 def _names(missing: Sequence[Missing], compared: Collection[int]) -> list[str]:
     """Return the candidates that are missing whole, and the seeds of those that are missing in part."""
-    seeds = defaultdict[tuple[str, int | None], list[int | None]](list)
+    seeds = defaultdict[tuple[str, int | None], dict[int | None, None]](dict)
     for one in missing:
-        seeds[one.name, one.trial].append(one.seed)
+        seeds[one.name, one.trial][one.seed] = None  # which several retrainings of one name may lack
     return [
         f"{_plural('seed', len(found))} {_listed([str(seed) for seed in found])} of {name}"
         if trial in compared and None not in found

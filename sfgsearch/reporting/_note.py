@@ -11,12 +11,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.records import STRATEGIES, strategy_of_trial
-from sfgsearch.reporting._comparison import DERIVED, MONTE_CARLO, RELATIVE_ERROR, Comparison, Row
-from sfgsearch.reporting._formats import MetricFormat, difference, thousands
-from sfgsearch.reporting._paired import BETTER, FEW_SEEDS, WORSE, PairedTest
+from sfgsearch.reporting._comparison import Comparison
+from sfgsearch.reporting._formats import MetricFormat, thousands
+from sfgsearch.reporting._paired import FEW_SEEDS
+from sfgsearch.reporting._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
 from sfgsearch.reporting._sharing import sharing_sentence
 from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
+from sfgsearch.reporting._verdicts import verdict
 
 _FORM = MetricFormat({})
 _MOST_MISSING, _LONGEST_REASON = 5, 200
@@ -84,35 +86,15 @@ def _result(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
         (row,) = best.values()
         alone = f"{row.name} ({row.kind}) has no finalist of another kind to be compared with"
         return f"Nothing is decided: {alone}{_lacking(comparison)}."
-    tests = [test for test in comparison.tests if test.quantity == RELATIVE_ERROR]
-    if "learned" not in best:
-        return f"No learned finalist; {'; '.join(map(_against, tests))}{_lacking(comparison)}."
-    mine = [test for test in tests if test.first[0] == "learned"]
-    outcomes = {test.outcome for test in mine}
-    if all(test.difference is None for test in mine):
-        verdict = "Nothing is decided"
-    elif len(outcomes) == 1:
-        verdict = {BETTER: "SFG wins", WORSE: "SFG loses"}.get(outcomes.pop(), "No winner")
-    else:
-        verdict = "SFG does not win" if WORSE in outcomes else "SFG wins in part"
-    return f"{verdict}: {'; '.join(map(_against, mine))}{_lacking(comparison)}."
+    kind = next(iter(best))
+    none = "" if kind == "learned" else "No learned finalist; "
+    return f"{none}{verdict(comparison.tests_of(kind))}{_lacking(comparison)}."
 
 
 def _lacking(comparison: Comparison) -> str:
     """Return what failed for good and is missing from the verdicts, as the end of a sentence."""
     without = comparison.without(*STRATEGIES)
     return f"; {without}" if without else ""
-
-
-def _against(test: PairedTest) -> str:
-    """Return what a test says, the first one's error minus the second one's."""
-    pair = f"{test.first[1]} against {test.second[1]} ({test.second[0]})"
-    if test.difference is None:
-        return f"{pair}: too few common seeds ({test.seeds}) to tell"
-    found = test.difference
-    words = {BETTER: "better", WORSE: "worse"}.get(test.outcome, "no difference is resolved")
-    ends = f"{difference(test, found.low)} to {difference(test, found.high)}"
-    return f"{pair}: {words}, {difference(test, found.mean)} points of relative error (95 % interval {ends})"
 
 
 def _numbers(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
@@ -123,6 +105,8 @@ def _numbers(comparison: Comparison, trials: Sequence[FrozenTrial]) -> str:
     seeds = sorted({row.seeds for row in best.values()})
     number = "one seed" if seeds == [1] else f"{'-'.join(map(str, seeds[:: max(len(seeds) - 1, 1)]))} seeds"
     what = f"test data, {number}" + ("" if seeds == [1] else ", ± half the 95 % interval")
+    if comparison.matched_to is not None:
+        what = f"at equal multiply-adds, {what}"
     return f"{'; '.join(parts)} ({what}; 0 is perfect, 100 a constant prediction)."
 
 
@@ -171,10 +155,10 @@ def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str
         yield "a single seed has no interval"
     elif seeds < FEW_SEEDS:
         yield f"{seeds} seeds resolve only large differences"
-    tests = [test for test in comparison.tests if test.difference is not None]
-    if len(tests) > 1:
-        yield f"{len(tests)} tests were made and none is corrected for the others"
-    yield from _as_learned(comparison.rows, best)
+    odd = [row.name for row in comparison.compared if comparison.matched_to is not None and not row.matched]
+    if odd:
+        yield f"with too few channels to match multiply-adds within 2 %: {', '.join(odd)}"
+    yield from _as_learned(comparison.native, best)
     missing = [strategy for strategy in comparison.strategies if best and strategy not in best]
     if missing:
         yield f"no finalist is {' or '.join(missing)}"
@@ -188,14 +172,15 @@ def _caveats(comparison: Comparison, status: StudyStatus | None) -> Iterator[str
 
 def _as_learned(rows: Sequence[Row], best: Mapping[str, Row]) -> Iterator[str]:
     """Say where the network as it was learned is weaker than its allocation retrained, as it is compared."""
-    if "learned" not in best:
+    own = [row for row in rows if "learned" in best and row.trial == best["learned"].trial]
+    retrained = next((row for row in own if row.inference == RETRAINED), None)
+    if retrained is None:
         return
-    retrained = best["learned"]
     names = {DERIVED: "derived", MONTE_CARLO: "Monte Carlo"}
     weaker = [
         f"{names[row.inference]} {_FORM.value('', row.error.mean)} %"
-        for row in rows
-        if row.trial == retrained.trial and row.inference in names and row.error.mean > retrained.error.mean
+        for row in own
+        if row.inference in names and row.error.mean > retrained.error.mean
     ]
     if weaker:
         retrained_error = _FORM.value("", retrained.error.mean)

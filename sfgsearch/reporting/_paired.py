@@ -1,4 +1,4 @@
-"""Paired tests over seeds: is the best of one kind better than the best of another, and by how much?
+"""Paired tests over seeds: is one finalist better than another, and by how much?
 
 How far such intervals can be trusted depends on the number of seeds. Share of 95 % intervals that cover the true mean
 difference, in 2,000 simulated comparisons each (differences drawn from a normal and from an exponential distribution;
@@ -12,7 +12,7 @@ seeds     Student's t  bootstrap (percentile)  bootstrap (BCa)
 10        .94 / .90    .89 / .87               .89 / .88
 ========  ===========  ======================  ================
 
-Of three numbers no resampling can tell how far a fourth may lie, so Student's interval decides here, and the bootstrap
+Of three numbers no resampling can tell how far a fourth may lie, so Student's t decides here, and the bootstrap
 stands beside it for what it is: a check that needs no normal distribution, and too narrow for few seeds. It is the
 percentile one, since the correction of BCa gains nothing, and with few seeds, where many resamples have the same mean,
 depends on how these ties are rounded.
@@ -21,11 +21,11 @@ depends on how these ties are rounded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_1samp
 
 from sfgsearch.reporting._statistics import Interval, interval
 
@@ -34,13 +34,15 @@ FEW_SEEDS = 10
 """Below so many seeds the bootstrap interval is said to be too narrow."""
 
 CAVEAT = (
-    "The 95 % interval (Student's, of differences paired by seed) decides. The bootstrap is too narrow below "
-    f"about {FEW_SEEDS} seeds, and with n seeds all differences have one sign by mere chance with probability 2^(1-n). "
-    "No test is corrected for the others beside it."
+    "Of relative errors the p of Student's t-test decides, paired by seed and corrected by Holm for all tests of the "
+    "candidate, at 0.05; of metrics the 95 % interval, for itself. The bootstrap is too narrow below about "
+    f"{FEW_SEEDS} seeds, and with n seeds all differences have one sign by mere chance with probability 2^(1-n)."
 )
 
 _DIGITS = 12
 """Decimals of a difference that are not mere rounding of the two values."""
+
+_LEVEL = 0.05
 
 BETTER, WORSE, UNRESOLVED = "better", "worse", "unresolved"
 
@@ -85,10 +87,9 @@ def paired_bootstrap(differences: Sequence[float], seed: int = 0) -> PairedBoots
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The best of one kind against the best of another, in one quantity, paired by seed.
+    """One finalist against another in one quantity, paired by seed.
 
-    Differences are the first one's value minus the second one's. Several tests are made side by side and none is
-    corrected for that.
+    Differences are the first one's value minus the second one's.
 
     Args:
         first: Kind and name of the first.
@@ -97,8 +98,10 @@ class PairedTest:
         unit: Its unit; ``"fraction"`` for shares.
         higher_is_better: Whether large values are good.
         seeds: Common seeds.
-        difference: The mean difference with Student's 95 % interval, which decides; None below two seeds.
+        difference: The mean difference with Student's 95 % interval; None below two seeds.
         bootstrap: The paired bootstrap of it; None below two seeds.
+        p: The two-sided p-value of Student's paired t-test; None where all differences are equal, or below two seeds.
+        holm: The same, corrected for a family of tests; None for a test that is in none.
     """
 
     first: tuple[str, str]
@@ -109,6 +112,8 @@ class PairedTest:
     seeds: int
     difference: Interval | None
     bootstrap: PairedBootstrap | None
+    p: float | None = None
+    holm: float | None = None
 
     @property
     def pair(self) -> str:
@@ -117,14 +122,15 @@ class PairedTest:
 
     @property
     def outcome(self) -> str:
-        """``"better"`` or ``"worse"`` for the first, or ``"unresolved"`` where the 95 % interval holds zero.
+        """``"better"`` or ``"worse"`` for the first, or ``"unresolved"`` where p is not below 0.05.
 
-        Where all seeds have the same difference, there is nothing to estimate an interval from: unresolved.
+        In a family the corrected p counts. Uncorrected, it is not where the 95 % interval holds zero. Where all seeds
+        have the same difference, there is nothing to estimate from: unresolved.
         """
-        found = self.difference
-        if found is None or found.low == found.high or found.low <= 0 <= found.high:
+        found, p = self.difference, self.p if self.holm is None else self.holm
+        if found is None or p is None or p >= _LEVEL:
             return UNRESOLVED
-        return BETTER if (found.low > 0) == self.higher_is_better else WORSE
+        return BETTER if (found.mean > 0) == self.higher_is_better else WORSE
 
     @property
     def sentence(self) -> str:
@@ -148,6 +154,8 @@ class PairedTest:
             "bootstrap": None
             if resampled is None
             else {"ci95": [resampled.interval.low, resampled.interval.high], "reversed": resampled.reversed},
+            "p": self.p,
+            "p_holm": self.holm,
             "outcome": self.outcome,
         }
 
@@ -185,4 +193,26 @@ def paired_test(
         len(differences),
         interval(differences) if enough else None,
         paired_bootstrap(differences) if enough else None,
+        _p_value(differences),
     )
+
+
+def _p_value(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p-value of Student's t-test of differences; None where they have no deviation."""
+    if len(differences) < 2 or min(differences) == max(differences):
+        return None
+    return float(ttest_1samp(differences, 0.0).pvalue)
+
+
+def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """Return tests as a family, with p-values corrected by Holm (Scandinavian Journal of Statistics, 1979).
+
+    The k-th smallest of m p-values becomes the largest of (m - j + 1) p_j over j up to k, at most one. It keeps the
+    probability that any of the differences resolved is none below the level of a single test.
+    """
+    by_p = sorted((test.p, index) for index, test in enumerate(tests) if test.p is not None)
+    found, highest = list(tests), 0.0
+    for rank, (p, index) in enumerate(by_p):
+        highest = max(highest, min((len(by_p) - rank) * p, 1.0))
+        found[index] = replace(tests[index], holm=highest)
+    return found

@@ -34,8 +34,10 @@ _SUFFIXES = (HTML, MARKDOWN)
 _DPI = 120
 
 _CAPTIONS = {
-    "comparison": "Learned against searched against manual on test data, mean and 95 % interval over seeds.",
-    "pareto": "Quality against cost. Faint: trials on validation data, one seed; strong: finalists on test data.",
+    "comparison": "Learned, searched and manual on test data, mean and 95 % interval over seeds; derived and Monte "
+    "Carlo at the study's width.",
+    "pareto": "Quality against cost at the study's width. Faint: trials on validation data, one seed; strong: "
+    "finalists on test data.",
     "allocations": "Every group's part of the filters, by layer; the first layer is on top.",
     "tuning": "What tuning did, among learned trials only.",
     "budget": "The best relative error on validation data so far, by training time and by trials.",

@@ -17,6 +17,8 @@ from sfgsearch.reporting._formats import (
     quantity_name,
     thousands,
 )
+from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
+from sfgsearch.reporting._hypervolume import hypervolumes
 from sfgsearch.reporting._paired import CAVEAT
 from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.reporting._status_tables import duration
@@ -47,7 +49,7 @@ def report_tables(
     allocations: Sequence[tuple[str, Allocation]],
     data: DataIdentity | None = None,
 ) -> Iterator[PlainTable]:
-    """Yield the tables of a report: finalists, tests, allocations by layer, data, trials, missing ones, failures.
+    """Yield the tables of a report: finalists, tests, hypervolumes, allocations, data, trials, what is missing.
 
     Args:
         comparison: The finalists; without any there is no table of them.
@@ -55,16 +57,17 @@ def report_tables(
         allocations: Name and allocation of the best of each kind.
         data: Which data the study saw, where that is known.
     """
-    if comparison.rows:
-        yield _finalists(comparison)
+    yield from map(_finalists, row_groups(comparison))
     if comparison.tests:
         yield PlainTable(
-            "The best of each kind against each other",
+            "The best learned and searched against others",
             ("pair", *TEST_TITLES),
             [(test.pair, *cells_of_test(test)) for test in comparison.tests],
-            words=7,
+            words=8,
             note=f"Test data; the first one's value minus the second one's. {CAVEAT}",
         )
+    if comparison.rows:
+        yield _hypervolumes(comparison)
     if allocations:
         yield _allocations(allocations)
     if data is not None:
@@ -105,8 +108,8 @@ def _missing(comparison: Comparison) -> PlainTable:
     )
 
 
-def _finalists(comparison: Comparison) -> PlainTable:
-    first = comparison.rows[0]
+def _finalists(group: RowGroup) -> PlainTable:
+    first = group.rows[0]
     form, keys = MetricFormat(first.units), first.headline
     rows = [
         (
@@ -116,19 +119,34 @@ def _finalists(comparison: Comparison) -> PlainTable:
             *(form.interval(key, row.metrics[key], row.seeds) if key in row.metrics else "-" for key in keys),
             form.interval("", row.error, row.seeds),
             thousands(row.parameters),
-            thousands(row.macs),
+            group.macs(row),
+            *([width_text(row)] if group.is_scaled else []),
         )
-        for row in comparison.rows
+        for row in group.rows
     ]
     titles = [", ".join(filter(None, (quantity_name(key), form.unit(key)))) for key in keys]
     return PlainTable(
-        "Finalists on test data",
-        ("kind", "name", "seeds", *titles, "relative error, %", "parameters", "multiply-adds"),
+        f"{group.title[0].upper()}{group.title[1:]}",
+        (
+            *("kind", "name", "seeds", *titles, "relative error, %", "parameters", "multiply-adds"),
+            *(["width"] if group.is_scaled else []),
+        ),
         rows,
         words=2,
         note="Mean ± half the 95 % interval over seeds. Relative error: 0 perfect, 100 a constant prediction. "
-        "Kinds are compared by allocations retrained from scratch; derived and Monte Carlo are the network as it was "
-        "learned.",
+        f"{group.note}{group.remark.removeprefix(';')}".strip(),
+    )
+
+
+def _hypervolumes(comparison: Comparison) -> PlainTable:
+    macs, found = hypervolumes(comparison.rows)
+    return PlainTable(
+        "Hypervolume in relative error and multiply-adds",
+        ("kind", "networks", "hypervolume"),
+        [(one.kind, str(one.networks), f"{one.value:.3f}") for one in found],
+        note="The part of the plane that the retrained finalists of a kind dominate, at all widths, up to the "
+        f"reference point: a relative error of 100 % and {thousands(macs)} multiply-adds, 1.1 times the dearest "
+        "finalist's. More is better, and more networks have more.",
     )
 
 

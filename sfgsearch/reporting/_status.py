@@ -16,7 +16,7 @@ from sfgsearch.records import STRATEGIES, Job, strategy_of, strategy_of_trial
 
 
 class Retraining(Protocol):
-    """A finalist; see :class:`sfgsearch.search._finalists.Finalist`."""
+    """A finalist, with a text that says what is trained; see :class:`sfgsearch.search._finalists.Finalist`."""
 
     @property
     def job(self) -> str:
@@ -29,10 +29,6 @@ class Retraining(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,7 @@ def study_status(
     open_ = []
     for finalist in missing:
         job = jobs.get(finalist.job)
-        name = f"{finalist.name}, seed {finalist.seed}"
+        name = str(finalist)
         if job is not None and job.reason is not None:
             failures.append(Failure(finalist.job, name, job.reason, finalist.job not in given_up))
         if job is not None and job.owner is not None:

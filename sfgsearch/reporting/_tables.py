@@ -14,6 +14,7 @@ from rich.table import Table
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._comparison import Comparison
 from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
+from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
 from sfgsearch.reporting._paired import CAVEAT
 
 _BAR_WIDTH = 12
@@ -45,50 +46,57 @@ def _header(form: MetricFormat, key: str) -> str:
 
 
 def comparison_tables(comparison: Comparison, console: Console) -> list[Table]:
-    """Return the finalists with the tasks' main metrics, as one table, or where that is too wide as several.
+    """Return the finalists with the tasks' main metrics: at equal multiply-adds, then at the study's width.
 
     Args:
         comparison: The comparison.
-        console: Where the tables should fit.
+        console: Where the tables should fit; what is too wide becomes several.
     """
+    return [table for group in row_groups(comparison) for table in _group_tables(group, console)]
+
+
+def _group_tables(group: RowGroup, console: Console) -> list[Table]:
 
     def measure(table: Table) -> Measurement:
         return console.measure(table, options=console.options.update(width=WIDEST))
 
-    keys = list(comparison.rows[0].headline)
-    whole = _comparison_table(comparison, keys)
+    keys = list(group.rows[0].headline)
+    whole = _comparison_table(group, keys)
     if measure(whole).minimum <= console.width:
         return [whole]
     tables: list[Table] = []
     first = 0
     for last in range(1, len(keys) + 1):
-        table = _comparison_table(comparison, keys[first:last], has_summary=False)
+        table = _comparison_table(group, keys[first:last], has_summary=False)
         if last - first == 1 or measure(table).maximum > console.width:
             first = last - 1
-            tables.append(_comparison_table(comparison, [keys[first]], has_summary=False))
+            tables.append(_comparison_table(group, [keys[first]], has_summary=False))
         else:
             tables[-1] = table
-    return [*tables, _comparison_table(comparison, [])]
+    return [*tables, _comparison_table(group, [])]
 
 
-def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summary: bool = True) -> Table:
+def _comparison_table(group: RowGroup, keys: Sequence[str], *, has_summary: bool = True) -> Table:
     """Return the finalists with some of their metrics, and on request with their relative error and size."""
-    form = MetricFormat(comparison.rows[0].units)
+    rows, form = group.rows, MetricFormat(group.rows[0].units)
     caption = "mean ± half the 95 % interval over seeds"
     if has_summary:
-        caption += "; relative error: 0 perfect, 100 a constant prediction"
-    table = _table(f"{escape(comparison.study)}: retrained finalists on test data", caption)
+        caption += f"; relative error: 0 perfect, 100 a constant prediction{group.remark}"
+    table = _table(escape(f"{group.study}: {group.title}"), caption)
     _add_name_column(table, "kind")
     _add_name_column(table, "name")
     _add_columns(table, "seeds", *(_header(form, key) for key in keys))
     if has_summary:
         _add_columns(table, _RELATIVE_ERROR, "param-\neters", "multiply-\nadds")
-    for index, row in enumerate(comparison.rows):
-        first_of_kind = index == 0 or comparison.rows[index - 1].kind != row.kind
-        last_of_kind = index + 1 == len(comparison.rows) or comparison.rows[index + 1].kind != row.kind
+        if group.is_scaled:
+            _add_columns(table, "width")
+    for index, row in enumerate(rows):
+        first_of_kind = index == 0 or rows[index - 1].kind != row.kind
+        last_of_kind = index + 1 == len(rows) or rows[index + 1].kind != row.kind
         cells = [form.interval(key, row.metrics[key], row.seeds) for key in keys]
         if has_summary:
-            cells += [form.interval("", row.error, row.seeds), thousands(row.parameters), thousands(row.macs)]
+            cells += [form.interval("", row.error, row.seeds), thousands(row.parameters), group.macs(row)]
+            cells += [width_text(row)] if group.is_scaled else []
         table.add_row(
             row.kind if first_of_kind else "", escape(row.name), str(row.seeds), *cells, end_section=last_of_kind
         )
@@ -96,12 +104,12 @@ def _comparison_table(comparison: Comparison, keys: Sequence[str], *, has_summar
 
 
 def tests_table(comparison: Comparison) -> Table:
-    """Return the paired tests between the best of each kind.
+    """Return the paired tests of the best learned and the best searched finalist.
 
     Args:
-        comparison: A comparison of at least two kinds.
+        comparison: A comparison with tests.
     """
-    table = _table("the best of each kind against each other, test data", CAVEAT)
+    table = _table("the best learned and searched against others, test data", CAVEAT)
     _add_name_column(table, "pair")
     for title in TEST_TITLES:
         table.add_column(title, overflow="fold")

@@ -1,31 +1,28 @@
-"""Finalists: the best of every kind, retrained from scratch over several seeds and tested once."""
+"""Finalists: the best of every kind, which a comparison retrains over several seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.errors import LeaseLostError, StudyError
-from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.nn import Structure
-from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, Records, strategy_of
+from sfgsearch.nn import costs_alike
+from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, strategy_of
 from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
-from sfgsearch.search._failures import explain_failure
-from sfgsearch.search._objective import Objective, describe_training
-from sfgsearch.search._space import suggest_learned
+from sfgsearch.search._identity import StudyIdentity, identity_of
 from sfgsearch.search._study import records_of, seed_of
-from sfgsearch.storage import outlast
-from sfgsearch.training import EpochReport, TrainingSession
 
-_ROLES: tuple[Role, ...] = ("finalist", "relearned")
+_ROLES: tuple[Role, ...] = ("matched", "finalist", "reversed", "shuffled", "relearned")
+_LABELS = {
+    "matched": " at equal multiply-adds",
+    "reversed": " reversed",
+    "shuffled": " shuffled",
+    "relearned": " learned again",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Finalist:
         kind: Its kind.
         name: Its name.
         seed: The seed of the retraining.
-        role: ``"finalist"``: its allocation is retrained from scratch; ``"relearned"``: it is learned again.
+        data_seed: The seed that divides its data.
+        role: What is trained; see :class:`sfgsearch.records.ArchitectureRecord`.
         params: Parameters of the trial.
     """
 
@@ -45,6 +43,7 @@ class Finalist:
     kind: Kind
     name: str
     seed: int
+    data_seed: int
     role: Role = "finalist"
     params: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -52,6 +51,13 @@ class Finalist:
     def job(self) -> str:
         """Its key among the study's jobs; see :class:`sfgsearch.records.Job`."""
         return f"{self.role}/{self.trial}/{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.name}{_LABELS.get(self.role, '')}, seed {self.seed}"
+
+    def is_in(self, records: Iterable[ArchitectureRecord]) -> bool:
+        """Tell whether it is among records."""
+        return _place(self) in map(_place, records)
 
 
 def select_finalists(trials: Sequence[ArchitectureRecord], section: ComparisonSection) -> list[ArchitectureRecord]:
@@ -94,7 +100,9 @@ def read_finals(study: optuna.Study, config: Config) -> Finals:
     records, trials = records_of(study), study.get_trials(deepcopy=False)
     recorded = records.all() if records else []
     selected = select_finalists(_candidates(recorded, trials, config), config.comparison)
-    wanted = _wanted(selected, trials, config, finalist_seeds(config.comparison, seed_of(study, config)))
+    identity = identity_of(study)
+    seeds, macs = _seeds(study, config, identity), identity.network.macs if identity else None
+    wanted = _wanted(selected, trials, config, seeds, macs)
     places = {_place(finalist) for finalist in wanted}
     current = [record for role in _ROLES for record in recorded if record.role == role and _place(record) in places]
     done = {_place(record) for record in current}
@@ -138,137 +146,58 @@ def _candidates(
     ]
 
 
-def _place(finalist: Finalist | ArchitectureRecord) -> tuple[str, int, int]:
-    return finalist.role, finalist.trial, finalist.seed
+def _place(finalist: Finalist | ArchitectureRecord) -> tuple[str, int, int, int | None]:
+    return finalist.role, finalist.trial, finalist.seed, finalist.data_seed
 
 
 def _wanted(
-    selected: Iterable[ArchitectureRecord], trials: Iterable[FrozenTrial], config: Config, seeds: Iterable[int]
+    selected: Iterable[ArchitectureRecord],
+    trials: Iterable[FrozenTrial],
+    config: Config,
+    seeds: Iterable[tuple[int, int]],
+    macs: int | None,
 ) -> list[Finalist]:
-    """Return all retrainings that the comparison asks for."""
+    """Return all retrainings that the comparison asks for, seed by seed: a worker then loads data anew for each once.
+
+    Args:
+        selected: The candidates.
+        trials: All trials.
+        config: The study file.
+        seeds: Seeds of retrainings, each with the one that divides its data.
+        macs: Multiply-adds of hard sharing; None before the study has begun.
+    """
     params = {trial.number: trial.params for trial in trials}
-    wanted = []
-    for record in selected:
-        roles: tuple[Role, ...] = ("finalist",)
-        if record.kind == "learned" and config.comparison.as_learned:
-            roles = _ROLES
-        wanted += [
-            Finalist(record.trial, record.kind, record.name, seed, role, params[record.trial])
-            for role in roles
-            for seed in seeds
-        ]
-    return wanted
+    return [
+        Finalist(record.trial, record.kind, record.name, seed, data_seed, role, params[record.trial])
+        for seed, data_seed in seeds
+        for record in selected
+        for role in _roles(record, config.comparison, macs)
+    ]
+
+
+def _roles(record: ArchitectureRecord, section: ComparisonSection, macs: int | None) -> Iterator[Role]:
+    """Yield what is trained of a candidate with every seed."""
+    if section.match == "macs" and macs and not costs_alike(record.macs, macs):
+        yield "matched"
+    yield "finalist"  # which serves both where it costs what hard sharing does
+    if record.kind != "learned":
+        return
+    layers = len(record.allocation.layers)
+    if section.controls and layers > 1:
+        yield "reversed"
+    if section.controls and layers > 2:  # of two there is no other order
+        yield "shuffled"
+    if section.as_learned:
+        yield "relearned"
+
+
+def _seeds(study: optuna.Study, config: Config, identity: StudyIdentity | None) -> list[tuple[int, int]]:
+    """Return the seeds of the final comparison, each with the one that divides its data."""
+    own = seed_of(study, config)
+    divides_anew = config.comparison.splits == "per_seed" and not (identity and identity.data.is_fixed)
+    return [(seed, seed if divides_anew else own) for seed in finalist_seeds(config.comparison, own)]
 
 
 def finalist_seeds(section: ComparisonSection, study_seed: int) -> range:
     """Return the seeds of the final comparison."""
     return range(study_seed + 1, study_seed + 1 + section.seeds)
-
-
-def retrain_finalists(
-    objective: Objective,
-    records: Records,
-    finalists: Sequence[Finalist],
-    on_epoch: Callable[[Finalist, EpochReport], None] | None = None,
-    on_failure: Callable[[Finalist, str], None] | None = None,
-    *,
-    study: optuna.Study | None = None,
-) -> None:
-    """Retrain finalists from scratch, read the test data, and record them one by one.
-
-    Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such, or
-    as the architecture that their trial found.
-    Learned ones may in addition be learned again, with the settings of their trial.
-
-    Args:
-        objective: Knows the experiment and the manual methods.
-        records: Where finalists are recorded.
-        finalists: What to train.
-        on_epoch: Called after every epoch.
-        on_failure: Called with the reason when a retraining fails, and the others go on; without it it is raised.
-        study: The study, whose folder keeps their weights; without it no weights are kept.
-    """
-    for finalist in finalists:
-        try:
-            retrain(objective, records, finalist, study=study, on_epoch=on_epoch and partial(on_epoch, finalist))
-        except Exception as error:
-            if on_failure is None:
-                raise
-            on_failure(finalist, explain_failure(error, objective.experiment))
-
-
-def retrain(
-    objective: Objective,
-    records: Records,
-    finalist: Finalist,
-    *,
-    study: optuna.Study | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    session: TrainingSession | None = None,
-    held: tuple[str, str] | None = None,
-) -> None:
-    """Retrain one finalist, read the test data, and record it.
-
-    Args:
-        objective: Knows the experiment and the manual methods.
-        records: Where it is recorded.
-        finalist: What to train.
-        study: The study, whose folder keeps its weights; without it no weights are kept.
-        on_epoch: Called after every epoch.
-        session: Gives and takes checkpoints, and may end the training.
-        held: The job and its owner, without whom nothing is recorded.
-
-    Raises:
-        StudyError: If the trial that it retrains saw other data.
-        TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
-    """
-    (source,) = records.all("trial", finalist.trial)
-    if source.data_digest != objective.experiment.data.identity.digest:
-        raise StudyError(
-            f"trial {source.trial} ({source.name}) was trained on other data than those here; set the data back before "
-            "it is retrained"
-        )
-    trained = objective.experiment.train(
-        _method(objective, source, finalist),
-        finalist.seed,
-        on_epoch=on_epoch,
-        splits=("validation", "test"),
-        session=session,
-        monte_carlo=finalist.role == "relearned",
-    )
-    folder = artifact_folder(objective.config)
-    weights = store_weights(trained.predictor, folder, finalist.job) if study else None
-    record = describe_training(
-        objective, finalist.trial, finalist.role, finalist.kind, finalist.name, trained, weights=weights
-    )
-    _record(records, record, held, folder)
-
-
-def _record(
-    records: Records,
-    record: ArchitectureRecord,
-    held: tuple[str, str] | None,
-    folder: Path,
-) -> None:
-    """Record a finalist in the place of its earlier training, and remove the weights that no record names then."""
-    kept = {record.weights_artifact, *_recorded_weights(records, record)}
-    try:
-        outlast(lambda: records.add(record, held))
-    except LeaseLostError:
-        remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
-        raise
-    remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
-
-
-def _recorded_weights(records: Records, record: ArchitectureRecord) -> list[str | None]:
-    recorded = outlast(lambda: records.all(record.role, record.trial))
-    return [other.weights_artifact for other in recorded if other.seed == record.seed]
-
-
-def _method(objective: Objective, record: ArchitectureRecord, finalist: Finalist) -> Method:
-    if record.kind == "manual":
-        return objective.manual[record.name].retraining(Structure.from_dict(record.structure))
-    if finalist.role == "relearned":
-        trial = optuna.trial.FixedTrial(dict(finalist.params))
-        return StochasticFilterGroups(suggest_learned(trial, objective.config.learned))
-    return FixedAllocation(record.allocation, assignments=record.structure["assignments"])

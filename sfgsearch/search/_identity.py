@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 import optuna
@@ -14,7 +14,7 @@ from sfgsearch.config._imports import import_digests
 from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._digests import text_digest
 from sfgsearch.errors import StudyError
-from sfgsearch.nn import NetworkSpec
+from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.training import Experiment
 
 IDENTITY = "sfgsearch.identity"
@@ -31,17 +31,20 @@ class NetworkSignature:
     Args:
         parameters: How many numbers they are.
         digest: Of their names and shapes.
+        macs: Multiply-adds of the plain network for one image, which is what hard sharing costs.
     """
 
     parameters: int
     digest: str
+    macs: int = field(compare=False)
 
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
         """Take the signature of a network."""
         network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
-        return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)))
+        macs = complexity(network, spec.image_shape).macs
+        return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)), macs)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,16 @@ class StudyIdentity:
         return cls(DataIdentity.from_dict(read["data"]), NetworkSignature(**read["network"]))
 
 
+def identity_of(study: optuna.Study) -> StudyIdentity | None:
+    """Return which data and network a study saw; None if it has not begun."""
+    stored = study.user_attrs.get(IDENTITY)
+    return None if stored is None else StudyIdentity.from_json(stored)
+
+
 def data_of(study: optuna.Study) -> DataIdentity | None:
     """Return which data a study saw; None if it has not begun."""
-    stored = study.user_attrs.get(IDENTITY)
-    return None if stored is None else StudyIdentity.from_json(stored).data
+    identity = identity_of(study)
+    return identity.data if identity else None
 
 
 def check_identity(study: optuna.Study, config: Config, identity: StudyIdentity) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from weakref import WeakSet
 
 import optuna
@@ -15,12 +14,15 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, START, ArchitectureRecord, MonteCarloRecord, allocation_attribute
-from sfgsearch.records._store import Kind, Role
-from sfgsearch.search._artifacts import Shelf, StoredWeights, artifact_folder, upload_training, upload_weights
+from sfgsearch.records import ALLOCATION, START, ArchitectureRecord, allocation_attribute
+from sfgsearch.records._store import Kind
+from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._description import Training, describe_training
+from sfgsearch.search._divided import DividedData
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._holding import holding
 from sfgsearch.search._identity import StudyIdentity, check_identity
+from sfgsearch.search._matching import WidthSearch, width_of
 from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._refined import suggest_refined
@@ -28,8 +30,7 @@ from sfgsearch.search._space import KIND, suggest_learned
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast, reading_once, together
-from sfgsearch.tasks import Task, task_to_dict
-from sfgsearch.training import UNCERTAINTY, EpochReport, Experiment, MonteCarlo, Trained, TrainingSession
+from sfgsearch.training import EpochReport, Experiment, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
 
 OnTrialEpoch = Callable[[int, str, EpochReport], None]
@@ -60,14 +61,44 @@ class Objective:
         spec = self.experiment.spec
         self.manual: dict[str, Method] = manual_candidates(config, spec)
         self.space = AllocationSpace(config.searched, spec.filters, spec.task_names)
+        self._data = DividedData(config, self.experiment.data)
+        self.widths = WidthSearch(spec)
         self._checked: WeakSet[optuna.Study] = WeakSet()
         if not any(config.budget.values()):
             raise ConfigError("asks for no trial of any kind", file=config.path, key="quota")
+        if config.comparison.match == "macs" and any(config.finalists.values()):
+            self._check_width()
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks; one objective each if ``study.objective`` is ``"per_task"``."""
         return self.experiment.spec.task_names
+
+    def _check_width(self) -> None:
+        """Check that finalists can be scaled to equal multiply-adds."""
+        if width_of(self.experiment.spec) is None:
+            raise ConfigError(
+                f'the backbone {self.config.backbone.name!r} takes no option "width", a float that scales its filters, '
+                'so multiply-adds cannot be matched; give it one, or set comparison.match = "none"',
+                file=self.config.path,
+                key="comparison.match",
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about network, device and comparison that a user should read."""
+        notes = self.experiment.notes
+        if self.experiment.data.is_fixed and self.config.comparison.splits == "per_seed":
+            notes += ("the data come with their splits, which all seeds share: intervals do not cover the data",)
+        return notes
+
+    def experiment_on(self, data_seed: int) -> Experiment:
+        """Return the experiment on the data as a seed divides them: the study's own, or one of the comparison.
+
+        Raises:
+            ConfigError: If the data lack then what training or measuring needs.
+        """
+        return self.experiment.on(self._data.by(data_seed))
 
     def __call__(self, trial: BaseTrial) -> float | tuple[float, ...]:
         """Train one candidate.
@@ -225,7 +256,8 @@ class Objective:
             if shelf is None or not isinstance(trial, optuna.Trial):
                 return None
             artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
-            record = describe_training(self, trial.number, "trial", kind, name, trained, artifact, weights)
+            own = Training(trial.number, "trial", kind, name, self.config.study.seed)
+            record = describe_training(self.config, self.experiment, own, trained, artifact, weights)
             review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
             return record
 
@@ -285,54 +317,3 @@ def _main_metrics(trained: Trained) -> dict[str, float]:
 def _reported(trial: BaseTrial) -> Container[int]:
     """Return the epochs that a trial has reported, as Optuna remembers them: only its worker adds any."""
     return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
-
-
-def describe_training(
-    objective: Objective,
-    trial: int,
-    role: Role,
-    kind: Kind,
-    name: str,
-    trained: Trained,
-    artifact: str | None = None,
-    weights: StoredWeights | None = None,
-) -> ArchitectureRecord:
-    """Return the record of a training; ``artifact`` is the id of its probabilities."""
-    backbone = objective.config.backbone
-    options = getattr(objective.experiment.spec.backbone, "keywords", {})
-    return ArchitectureRecord(
-        trial=trial,
-        role=role,
-        kind=kind,
-        name=name,
-        backbone={"name": backbone.name, **options},
-        image_shape=objective.experiment.spec.image_shape,
-        tasks=[task_to_dict(task) for task in trained.tasks],
-        structure=trained.system.structure().to_dict(),
-        allocation=trained.system.allocation(),
-        seed=trained.seed,
-        epochs=len(trained.history),
-        parameters=trained.complexity.parameters,
-        macs=trained.complexity.macs,
-        metrics=trained.metrics,
-        units=units_of(trained.tasks),
-        scores=trained.scores,
-        training_seconds=trained.seconds,
-        probabilities_artifact=artifact,
-        weights_artifact=weights.artifact if weights else None,
-        weights_digest=weights.digest if weights else None,
-        data_digest=objective.experiment.data.identity.digest,
-        monte_carlo=_monte_carlo_record(trained.monte_carlo),
-    )
-
-
-def units_of(tasks: Iterable[Task]) -> dict[str, str]:
-    """Return the unit of every metric by ``"<task>/<metric>"``."""
-    units = {task.name: {**task.units, UNCERTAINTY: task.uncertainty_unit} for task in tasks}
-    return {f"{task}/{metric}": unit for task, metrics in units.items() for metric, unit in metrics.items()}
-
-
-def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | None:
-    if monte_carlo is None:
-        return None
-    return MonteCarloRecord(**{field.name: getattr(monte_carlo, field.name) for field in fields(MonteCarlo)})

@@ -10,7 +10,7 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, StudyStatus, compare, study_status
 from sfgsearch.reporting._note import NoteLine, study_note
 from sfgsearch.reporting._report import Report
-from sfgsearch.search._identity import data_of
+from sfgsearch.search._identity import data_of, identity_of
 from sfgsearch.search._shortfall import StudyProgress, read_progress
 from sfgsearch.search._study import as_planned, seed_of
 from sfgsearch.storage import reading_once
@@ -38,7 +38,11 @@ def read_comparison(study: optuna.Study, config: Config) -> Comparison:
 
 
 def _compare(study: optuna.Study, progress: StudyProgress) -> Comparison:
-    return compare(study.study_name, progress.finals.current, progress.trials, progress.shortfall())
+    identity, matched = identity_of(study), progress.config.comparison.match == "macs"
+    macs = identity.network.macs if identity else None
+    return compare(
+        study.study_name, progress.finals.current, progress.trials, progress.shortfall(), macs, matched=matched
+    )
 
 
 def read_status(study: optuna.Study, config: Config) -> StudyStatus:

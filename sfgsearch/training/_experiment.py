@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 
@@ -110,6 +110,10 @@ class Experiment:
     settings: TrainingSettings
     augmentation: Augmentation = field(default_factory=Augmentation)
     _errors: dict[str, RelativeError] = field(default_factory=dict, compare=False, repr=False)
+
+    def on(self, data: MultiTaskData) -> Experiment:
+        """Return the same experiment on data of the same tasks and shape that are divided in another way."""
+        return self if data is self.data else replace(self, data=data, _errors={})
 
     @cached_property
     def device(self) -> torch.device:

@@ -20,7 +20,13 @@ from sfgsearch.visualization._study_layout import (
     rounded,
 )
 from sfgsearch.visualization._study_marks import MARKS, heading, mark, shortened
-from sfgsearch.visualization.data._comparison import MetricPanel, MetricPoint, comparison_panels, panel_titles
+from sfgsearch.visualization.data._comparison import (
+    MetricPanel,
+    MetricPoint,
+    comparison_panels,
+    panel_titles,
+    which_finalists,
+)
 
 COLUMNS = 3
 _ROW, _GAP, _TIGHT_GAP = 24, 90, 66
@@ -47,7 +53,8 @@ def plot_comparison(
     Returns:
         A plotly figure with one panel per metric.
     """
-    what = "finalists on test data" if size.is_tight else "finalists on test data, mean and 95 % interval over seeds"
+    what = which_finalists(comparison)
+    what += "" if size.is_tight else ", mean and 95 % interval over seeds"
     title = heading(comparison.study, what)
     panels = comparison_panels(comparison, metrics)
     if not panels:

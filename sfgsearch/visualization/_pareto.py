@@ -22,6 +22,10 @@ from sfgsearch.visualization._study_layout import (
 from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, ParetoPoint, pareto_cloud
 
+_HEIGHT = 420
+_GAP = "\u2002\u2002"
+"""Between a mark and its name."""
+
 
 def plot_pareto(
     study: optuna.Study,
@@ -30,10 +34,10 @@ def plot_pareto(
     metric: str | None = None,
     size: FigureSize = PAGE,
 ) -> go.Figure:
-    """Plot quality against multiply-adds: trials faintly, finalists with their 95 % intervals, and the Pareto front.
+    """Plot quality against multiply-adds: trials faintly, named finalists with 95 % intervals, and the Pareto front.
 
     Trials are measured on the validation split with one seed, finalists on the test split over several; the front is
-    one of finalists, or of trials as long as there are none.
+    one of finalists, or of trials as long as there are none. All have the study's width.
 
     Args:
         study: The study, in any storage.
@@ -57,11 +61,30 @@ def plot_pareto(
         _draw_trials(figure, [point for point in cloud.trials if point.kind == kind], kind, cloud)
     for pair in MARKS:
         _draw_finalists(figure, [p for p in cloud.finalists if (p.kind, p.inference) == pair], pair, cloud)
+    frame = Frame(title, size, legend=[trace.name for trace in figure.data], top=14)
+    if not size.is_tight:
+        _name_finalists(figure, cloud, frame)
     points = (*cloud.trials, *cloud.finalists)
     x = {**scale([point.macs for point in points], cloud.has_log_macs), "tickformat": "~s"}
     figure.update_xaxes(axis("multiply-adds for one image", **x))
     figure.update_yaxes(axis(cloud.axis, **scale([point.value for point in points], cloud.has_log_values)))
-    return Frame(title, size, legend=[trace.name for trace in figure.data], top=14).around(figure, 420)
+    return frame.around(figure, _HEIGHT)
+
+
+def _name_finalists(figure: go.Figure, cloud: Cloud, frame: Frame) -> None:
+    labels = cloud.labels(frame.width, frame.inner(_HEIGHT))
+    if not labels:
+        return
+    figure.add_scatter(
+        x=[point.macs for point in cloud.finalists],
+        y=rounded(point.value for point in cloud.finalists),
+        mode="text",
+        text=[f"{_GAP}{plain(label.text)}{_GAP}" for label in labels],
+        textposition=[f"{label.vertical} {label.horizontal}" for label in labels],
+        textfont={"size": 10, "color": INK},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def _draw_front(figure: go.Figure, cloud: Cloud) -> None:

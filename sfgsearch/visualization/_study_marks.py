@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sfgsearch.records import STRATEGIES
-from sfgsearch.reporting._comparison import DERIVED, INFERENCES, MONTE_CARLO, RETRAINED
+from sfgsearch.reporting._rows import DERIVED, INFERENCES, MONTE_CARLO, RETRAINED, REVERSED, SHUFFLED
 from sfgsearch.visualization._colours import KIND_MARKERS
 from sfgsearch.visualization._colours import KINDS as KIND_COLOURS
 
 _MATPLOTLIB_MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^"}
 _SYMBOL_ENDINGS = {RETRAINED: "", DERIVED: "-open", MONTE_CARLO: "-open-dot"}
-_LABELS = {RETRAINED: "", DERIVED: ", derived", MONTE_CARLO: ", Monte Carlo"}
+_LABELS = {
+    RETRAINED: "",
+    DERIVED: ", derived",
+    MONTE_CARLO: ", Monte Carlo",
+    REVERSED: ", reversed",
+    SHUFFLED: ", shuffled",
+}
+_CONTROLS = {REVERSED: ("triangle-down-open", "v"), SHUFFLED: ("triangle-up-open", "^")}
 
 _LONGEST_NAME = 30
 
@@ -41,20 +48,20 @@ class Mark:
 
 
 def mark(kind: str, inference: str = RETRAINED) -> Mark:
-    """Return the marker of a kind, hollow for derived networks and dotted for Monte-Carlo prediction.
+    """Return the marker of a kind, hollow for derived networks, dotted for Monte-Carlo prediction, else of controls.
 
     Args:
         kind: The kind; unknown ones are grey crosses.
-        inference: ``"retrained"``, ``"derived"`` or ``"monte_carlo"``.
+        inference: That of a row of a comparison.
     """
     if kind not in KIND_COLOURS:
         return Mark("other", "#8c8c8c", "x-thin-open", "x", "#8c8c8c", False)
     colour, symbol = KIND_COLOURS[kind], KIND_MARKERS[kind]
+    own = symbol + _SYMBOL_ENDINGS.get(inference, ""), _MATPLOTLIB_MARKERS[symbol]
     return Mark(
         kind + _LABELS[inference],
         colour,
-        symbol + _SYMBOL_ENDINGS[inference],
-        _MATPLOTLIB_MARKERS[symbol],
+        *_CONTROLS.get(inference, own),
         colour if inference == RETRAINED else "#ffffff",
         inference == MONTE_CARLO,
     )

@@ -8,7 +8,8 @@ from sfgsearch.errors import LeaseLostError, NonFiniteLossError, StudyError, Tra
 from sfgsearch.records import Job, Lease
 from sfgsearch.search import missing_finalists
 from sfgsearch.search._failures import explain_failure
-from sfgsearch.search._finalists import Finalist, is_given_up, retrain
+from sfgsearch.search._finalists import Finalist, is_given_up
+from sfgsearch.search._retraining import retrain
 from sfgsearch.storage import is_outage, outlast
 from sfgsearch.workers._post import Post, died
 
@@ -43,8 +44,7 @@ class FinalistJobs:
 
     def _is_missing(self, key: str, finalist: Finalist) -> bool:
         """Tell whether a finalist that was taken is still missing: another worker may just have finished it."""
-        recorded = self._post.records.all(finalist.role, finalist.trial)
-        if finalist.seed not in {record.seed for record in recorded}:
+        if not finalist.is_in(self._post.records.all(finalist.role, finalist.trial)):
             return True
         self._post.jobs.finish(key, self._post.claims.owner)
         return False

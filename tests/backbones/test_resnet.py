@@ -53,7 +53,7 @@ def parameters(**options):
         return sum(parameter.numel() for parameter in resnet((3, 32, 32), **options).parameters()) + 64 * 10 + 10
 
 
-@pytest.mark.parametrize(("width", "filters"), [(1.0, (16, 32, 64)), (0.5, (8, 16, 32)), (0.3, (5, 10, 19))])
+@pytest.mark.parametrize(("width", "filters"), [(1.0, (16, 32, 64)), (0.5, (8, 16, 32)), (0.3, (5, 9, 19))])
 @pytest.mark.parametrize("image_shape", [(3, 9, 12), (2, 8, 5, 6)], ids=["2D", "3D"])
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_the_plain_network(tiny, image_shape, width, filters, training):

@@ -75,7 +75,7 @@ def check_run(capsys, study, metrics, *options):
     rows = json.loads(printed)["rows"]
     assert status == 0
     assert {row["kind"] for row in rows} == {"learned", "searched", "manual"}
-    assert sum(row["kind"] == "manual" for row in rows) == (finalists or len(methods))
+    assert len({row["name"] for row in rows if row["kind"] == "manual"}) == (finalists or len(methods))
     for row in rows:
         assert set(row["metrics"]) >= metrics
         assert row["parameters"] > 0

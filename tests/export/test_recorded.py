@@ -11,11 +11,12 @@ from sfgsearch.search._artifacts import artifact_folder, stored_weights
 @pytest.mark.parametrize("role", ["trial", "finalist", "relearned"])
 def test_rebuilt_networks_measure_what_was_recorded(trained_study, role):
     config = load_config(trained_study)
-    experiment = Objective(config).experiment
+    objective = Objective(config)
     records = records_of(load_study(config)).all(role)
     assert records
     for record in records:
         with stored_weights(record, artifact_folder(config)) as weights:
             network = load_network(record, weights)
+        experiment = objective.experiment_on(record.data_seed)
         for split, metrics in record.metrics.items():
             assert experiment.evaluate(network, split) == pytest.approx(metrics, abs=1e-6)

@@ -30,6 +30,7 @@ BASE = {
     "manual.methods": '["hard_sharing"]',
     "comparison.seeds": "1",
     "comparison.as_learned": "false",
+    "comparison.match": '"none"',
     "review.pictures": "false",
 }
 

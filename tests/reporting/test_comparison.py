@@ -93,13 +93,14 @@ def test_the_object_is_the_contract():
     [
         ([0.10, 0.11, 0.12], [0.20, 0.22, 0.21], "SFG wins"),
         ([0.20, 0.22, 0.21], [0.10, 0.11, 0.12], "SFG loses"),
-        ([0.10, 0.30, 0.20], [0.20, 0.15, 0.25], "no difference is resolved"),
-        ([0.10], [0.20], "too few common seeds (1)"),
+        ([0.10, 0.30, 0.20], [0.20, 0.15, 0.25], "No winner: learned-1 is not told apart from equal ("),
+        ([0.10], [0.20], "learned-1 has too few seeds in common with equal (1)"),
     ],
 )
 def test_verdicts_follow_the_paired_interval(learned, manual, outcome):
-    (verdict,) = compare("demo", finalists(learned, manual), []).verdicts()
+    verdict, basis = compare("demo", finalists(learned, manual), []).verdicts()
     assert outcome in verdict
+    assert f"paired over {len(learned)} seeds" in basis
 
 
 def lost(kind, name, trial, seed=None, role="trial"):
@@ -109,21 +110,21 @@ def lost(kind, name, trial, seed=None, role="trial"):
 @pytest.mark.parametrize(
     ("missing", "end"),
     [
-        ([], "lower is better)."),
-        ([lost("manual", "single_task", 7)], "lower is better), without single_task, which failed."),
+        ([], "p = 0.0033)."),
+        ([lost("manual", "single_task", 7)], "p = 0.0033), without single_task, which failed."),
         ([lost("manual", "mine", 7, seed, "finalist") for seed in (1, 2)], "without mine, which failed."),
         ([lost("manual", "equal", 2, 3, "finalist")], "without seed 3 of equal, which failed."),
         (
             [lost("manual", "equal", 2, seed, "finalist") for seed in (3, 4)] + [lost("learned", "learned-5", 5)],
             "without seeds 3 and 4 of equal and learned-5, which failed.",
         ),
-        ([lost("learned", "learned-1", 1, 3, "relearned"), lost("searched", "searched-9", 9)], "lower is better)."),
+        ([lost("learned", "learned-1", 1, 3, "relearned"), lost("searched", "searched-9", 9)], "p = 0.0033)."),
     ],
 )
 def test_a_verdict_says_what_failed_and_is_missing_from_it(missing, end):
     shortfall = Shortfall(tuple(missing))
     verdict = compare("demo", finalists([0.10, 0.11, 0.12], [0.20, 0.22, 0.21]), [], shortfall).verdicts()[0]
-    assert verdict.startswith("learned-1 against equal (manual): SFG wins")
+    assert verdict.startswith("SFG wins: learned-1 wins against equal (-10.0 ±2.5, p = 0.0033)")
     assert verdict.endswith(end)
 
 

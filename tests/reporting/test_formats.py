@@ -69,7 +69,7 @@ def test_a_difference_and_its_intervals_have_equal_decimals():
     in_degrees = [test for test in tests if test.unit == "degrees"]
     assert in_degrees
     for test in in_degrees:
-        _, difference, interval, resampled, *_ = cells_of_test(test)
+        _, difference, interval, _, resampled, *_ = cells_of_test(test)
         numbers = [difference.split()[0], *interval.split(" to "), *resampled.split(" to ")]
         decimals = decimals_beside(test.difference.mean, test.difference.half_width)
         assert {len(number.partition(".")[2]) for number in numbers} == {decimals}

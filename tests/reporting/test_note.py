@@ -25,8 +25,8 @@ def note(errors, *, status=None, **options):
 
 def test_sfg_wins():
     found = note(WIN, relearned=0.05)
-    assert found["Result"].startswith("SFG wins: learned-3 against searched-4 (searched): better, -10.0 points")
-    assert "learned-3 against manual-5 (manual): better, -20.0 points" in found["Result"]
+    assert found["Result"].startswith("SFG wins: learned-3 wins against searched-4 (-10.0 ±2.5, p = 0.0033)")
+    assert "and manual-5 (-20.0 ±" in found["Result"]
     assert "learned 11.0 ±2.5 % (learned-3)" in found["Relative error"]
     assert "3 seeds" in found["Relative error"]
     assert "3 seeds resolve only large differences" in found["Caveats"]
@@ -36,7 +36,7 @@ def test_sfg_wins():
 
 def test_sfg_loses():
     found = note({"learned": [0.30, 0.31, 0.33], "searched": [0.10, 0.11, 0.12], "manual": [0.20, 0.22, 0.21]})
-    assert found["Result"].startswith("SFG loses: learned-3 against searched-4 (searched): worse, +20.3 points")
+    assert found["Result"].startswith("SFG loses: learned-3 loses to searched-4 (+20.3 ±1.4, p < 0.001)")
     assert "weaker" not in found["Caveats"], "it was not learned again"
 
 
@@ -44,7 +44,7 @@ def test_nothing_is_resolved():
     level = {"learned": [0.1, 0.3, 0.2], "searched": [0.2, 0.15, 0.25], "manual": [0.2, 0.2, 0.2]}
     found = note(level)
     assert found["Result"].startswith("No winner: ")
-    assert found["Result"].count("no difference is resolved") == 2
+    assert "is not told apart from searched-4 (-0.0 ±32.9, p = 1) and manual-5" in found["Result"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_sfg_wins_against_one_only(other, verdict):
 def test_one_seed_decides_nothing():
     found = note({kind: errors[:1] for kind, errors in WIN.items()})
     assert found["Result"].startswith("Nothing is decided: ")
-    assert "too few common seeds (1) to tell" in found["Result"]
+    assert "too few seeds in common with searched-4 (1) and manual-5 (1)" in found["Result"]
     assert "±" not in found["Relative error"]
     assert "one seed" in found["Relative error"]
     assert found["Caveats"].startswith("A single seed has no interval")

@@ -11,7 +11,7 @@ from scipy import stats
 
 from sfgsearch.reporting import paired_bootstrap, to_json
 from sfgsearch.reporting._formats import cells_of_test, percent
-from sfgsearch.reporting._paired import paired_test
+from sfgsearch.reporting._paired import corrected, paired_test
 
 DIFFERENCES = [-0.03117, -0.00453, 0.00619, -0.02271, 0.01183, -0.01749]
 
@@ -129,3 +129,39 @@ def test_json_carries_the_tests_beside_what_it_had():
 
 def test_small_and_large_shares_are_bounds():
     assert [percent(share) for share in (0.0, 0.004, 0.27, 0.999)] == ["< 1 %", "< 1 %", "27 %", "> 99 %"]
+
+
+def errors_test(name, differences):
+    values = dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0)
+    return paired_test(("learned", "a"), ("manual", name), "relative_error", values, unit="x", higher_is_better=False)
+
+
+def test_p_is_that_of_the_paired_t_test():
+    found = errors_test("b", DIFFERENCES)
+    assert found.p == pytest.approx(stats.ttest_rel(DIFFERENCES, [0.0] * len(DIFFERENCES)).pvalue)
+    assert errors_test("b", [0.1, 0.1]).p is None
+
+
+def test_the_correction_rejects_what_holms_procedure_does_at_every_level():
+    generator = np.random.default_rng(5)
+    families = [[errors_test(str(index), generator.normal(shift, 1, 6)) for index in range(7)] for shift in (0.5, 2.0)]
+    for tests in families:
+        adjusted = corrected(tests)
+        for level in np.linspace(0.001, 0.999, 200):
+            order, rejected = sorted(range(7), key=lambda index, tests=tests: tests[index].p), set()
+            for step, index in enumerate(order):
+                if tests[index].p > level / (7 - step):
+                    break
+                rejected.add(index)
+            assert {index for index, test in enumerate(adjusted) if test.holm <= level} == rejected
+
+
+def test_a_family_decides_by_its_corrected_p():
+    close = [-0.02, -0.05, -0.02, -0.06]
+    alone = errors_test("b", close)
+    assert alone.p < 0.05 < 2 * alone.p
+    assert alone.outcome == "better"
+    (first, second, level) = corrected([alone, errors_test("c", [0.1, -0.1, 0.1, 0.0]), errors_test("d", [0.1, 0.1])])
+    assert (first.outcome, second.outcome, level.outcome) == ("unresolved",) * 3
+    assert first.holm == pytest.approx(2 * alone.p), "of two tests: the third has no deviation to be tested with"
+    assert level.holm is None

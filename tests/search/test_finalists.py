@@ -86,7 +86,7 @@ def missing(objective, created):
 def test_finalists_are_retrained_tested_and_continued(finished):
     objective, created = finished
     records, wanted = records_of(created), missing(*finished)
-    assert [(finalist.name, finalist.seed) for finalist in wanted][:2] == [("learned-2", 1), ("learned-2", 2)]
+    assert [(finalist.name, finalist.seed) for finalist in wanted][:2] == [("learned-2", 1), ("learned-2", 1)]
     retrain_finalists(objective, records, wanted[:3])
     assert missing(*finished) == wanted[3:]
     retrain_finalists(objective, records, wanted[3:])
@@ -118,7 +118,8 @@ def test_a_learned_finalist_is_learned_again_with_the_settings_of_its_trial(fini
     settings = suggest_learned(optuna.trial.FixedTrial(trial.params), section)
     for finalist in records_of(created).all("relearned"):
         method = StochasticFilterGroups(settings)
-        again = objective.experiment.train(method, finalist.seed, splits=("test",), monte_carlo=True)
+        experiment = objective.experiment_on(finalist.seed)
+        again = experiment.train(method, finalist.seed, splits=("test",), monte_carlo=True)
         assert finalist.metrics["test"] == again.metrics["test"]
         assert finalist.monte_carlo.metrics["test"] == again.monte_carlo.metrics["test"]
         assert finalist.allocation.to_dict() == again.system.allocation().to_dict()
@@ -160,6 +161,6 @@ def test_a_finalist_that_diverges_is_reported_and_the_others_go_on(finished):
         missing(*finished)[:2],
         on_failure=lambda finalist, reason: failures.append((finalist.seed, reason)),
     )
-    assert [seed for seed, _ in failures] == [1, 2]
+    assert [seed for seed, _ in failures] == [1, 1]
     assert "not finite" in failures[0][1]
     assert records_of(created).all("finalist") == []

@@ -16,7 +16,7 @@ from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import plain_state
 from sfgsearch.search import load_study, missing_finalists, records_of
 from sfgsearch.search._artifacts import Shelf, read_artifact, upload_weights
-from sfgsearch.search._finalists import retrain
+from sfgsearch.search._retraining import retrain
 
 
 @pytest.fixture(scope="module")

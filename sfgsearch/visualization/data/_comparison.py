@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._comparison import RELATIVE_ERROR, Row
 from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
+from sfgsearch.reporting._rows import RELATIVE_ERROR, Row
 from sfgsearch.tasks import FRACTION
 from sfgsearch.visualization._study_marks import shortened
 
@@ -19,7 +19,7 @@ class MetricPoint:
     Args:
         name: The finalist.
         kind: Its kind.
-        inference: ``"retrained"``, ``"derived"`` or ``"monte_carlo"``.
+        inference: How it predicts; see :class:`sfgsearch.reporting.Row`.
         seeds: How many seeds.
         mean: The mean over seeds.
         low: Lower end of the 95 % interval; the mean for one seed.
@@ -79,18 +79,23 @@ def comparison_panels(comparison: Comparison, metrics: Sequence[str] | None = No
         comparison: The comparison.
         metrics: Keys of the metrics to show instead of the main ones.
     """
-    if not comparison.rows:
+    if not comparison.shown:
         return []
-    first = comparison.rows[0]
+    first = comparison.shown[0]
     keys = first.headline if metrics is None else metrics
     error = MetricPanel(
         RELATIVE_ERROR,
         quantity_name(RELATIVE_ERROR),
         shown_unit(FRACTION),
         False,
-        tuple(_point(row, RELATIVE_ERROR, FRACTION) for row in comparison.rows),
+        tuple(_point(row, RELATIVE_ERROR, FRACTION) for row in comparison.shown),
     )
     return [error, *(_panel(comparison, key) for key in keys)]
+
+
+def which_finalists(comparison: Comparison) -> str:
+    """Return in words which finalists the panels show."""
+    return "finalists on test data" if comparison.matched_to is None else "finalists at equal multiply-adds"
 
 
 def panel_titles(panels: Sequence[MetricPanel], letters: int) -> list[tuple[str, str]]:
@@ -109,14 +114,14 @@ def panel_titles(panels: Sequence[MetricPanel], letters: int) -> list[tuple[str,
 def one_metric_each(comparison: Comparison) -> list[str]:
     """Return the first main metric of every task, for where there is little room."""
     first: dict[str, str] = {}
-    for row in comparison.rows[:1]:
+    for row in comparison.shown[:1]:
         for key in row.headline:
             first.setdefault(key.rsplit("/", 1)[0], key)
     return list(first.values())
 
 
 def _panel(comparison: Comparison, key: str) -> MetricPanel:
-    rows = [row for row in comparison.rows if key in row.metrics]
+    rows = [row for row in comparison.shown if key in row.metrics]
     unit = next((row.units[key] for row in rows if key in row.units), "")
     better = next((row.higher_is_better[key] for row in rows if key in row.higher_is_better), None)
     points = tuple(_point(row, key, unit) for row in rows)

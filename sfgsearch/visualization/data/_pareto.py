@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import optuna
 
 from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._comparison import RELATIVE_ERROR
 from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
+from sfgsearch.reporting._rows import RELATIVE_ERROR
 from sfgsearch.tasks import FRACTION
+from sfgsearch.visualization.data._labels import Label, fractions, place_labels
 from sfgsearch.visualization.data._scales import spans_decades
 from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
 
@@ -54,7 +55,7 @@ class Cloud:
         unit: Its unit as drawn; empty for plain numbers.
         higher_is_better: Whether large values are good.
         trials: Completed trials, on the validation split.
-        finalists: Finalists, on the test split.
+        finalists: Finalists at the study's width, on the test split.
         front: The points that no other one beats in both, by multiply-adds: finalists, or trials where there are none.
         is_of_finalists: Whether the front is one of finalists.
     """
@@ -77,6 +78,13 @@ class Cloud:
     def front_name(self) -> str:
         """What the legend calls the front."""
         return f"Pareto front of {'finalists' if self.is_of_finalists else 'trials'}"
+
+    def labels(self, width: float, height: float) -> list[Label]:
+        """Return where the names of finalists stand, in a figure of so many pixels."""
+        points = [*self.finalists, *self.trials]
+        x = fractions([point.macs for point in points], is_log=self.has_log_macs)
+        y = fractions([point.value for point in points], is_log=self.has_log_values)
+        return place_labels([point.name for point in self.finalists], list(zip(x, y, strict=True)), width, height)
 
     @property
     def has_log_macs(self) -> bool:
@@ -101,7 +109,7 @@ def pareto_cloud(study: optuna.Study, comparison: Comparison | None = None, metr
     Raises:
         ValueError: If the comparison has no such metric, or that does not say whether large values are good.
     """
-    rows = comparison.rows if comparison else []
+    rows = comparison.native if comparison else []  # the others have equal multiply-adds
     unit, higher_is_better = FRACTION, False
     if metric is not None:
         known = {key: row.higher_is_better[key] for row in rows for key in row.higher_is_better}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading
-from sfgsearch.visualization.data._comparison import MetricPanel, comparison_panels, panel_titles
+from sfgsearch.visualization.data._comparison import MetricPanel, comparison_panels, panel_titles, which_finalists
 from sfgsearch.visualization.matplotlib._study_axes import (
     DOTS,
     WIDTH,
@@ -42,7 +42,7 @@ def plot_comparison(comparison: Comparison, *, metrics: Sequence[str] | None = N
     Returns:
         A matplotlib figure with one panel per metric.
     """
-    title = heading(comparison.study, "finalists on test data, mean and 95 % interval over seeds")
+    title = heading(comparison.study, f"{which_finalists(comparison)}, mean and 95 % interval over seeds")
     panels = comparison_panels(comparison, metrics)
     if not panels:
         return empty(title, "No finalist yet")

@@ -13,6 +13,8 @@ from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, pareto_cloud
 from sfgsearch.visualization.matplotlib._study_axes import (
+    DOTS,
+    WIDTH,
     add_legend,
     draw_points,
     empty,
@@ -24,10 +26,14 @@ from sfgsearch.visualization.matplotlib._study_axes import (
 )
 
 _INK = "#333333"
+_HEIGHT = 330
+"""Dots between the axes, about."""
+_OFFSETS = {"left": -6, "center": 0, "right": 6, "top": 5, "middle": 0, "bottom": -5}
+"""Points from a mark to its name."""
 
 
 def plot_pareto(study: optuna.Study, comparison: Comparison | None = None, *, metric: str | None = None) -> Figure:
-    """Plot quality against multiply-adds: trials faintly, finalists with their 95 % intervals, and the Pareto front.
+    """Plot quality against multiply-adds: trials faintly, named finalists with 95 % intervals, and the Pareto front.
 
     The twin of :func:`sfgsearch.visualization.plot_pareto`.
 
@@ -60,6 +66,7 @@ def plot_pareto(study: optuna.Study, comparison: Comparison | None = None, *, me
             label=cloud.front_name,
         )
     handles += _draw_trials(axes, cloud) + _draw_finalists(axes, cloud)
+    _name_finalists(axes, cloud)
     points = (*cloud.trials, *cloud.finalists)
     scale_axis(axes, "x", [point.macs for point in points], is_log=cloud.has_log_macs)
     scale_axis(axes, "y", [point.value for point in points], is_log=cloud.has_log_values)
@@ -69,6 +76,21 @@ def plot_pareto(study: optuna.Study, comparison: Comparison | None = None, *, me
     axes.set_ylabel(literal(cloud.axis), fontsize=9)
     add_legend(figure, handles)
     return figure
+
+
+def _name_finalists(axes: Axes, cloud: Cloud) -> None:
+    for point, label in zip(cloud.finalists, cloud.labels(DOTS * WIDTH, _HEIGHT), strict=True):
+        x, y = _OFFSETS[label.horizontal], _OFFSETS[label.vertical]
+        axes.annotate(
+            literal(label.text),
+            (point.macs, point.value),
+            (x, y),
+            textcoords="offset points",
+            ha={-1: "right", 0: "center", 1: "left"}[x and x // abs(x)],
+            va={-1: "top", 0: "center", 1: "bottom"}[y and y // abs(y)],
+            fontsize=7,
+            color=_INK,
+        )
 
 
 def _draw_trials(axes: Axes, cloud: Cloud) -> list[Line2D]:

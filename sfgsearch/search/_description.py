@@ -1,0 +1,78 @@
+"""Records of trainings, from what they left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import NamedTuple
+
+from sfgsearch.config import Config
+from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
+from sfgsearch.records._store import Kind, Role
+from sfgsearch.search._artifacts import StoredWeights
+from sfgsearch.tasks import Task, task_to_dict
+from sfgsearch.training import UNCERTAINTY, Experiment, MonteCarlo, Trained
+
+
+class Training(NamedTuple):
+    """What a training is of; see :class:`sfgsearch.records.ArchitectureRecord`."""
+
+    trial: int
+    role: Role
+    kind: Kind
+    name: str
+    data_seed: int
+
+
+def describe_training(
+    config: Config,
+    experiment: Experiment,
+    training: Training,
+    trained: Trained,
+    artifact: str | None = None,
+    weights: StoredWeights | None = None,
+) -> ArchitectureRecord:
+    """Return the record of a training.
+
+    Args:
+        config: The study file.
+        experiment: What it was trained under.
+        training: What it is of.
+        trained: What it left behind.
+        artifact: The artifact id of its probabilities.
+        weights: Where its weights are.
+    """
+    options = getattr(experiment.spec.backbone, "keywords", {})
+    return ArchitectureRecord(
+        **training._asdict(),
+        backbone={"name": config.backbone.name, **options},
+        image_shape=experiment.spec.image_shape,
+        tasks=[task_to_dict(task) for task in trained.tasks],
+        structure=trained.system.structure().to_dict(),
+        allocation=trained.system.allocation(),
+        seed=trained.seed,
+        epochs=len(trained.history),
+        parameters=trained.complexity.parameters,
+        macs=trained.complexity.macs,
+        metrics=trained.metrics,
+        units=units_of(trained.tasks),
+        scores=trained.scores,
+        training_seconds=trained.seconds,
+        probabilities_artifact=artifact,
+        weights_artifact=weights.artifact if weights else None,
+        weights_digest=weights.digest if weights else None,
+        data_digest=experiment.data.identity.digest,
+        monte_carlo=_monte_carlo_record(trained.monte_carlo),
+    )
+
+
+def units_of(tasks: Iterable[Task]) -> dict[str, str]:
+    """Return the unit of every metric by ``"<task>/<metric>"``."""
+    units = {task.name: {**task.units, UNCERTAINTY: task.uncertainty_unit} for task in tasks}
+    return {f"{task}/{metric}": unit for task, metrics in units.items() for metric, unit in metrics.items()}
+
+
+def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | None:
+    if monte_carlo is None:
+        return None
+    return MonteCarloRecord(**{field.name: getattr(monte_carlo, field.name) for field in fields(MonteCarlo)})
