@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sfgsearch._apportion import apportion
 from sfgsearch.allocation import Allocation
 from sfgsearch.graph import check_assignment, repair_assignment, unread_filters
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
@@ -45,13 +46,24 @@ class FixedAllocation(Method):
     assignments: Mapping[str, Sequence[int]] | None = None
 
     def rescaled(self, given: NetworkSpec, wanted: NetworkSpec) -> FixedAllocation:
-        """Return the allocation with each group's share of every channel space, which filters are whose dealt anew."""
+        """Return the allocation with each group's share of every channel space, filters that are off included.
+
+        Which filters are whose is dealt anew, and repaired.
+        """
         tasks = wanted.task_names
         if self.allocation == Allocation.single_task(given.filters, tasks):
             return FixedAllocation(Allocation.single_task(wanted.filters, tasks))
-        shares = {layer.name: [count / layer.num_filters for count in layer.counts] for layer in self.allocation.layers}
-        allocation = Allocation.from_proportions(wanted.filters, tasks, shares, feed_tasks=True)
-        return FixedAllocation(allocation, repair=True)
+        assignment = {}
+        for layer in self.allocation.layers:
+            off = given.filters[layer.name] - layer.num_filters
+            number, shared_first = wanted.filters[layer.name], [layer.shared, *layer.counts[:-1], off]
+            shared, *own, off = apportion(number, shared_first)  # ties go to shared, which all can read
+            groups = torch.arange(len(tasks) + 2)
+            assignment[layer.name] = groups.repeat_interleave(torch.tensor([*own, shared, off]))
+        rows, _ = repair_assignment(wanted.analysis, assignment_rows(wanted.analysis, assignment))
+        repaired = rows_by_space(wanted.analysis, rows)
+        allocation = count_assignment(repaired, tasks)
+        return FixedAllocation(allocation, True, {name: groups.tolist() for name, groups in repaired.items()})
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> System:
         """Build the network."""

@@ -145,6 +145,18 @@ class FixedRouting(Method):
 
     masks: Mapping[str, Tensor]
 
+    def rescaled(self, given: NetworkSpec, wanted: NetworkSpec) -> FixedRouting:
+        """Return masks in which as large a part of every channel space's filters is held by the same tasks."""
+        del given
+        masks = {}
+        for name, number in wanted.plain_analysis.filters.items():
+            mask = self.masks[name]
+            nearest = (torch.arange(number) + 0.5) * mask.shape[1] / number
+            masks[name] = mask[:, nearest.long()]
+            lacking = ~masks[name].any(1)
+            masks[name][lacking] = True  # a task that holds so few filters that none is left reads them all
+        return FixedRouting(masks)
+
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
         """Build the network.
 

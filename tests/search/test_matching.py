@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfgsearch.allocation import Allocation
+from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.backbones import backbones
 from sfgsearch.errors import BackboneError
-from sfgsearch.methods import FixedAllocation, manual_methods
+from sfgsearch.methods import FixedAllocation, FixedRouting, manual_methods
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import NetworkSpec, SingleTaskNetworks, costs_alike
 from sfgsearch.search._matching import WidthSearch, at_width, width_of
@@ -64,6 +64,8 @@ def test_every_backbone_takes_a_width():
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("backbone", OPTIONS)
 def test_every_method_on_every_backbone_costs_what_hard_sharing_does(searches, backbone, name):
+    if name == "adashare" and backbone.startswith("vgg"):
+        pytest.skip("a VGG has no residual blocks")
     search = searches[backbone]
     plain = count(search.spec.build().eval())
     assert search.goal == plain
@@ -71,8 +73,9 @@ def test_every_method_on_every_backbone_costs_what_hard_sharing_does(searches, b
     width = search.find(name, partial(method.rescaled, search.spec), macs)
     wanted = at_width(search.spec, width)
     found = count(network_of(method.rescaled(search.spec, wanted), wanted)[1])
-    # Cross-stitch networks of several samples keep few channels at a quarter of the cost.
-    assert costs_alike(found, plain) or (name == "constant_probabilities" and abs(found / plain - 1) < 0.04)
+    # Where widths step together, or few channels are kept at a quarter of the cost, the nearest is further away.
+    coarse = name == "constant_probabilities" or (backbone, name) == ("highresnet", "nddr")
+    assert costs_alike(found, plain) or (coarse and abs(found / plain - 1) < 0.04)
     assert wanted.backbone.keywords == {**OPTIONS[backbone], "width": width}
 
 
@@ -106,6 +109,37 @@ def test_exact_assignments_and_full_networks_per_task_are_scaled_too():
     assert {layer.name: layer.num_filters for layer in system.allocation().layers} == wanted.filters
     single = FixedAllocation(Allocation.single_task(given.filters, given.task_names)).rescaled(given, wanted)
     assert single.allocation == Allocation.single_task(wanted.filters, wanted.task_names)
+
+
+def test_filters_that_are_off_keep_their_share_too():
+    given = specify("vgg_small")
+    wanted = at_width(given, 1.5)
+    counts = {name: [number // 4, number // 4, number // 4] for name, number in given.filters.items()}  # a quarter off
+    assignments = {
+        name: [group for group, count in enumerate(own) for _ in range(count)] + [3] * (given.filters[name] - sum(own))
+        for name, own in counts.items()
+    }
+    layers = tuple(LayerAllocation(name, tuple(own)) for name, own in counts.items())
+    method = FixedAllocation(Allocation(("a", "b", "shared"), layers), assignments=assignments)
+    system, _ = network_of(method.rescaled(given, wanted), wanted)
+    for layer in system.allocation().layers:
+        assert all(abs(count - wanted.filters[layer.name] / 4) < 1 for count in layer.counts)
+
+
+def test_routes_keep_the_part_of_filters_that_the_same_tasks_hold():
+    given = specify("vgg_small", plan=(8, 12))
+    wanted = at_width(given, 3.0)
+    masks = {
+        name: torch.stack([torch.arange(number) < number // 2, torch.arange(number) >= number // 4])
+        for name, number in given.filters.items()
+    }
+    scaled = FixedRouting(masks).rescaled(given, wanted)
+    for name, number in wanted.filters.items():
+        held = scaled.masks[name]
+        assert held.shape == (2, number)
+        assert held.sum(1).tolist() == pytest.approx([number / 2, number * 3 / 4], abs=1)
+        assert (held[0] & held[1]).sum().item() == pytest.approx(number / 4, abs=1)
+    network_of(scaled, wanted)
 
 
 def test_few_networks_are_analysed_and_each_answer_is_kept(searches):
