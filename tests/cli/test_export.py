@@ -95,7 +95,7 @@ def test_the_data_set_is_not_loaded(trained_study, capsys, tmp_path, monkeypatch
     def refuse(*_, **__):
         raise AssertionError("the data set was loaded")
 
-    monkeypatch.setattr("sfgsearch.config._build._load_data", refuse)
+    monkeypatch.setattr("sfgsearch.config._build.load_data", refuse)
     assert call(capsys, trained_study, "--trial", 0, "--output", tmp_path / "net.safetensors")[0] == 0
 
 

@@ -40,7 +40,7 @@ def test_what_fails_for_good_is_named_everywhere_and_complete_after_another_chan
     status, out, err = call("run", path)
     assert status == 1
     assert out.count("RuntimeError: broken on purpose") == (1 if told == TRIALS_FAIL else 2)
-    (verdict,) = [line for line in out.splitlines() if line.startswith("learned-2 against equal (manual)")]
+    (verdict,) = [line for line in out.splitlines() if ": learned-2 " in line and " equal (" in line]
     assert verdict.endswith(", without faulty, which failed.")
     assert "missing for good" in err.splitlines()[-1]
     assert "--retry-failed" in err.splitlines()[-1]
@@ -131,7 +131,7 @@ def test_a_comparison_that_pruning_left_too_few_candidates_says_so(study_file, c
     assert (
         "  learned candidate 2 of 2: 1 of 3 learned trials are complete and 2 were pruned; ask for more trials" in out
     )
-    (verdict,) = [line for line in out.splitlines() if " against equal (manual)" in line]
+    (verdict,) = [line for line in out.splitlines() if ": learned-" in line and " equal (" in line]
     assert verdict.endswith(", without learned candidate 2 of 2, which failed or were pruned.")
     assert err.splitlines()[-1] == "sfgsearch: 1 training that the study asks for is missing for good"
     (missing,) = json.loads(call("compare", path, "--json")[1])["missing"]
