@@ -21,6 +21,7 @@ EQUAL = {
     "backbone": {"name": "vgg_small", "plan": [12, "pool", 16, 16]},
     "training": {"epochs": 1, "batch_size": 128},
     "quota": {"learned": 1, "searched": 1},
+    "learned": {"prior": {"family": "uniform"}},
     "searched": {"warm_starts": []},
     "manual": {"methods": ["single_task", "hard_sharing", "equal"], "options": None},
     "comparison": {"seeds": 2, "match": "macs", "controls": True},
