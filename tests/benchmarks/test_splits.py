@@ -28,7 +28,7 @@ def run(*options):
 
 def test_every_network_is_trained_on_every_split():
     rows = json.loads(run("--json"))["rows"]
-    names = ["hard sharing", *(f"{name}{more}" for name in splits.LEARNED for more in ("", ", retrained"))]
+    names = ["hard sharing", "late", *(f"{name}{more}" for name in splits.LEARNED for more in ("", ", retrained"))]
     assert [(row["split"], row["name"]) for row in rows] == [(split, name) for split in range(2) for name in names]
     assert all(0 < row["error"] < 1.2 for row in rows)
     assert all(len(row["shared"]) == 2 * (row["name"] in splits.LEARNED) for row in rows)
