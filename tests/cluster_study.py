@@ -73,7 +73,7 @@ class ClusterStudy:
     def check_end(self):
         """Check that every trial and finalist is there once, complete, and nothing else."""
         assert {trial.state for trial in self.study.trials} == {TrialState.COMPLETE}
-        assert Counter(trial.params["kind"] for trial in self.study.trials) == self.config.budget
+        assert Counter(trial.params["kind"] for trial in self.study.trials) == Counter(self.config.budget)
         assert Counter(record.role for record in records_of(self.study).all()) == {"trial": 4, "finalist": 1}
         assert not (self.config.folder / "checkpoints").exists()
 

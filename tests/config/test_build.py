@@ -59,7 +59,7 @@ def test_manual_allocations_are_counts_or_proportions(study):
         ({"learned": {"initial": {"family": "fixed"}}}, "learned.initial.probs", "needs 3 probabilities"),
         ({"learned": {"prior": {"probs": [[0.2, 0.2, 0.6], [0.5, 0.4, 0.4]]}}}, "learned.prior.probs", "sum to one"),
         ({"learned": {"prior": {"task_ratio": [1.0, 1.0, 1.0]}}}, "learned.prior.task_ratio", "2 positive numbers"),
-        ({"searched": {"concentration": [1.0, 2.0]}}, "searched.concentration", "one per task, then shared"),
+        ({"searched": {"concentration": [1.0, 2.0, 1.0]}}, "searched.concentration", "or 2 (one per task)"),
     ],
 )
 def test_what_does_not_fit_names_file_key_and_remedy(study, sections, key, remedy):

@@ -218,7 +218,10 @@ def test_filters_are_dealt_in_order_and_counted(tiny):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"conv2": [0, 1, 2, 3, 0, 2]}, r"layer 'conv2': an assignment is one group 0\.\.2 per filter, shape \(6,\)"),
+        (
+            {"conv2": [0, 1, 2, 4, 0, 2]},
+            r"layer 'conv2': an assignment is one group 0\.\.2 per filter, or 3 where it is off",
+        ),
         ({"conv2": [0, 1, 2, 0, 1]}, r"layer 'conv2': .* shape \(6,\)"),
         ({"conv2": None}, "has layers conv1, conv2, conv3; 'conv2' does not fit"),
         ({"conv9": [0]}, "has layers conv1, conv2, conv3; 'conv9' does not fit"),

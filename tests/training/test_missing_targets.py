@@ -338,7 +338,7 @@ def finished(request, study):
         training={"epochs": 1, "batch_size": 7, "monte_carlo_samples": 2},
         manual={"methods": list(MANUAL)},
         quota={"learned": 1, "searched": 1},
-        comparison={"seeds": 1, "manual": 2},
+        comparison={"seeds": 1, "manual": 2, "splits": "study"},
     )
     objective = Objective(config)
     created = create_study(config, objective=objective)
