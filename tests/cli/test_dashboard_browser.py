@@ -140,7 +140,7 @@ def test_the_study_page_compares_the_kinds(reader):
     assert any("finalists on test data" in title.text for title in reader.all(".gtitle"))
     reader.picture("study")
     text = reader.text()
-    for row in ("learned-", "searched-", "single_task", "hard_sharing"):
+    for row in ("learned-", "searched-", "single_task"):
         assert row in text
     assert "safetensors" not in text, "files of finalists would crowd the page"
 
