@@ -14,7 +14,7 @@ from sfgsearch.nn import norm_factory
 _LEAST, _MOST = 1e-3, 100.0
 _GOLDEN = (5**0.5 - 1) / 2
 _TINY = 1e-9
-"""What products that should be whole may lack."""
+"""Rounding error of products that should be whole."""
 
 
 def widen(filters: Sequence[int], width: float) -> list[int]:

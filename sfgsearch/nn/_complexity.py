@@ -28,7 +28,7 @@ class Complexity(NamedTuple):
 
 
 def costs_alike(macs: float, others: float) -> bool:
-    """Tell whether two numbers of multiply-adds are within 2 % of each other, relative to the second."""
+    """Return whether two numbers of multiply-adds are within 2 % of each other, relative to the second."""
     return abs(macs / others - 1) <= 0.02
 
 

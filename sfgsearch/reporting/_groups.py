@@ -39,7 +39,7 @@ class RowGroup:
 
     @property
     def remark(self) -> str:
-        """What the mark at multiply-adds means, where there is one."""
+        """The meaning of the mark at multiply-adds, where there is one."""
         any_odd = self.is_scaled and not all(row.matched for row in self.rows)
         return "; * not within 2 %, for too few channels" if any_odd else ""
 

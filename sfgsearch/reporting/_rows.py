@@ -15,7 +15,7 @@ from sfgsearch.tasks import task_from_dict
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
 REVERSED, SHUFFLED = "reversed", "shuffled"
 CONTROLS = (REVERSED, SHUFFLED)
-"""What a learned allocation is held against: its own shares in another order of layers."""
+"""Controls of a learned allocation: its own shares in another order of layers."""
 INFERENCES = (RETRAINED, *CONTROLS, DERIVED, MONTE_CARLO)
 RELATIVE_ERROR = "relative_error"
 _INFERENCE_OF = {"finalist": RETRAINED, "matched": RETRAINED, "relearned": DERIVED} | {one: one for one in CONTROLS}

@@ -23,7 +23,7 @@ FILES: Mapping[str, str] = {
 
 _MOST_LAYERS = 12
 _PROPORTIONS = ("searched.", "refined.")
-"""What the names of parameters begin with that the allocation tells better."""
+"""Beginnings of the names of parameters that the allocation tells better."""
 
 _DESCRIBED = ("searched.space", "searched.curve.")
 """Those of them that say something all the same."""

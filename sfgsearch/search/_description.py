@@ -15,7 +15,7 @@ from sfgsearch.training import UNCERTAINTY, Experiment, MonteCarlo, Trained
 
 
 class Training(NamedTuple):
-    """What a training is of; see :class:`sfgsearch.records.ArchitectureRecord`."""
+    """The place of a training in its study; see :class:`sfgsearch.records.ArchitectureRecord`."""
 
     trial: int
     role: Role

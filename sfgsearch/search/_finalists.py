@@ -56,7 +56,7 @@ class Finalist:
         return f"{self.name}{_LABELS.get(self.role, '')}, seed {self.seed}"
 
     def is_in(self, records: Iterable[ArchitectureRecord]) -> bool:
-        """Tell whether it is among records."""
+        """Return whether it is among records."""
         return _place(self) in map(_place, records)
 
 

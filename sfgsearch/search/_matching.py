@@ -114,7 +114,7 @@ class WidthSearch:
         return low, high
 
     def _takes(self, width: float) -> bool:
-        """Tell whether the backbone can be built at a width."""
+        """Return whether the backbone can be built at a width."""
         try:
             return self._count_plain(width) > 0
         except SFGSearchError:
