@@ -24,9 +24,9 @@ from pathlib import Path
 import tomlkit
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.records import strategy_of_trial
+from sfgsearch.reporting._study_review import read_comparison
 from sfgsearch.search import load_study, records_of, study_storage
-from sfgsearch.search._study_review import read_comparison
+from sfgsearch.search._attributes import strategy_of_trial
 from sfgsearch.storage import EmbeddedPostgres
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.comparison._comparison import Comparison
+from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.config import Config
 from sfgsearch.data import DataIdentity
 from sfgsearch.errors import ReportError
-from sfgsearch.reporting._comparison import Comparison
 from sfgsearch.reporting._note import NoteLine, escape_markdown
 from sfgsearch.reporting._report_tables import PlainTable, report_tables
 from sfgsearch.reporting._settings import canonical_settings, command, versions
-from sfgsearch.reporting._status import StudyStatus
 from sfgsearch.storage import redact
 
 if TYPE_CHECKING:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.data import DataIdentity
-from sfgsearch.data._partition import SPLIT_NAMES
-from sfgsearch.reporting._comparison import Comparison, Spent
-from sfgsearch.reporting._formats import (
+from sfgsearch.comparison._comparison import Comparison, Spent
+from sfgsearch.comparison._formats import (
     TEST_TITLES,
     MetricFormat,
     cells_of_test,
@@ -17,10 +15,12 @@ from sfgsearch.reporting._formats import (
     quantity_name,
     thousands,
 )
-from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
-from sfgsearch.reporting._hypervolume import hypervolumes
-from sfgsearch.reporting._paired import CAVEAT
-from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.comparison._groups import RowGroup, row_groups, width_text
+from sfgsearch.comparison._hypervolume import hypervolumes
+from sfgsearch.comparison._paired import CAVEAT
+from sfgsearch.comparison._status import StudyStatus
+from sfgsearch.data import DataIdentity
+from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.reporting._status_tables import duration
 
 

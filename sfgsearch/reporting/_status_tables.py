@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.comparison._status import StudyStatus
 
 _COUNTS = ("quota", "complete", "pruned", "running", "waiting", "failed")
 

@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from sfgsearch.comparison._comparison import Comparison
+from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
+from sfgsearch.comparison._groups import RowGroup, row_groups, width_text
+from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
-from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
-from sfgsearch.reporting._paired import CAVEAT
 
 _BAR_WIDTH = 12
 WIDEST = 10_000

@@ -14,16 +14,17 @@ from pathlib import Path
 from threading import BrokenBarrierError
 
 import optuna
+from sfgsearch.workers._heap import settle_heap
 
 from sfgsearch.config import load_config
 from sfgsearch.errors import BenchmarkError
 from sfgsearch.methods import Method
-from sfgsearch.search import Objective, create_study
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study
 from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import trial_sampler
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
-from sfgsearch.workers._heap import settle_heap
 from sfgsearch.workers._order import leave_with_parent
 from tests.benchmarks.gate import Gate
 from tests.benchmarks.machine import usable_cores

@@ -13,8 +13,8 @@ from sfgsearch.backbones import backbones
 from sfgsearch.cli import main
 from sfgsearch.errors import ConfigError
 from sfgsearch.export import load_network
+from sfgsearch.reporting._study_review import read_comparison, read_status
 from sfgsearch.search import current_finalists, load_study, missing_finalists, records_of, retrain_finalists
-from sfgsearch.search._study_review import read_comparison, read_status
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
 EQUAL = {

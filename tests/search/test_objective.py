@@ -14,8 +14,8 @@ from study_fixtures import DIVERGING
 from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import ConfigError, StudyError
-from sfgsearch.records import allocation_of, repairs_of
 from sfgsearch.search import enqueue_missing, records_of
+from sfgsearch.search._attributes import allocation_of, repairs_of
 
 
 def test_a_plain_study_with_its_own_sampler_pruner_and_callback(study):

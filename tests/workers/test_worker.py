@@ -9,9 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from sfgsearch import Objective, create_study
 from sfgsearch.methods import FixedAllocation
+from sfgsearch.reporting._study_page import STATE
 from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import read_artifact
-from sfgsearch.search._study_page import STATE
 from sfgsearch.storage import open_storage
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
@@ -178,7 +178,7 @@ def test_an_outage_that_hides_that_a_trial_was_told_costs_nothing(begin, monkeyp
     assert len(calls) == 1, "the second time Optuna says that the trial is over"
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
     (job,) = records_of(created).jobs.all().values()
-    assert (job.finished, job.owner, job.claims, job.epoch, job.fruitless) == (True, None, 1, 3, 0)
+    assert (job.finished, job.owner, job.claims, job.epoch, job.attempts_without_progress) == (True, None, 1, 3, 0)
     assert notes.lines == []
 
 
