@@ -17,8 +17,8 @@ from sfgsearch.comparison._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.comparison._verdicts import verdict
 from sfgsearch.records import STRATEGIES
+from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._sharing import sharing_sentence
-from sfgsearch.reporting._status_tables import duration
 from sfgsearch.search._attributes import strategy_of_trial
 
 _FORM = MetricFormat({})

@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import BrokenBarrierError
 
 import optuna
-from sfgsearch.workers._heap import settle_heap
 
 from sfgsearch.config import load_config
 from sfgsearch.errors import BenchmarkError
@@ -87,7 +86,6 @@ def train_bare(work: Work, gate: Gate) -> Timing:
         if os.getppid() != parent:
             raise SystemExit  # whoever started the benchmark is gone
 
-    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     trained = objective.experiment.train(method, config.study.seed, on_epoch=end_epoch)
@@ -106,7 +104,6 @@ def train_as_trial(work: Work, gate: Gate) -> Timing:
     stop = StopRequest()
     leave_with_parent(stop)
     worker = Worker(study, objective, stop=stop)
-    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     status = worker.run()

@@ -161,7 +161,7 @@ def test_the_table_shows_the_main_metrics_and_the_object_all():
     )
     comparison = compare("demo", [record], [])
     assert set(comparison.to_dict()["rows"][0]["metrics"]) == set(names)
-    (table,) = comparison_tables(comparison, Console(width=200))
+    (table,) = comparison_tables(comparison)[0].to_rich(Console(width=300))
     titles = [str(column.header) for column in table.columns]
     assert [title.split()[1] for title in titles if "organs" in title] == ["dice"]
 

@@ -92,7 +92,7 @@ def test_a_retraining_that_failed_at_either_width_is_named_once():
 
 
 def test_tables_mark_what_does_not_match():
-    first, second = comparison_tables(equal(), Console(width=200))
+    first, second = (table.to_rich(Console(width=300))[0] for table in comparison_tables(equal()))
     assert "at equal multiply-adds (1k)" in str(first.title)
     assert "at the study's width" in str(second.title)
     assert list(first.columns[-2].cells)[-1] == "1.02k*"

@@ -55,14 +55,14 @@ def test_a_job_whose_owner_was_silent_is_taken_over_once(jobs):
 def test_a_sign_of_life_between_look_and_reach_keeps_the_job(jobs):
     take(jobs)
     seen = jobs.all()["trial/0"]
-    assert jobs.beat("trial/0", "a", 0, progressed=False)
+    assert jobs.heartbeat("trial/0", "a", 0, progressed=False)
     assert not take(jobs, owner="b", seen=seen)
 
 
 def test_who_lost_a_job_can_neither_beat_nor_end_it(jobs):
     take(jobs)
     take(jobs, owner="b", seen=jobs.all()["trial/0"])
-    assert not jobs.beat("trial/0", "a", 3, progressed=True)
+    assert not jobs.heartbeat("trial/0", "a", 3, progressed=True)
     assert not jobs.release("trial/0", "a")
     assert not jobs.fail("trial/0", "a", "reason")
     assert not jobs.finish("trial/0", "a")
@@ -72,9 +72,9 @@ def test_who_lost_a_job_can_neither_beat_nor_end_it(jobs):
 def test_a_finished_epoch_makes_a_job_fruitful(jobs):
     take(jobs)
     take(jobs, owner="b", seen=jobs.all()["trial/0"])
-    jobs.beat("trial/0", "b", 0, progressed=False)
+    jobs.heartbeat("trial/0", "b", 0, progressed=False)
     assert jobs.all()["trial/0"].attempts_without_progress == 2
-    jobs.beat("trial/0", "b", 1, progressed=True)
+    jobs.heartbeat("trial/0", "b", 1, progressed=True)
     job = jobs.all()["trial/0"]
     assert (job.epoch, job.attempts_without_progress) == (1, 0)
 

@@ -13,11 +13,11 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from sqlalchemy import event
 
 from sfgsearch import load_config
+from sfgsearch._optuna import engine_of
 from sfgsearch.reporting._note import note_markdown
 from sfgsearch.reporting._study_page import GRAPHS, STATE, refresh_study_review
 from sfgsearch.reporting._study_review import review_study
 from sfgsearch.search import _study_page, load_study
-from sfgsearch.search._study import engine_of
 from sfgsearch.storage import database_lock
 
 
@@ -60,7 +60,7 @@ def test_refreshing_again_changes_nothing_and_grows_nothing(trained):
 def test_a_page_takes_two_transactions_and_few_statements(trained):
     config, study = trained
     commits, statements = [], []
-    engine = engine_of(study._storage)
+    engine = engine_of(study)
     event.listen(engine, "commit", commits.append)
     event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     assert refresh_study_review(study, config)
@@ -94,7 +94,7 @@ def test_once_in_a_while_is_enough_for_all_workers_together(trained):
 
 def test_whoever_finds_another_one_at_it_goes_on(trained):
     config, study = trained
-    with database_lock(engine_of(study._storage), f"page of {study.study_name}"):
+    with database_lock(engine_of(study), f"page of {study.study_name}"):
         assert not refresh_study_review(study, config)
     assert STATE not in attributes(study)
 

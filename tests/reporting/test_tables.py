@@ -40,7 +40,7 @@ def comparison():
 def show(comparison, width):
     """Return how many tables there are, and what they look like."""
     console = Console(width=width, file=io.StringIO())
-    tables = comparison_tables(comparison, console)
+    tables = comparison_tables(comparison)[0].to_rich(console)
     for table in tables:
         console.print(table)
     return len(tables), console.file.getvalue()

@@ -19,7 +19,7 @@ def engine(postgres):
 
 @pytest.fixture
 def storage(postgres):
-    storage = open_storage(postgres(), patience=60)
+    storage = open_storage(postgres(), reconnect_seconds=60)
     yield storage
     storage.engine.dispose()
 

@@ -1,46 +1,20 @@
-"""The tables of a report, as plain text that either format lays out."""
+"""The tables of a study: finalists, tests, hypervolumes, allocations, labels, trials, and what failed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison, Spent
-from sfgsearch.comparison._formats import (
-    TEST_TITLES,
-    MetricFormat,
-    cells_of_test,
-    class_names,
-    quantity_name,
-    thousands,
-)
+from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
 from sfgsearch.comparison._groups import RowGroup, row_groups, width_text
 from sfgsearch.comparison._hypervolume import hypervolumes
 from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.data import DataIdentity
 from sfgsearch.data._partition import SPLIT_NAMES
-from sfgsearch.reporting._status_tables import duration
-
-
-@dataclass(frozen=True)
-class PlainTable:
-    """A table.
-
-    Args:
-        title: What it shows.
-        titles: Of its columns.
-        rows: Cells as text, as many as titles.
-        words: How many columns, from the left, hold words; the others hold numbers.
-        note: What to know when reading it.
-    """
-
-    title: str
-    titles: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    words: int = 1
-    note: str = ""
+from sfgsearch.reporting._durations import duration
+from sfgsearch.reporting._table import Column, Table, text
 
 
 def report_tables(
@@ -48,7 +22,7 @@ def report_tables(
     status: StudyStatus,
     allocations: Sequence[tuple[str, Allocation]],
     data: DataIdentity | None = None,
-) -> Iterator[PlainTable]:
+) -> Iterator[Table]:
     """Yield the tables of a report: finalists, tests, hypervolumes, allocations, data, trials, what is missing.
 
     Args:
@@ -57,62 +31,34 @@ def report_tables(
         allocations: Name and allocation of the best of each kind.
         data: Which data the study saw, where that is known.
     """
-    yield from map(_finalists, row_groups(comparison))
+    yield from comparison_tables(comparison)
     if comparison.tests:
-        yield PlainTable(
-            "The best learned and searched against others",
-            ("pair", *TEST_TITLES),
-            [(test.pair, *cells_of_test(test)) for test in comparison.tests],
-            words=8,
-            note=f"Test data; the first one's value minus the second one's. {CAVEAT}",
-        )
+        yield tests_table(comparison)
     if comparison.rows:
         yield _hypervolumes(comparison)
     if allocations:
         yield _allocations(allocations)
     if data is not None:
-        yield _data(data)
+        yield _labels(data)
     yield _trials(comparison, status)
     if comparison.shortfall.missing:
         yield _missing(comparison)
     if status.failures:
-        yield PlainTable(
-            "Failures",
-            ("job", "what", "reason", "then"),
-            [
-                (failure.job, failure.name, failure.reason, "tried again" if failure.retried else "given up")
-                for failure in status.failures
-            ],
-            words=4,
-        )
+        yield failures_table(status)
 
 
-def _missing(comparison: Comparison) -> PlainTable:
-    rows: list[tuple[str, ...]] = [
-        (
-            one.kind or "?",
-            one.name,
-            one.role,
-            one.reason,
-            "-" if one.trial is None else str(one.trial),
-            "-" if one.seed is None else str(one.seed),
-        )
-        for one in comparison.shortfall.missing
-    ]
-    return PlainTable(
-        "Missing for good",
-        ("kind", "name", "role", "reason", "trial", "seed"),
-        rows,
-        words=4,
-        note="What the study asks for and will not get. sfgsearch run --retry-failed tries again what failed.",
-    )
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Return the finalists with the tasks' main metrics: at equal multiply-adds, then at the study's width."""
+    return [_finalists(group) for group in row_groups(comparison)]
 
 
-def _finalists(group: RowGroup) -> PlainTable:
+def _finalists(group: RowGroup) -> Table:
     first = group.rows[0]
     form, keys = MetricFormat(first.units), first.headline
+    metrics = [Column(tuple(key.rsplit("/", 1)), form.unit(key)) for key in keys]
+    sizes = [Column("relative error", "%"), Column("parameters"), Column("multiply-adds")]
     rows = [
-        (
+        [
             row.kind,
             row.name,
             str(row.seeds),
@@ -121,28 +67,43 @@ def _finalists(group: RowGroup) -> PlainTable:
             thousands(row.parameters),
             group.macs(row),
             *([width_text(row)] if group.is_scaled else []),
-        )
+        ]
         for row in group.rows
     ]
-    titles = [", ".join(filter(None, (quantity_name(key), form.unit(key)))) for key in keys]
-    return PlainTable(
-        f"{group.title[0].upper()}{group.title[1:]}",
-        (
-            *("kind", "name", "seeds", *titles, "relative error, %", "parameters", "multiply-adds"),
-            *(["width"] if group.is_scaled else []),
-        ),
+    return Table(
+        f"{group.study}: {group.title}",
+        [
+            *(text("kind"), text("name"), Column("seeds"), *metrics, *sizes),
+            *([Column("width")] if group.is_scaled else []),
+        ],
         rows,
-        words=2,
         note="Mean ± half the 95 % interval over seeds. Relative error: 0 perfect, 100 a constant prediction. "
         f"{group.note}{group.remark.removeprefix(';')}".strip(),
+        keys=3,
+        is_grouped=True,
     )
 
 
-def _hypervolumes(comparison: Comparison) -> PlainTable:
+def tests_table(comparison: Comparison) -> Table:
+    """Return the paired tests of the best learned and the best searched finalist.
+
+    Args:
+        comparison: A comparison with tests.
+    """
+    return Table(
+        "The best learned and searched against others",
+        [text("pair"), *map(text, TEST_TITLES)],
+        [(test.pair, *cells_of_test(test)) for test in comparison.tests],
+        note=f"Test data; the first one's value minus the second one's. {CAVEAT}",
+        is_grouped=True,
+    )
+
+
+def _hypervolumes(comparison: Comparison) -> Table:
     macs, found = hypervolumes(comparison.rows)
-    return PlainTable(
+    return Table(
         "Hypervolume in relative error and multiply-adds",
-        ("kind", "networks", "hypervolume"),
+        [text("kind"), Column("networks"), Column("hypervolume")],
         [(one.kind, str(one.networks), f"{one.value:.3f}") for one in found],
         note="The part of the plane that the retrained finalists of a kind dominate, at all widths, up to the "
         f"reference point: a relative error of 100 % and {thousands(macs)} multiply-adds, 1.1 times the dearest "
@@ -150,22 +111,21 @@ def _hypervolumes(comparison: Comparison) -> PlainTable:
     )
 
 
-def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> PlainTable:
+def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> Table:
     groups = allocations[0][1].groups
     layers = max((allocation.layers for _, allocation in allocations), key=len)  # some methods leave some out
     counts = [
         {layer.name: " / ".join(map(str, layer.counts)) for layer in allocation.layers} for _, allocation in allocations
     ]
-    rows = [(layer.name, *(of_kind.get(layer.name, "") for of_kind in counts)) for layer in layers]
-    return PlainTable(
+    return Table(
         "Filters of the best of each kind by layer",
-        ("layer", *(name for name, _ in allocations)),
-        rows,
+        [text("layer"), *(Column(name) for name, _ in allocations)],
+        [(layer.name, *(of_kind.get(layer.name, "") for of_kind in counts)) for layer in layers],
         note=f"Filters of {' / '.join(groups)}.",
     )
 
 
-def _data(data: DataIdentity) -> PlainTable:
+def _labels(data: DataIdentity) -> Table:
     rows = [
         (
             str(task["name"]),
@@ -176,28 +136,57 @@ def _data(data: DataIdentity) -> PlainTable:
         for task in data.tasks
     ]
     images = ", ".join(f"{data.splits[split].number:,} for {split}" for split in SPLIT_NAMES)
-    return PlainTable(
+    return Table(
         "Labels",
-        ("task", "type", "classes or unit", *SPLIT_NAMES),
+        [text("task"), text("type"), text("classes or unit"), *map(Column, SPLIT_NAMES)],
         rows,
-        words=3,
         note=f"Images: {images}. Labels that are present, of dense tasks by pixel; losses and metrics leave out the "
         f"others. Digest of images, targets and classes: {data.digest}.",
     )
 
 
-def _trials(comparison: Comparison, status: StudyStatus) -> PlainTable:
+def _trials(comparison: Comparison, status: StudyStatus) -> Table:
     rows = []
     for kind in status.kinds:
         spent = comparison.spent.get(kind.kind, Spent(0, 0.0))
         counts = (kind.quota, kind.complete, kind.pruned, kind.unfinished, kind.failed)
         ratio = comparison.time_ratio(kind.kind) if spent.trials else None
         rows.append((kind.kind, *map(str, counts), duration(spent.seconds), "-" if ratio is None else f"{ratio:.2f}"))
-    return PlainTable(
+    titles = ("quota", "complete", "pruned", "unfinished", "failed", "training time", "of the learned time")
+    return Table(
         "Trials",
-        ("kind", "quota", "complete", "pruned", "unfinished", "failed", "training time", "of the learned time"),
+        [text("kind"), *map(Column, titles)],
         rows,
         note="Refined trials also cost the learned ones that they start from, which the last column counts."
         if "refined" in comparison.spent
         else "",
     )
+
+
+def _missing(comparison: Comparison) -> Table:
+    rows = [
+        (
+            one.kind or "?",
+            one.name,
+            one.role,
+            one.reason,
+            "-" if one.trial is None else str(one.trial),
+            "-" if one.seed is None else str(one.seed),
+        )
+        for one in comparison.shortfall.missing
+    ]
+    return Table(
+        "Missing for good",
+        [*map(text, ("kind", "name", "role", "reason")), Column("trial"), Column("seed")],
+        rows,
+        note="What the study asks for and will not get. sfgsearch run --retry-failed tries again what failed.",
+    )
+
+
+def failures_table(status: StudyStatus) -> Table:
+    """Return what failed, the last attempt of each."""
+    rows = [
+        (failure.job, failure.name, failure.reason, "tried again" if failure.retried else "given up")
+        for failure in status.failures
+    ]
+    return Table("Failures", [*map(text, ("job", "what", "reason", "then"))], rows)
