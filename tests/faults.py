@@ -25,7 +25,7 @@ import tomlkit
 from epoch_hook import EpochHook
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.reporting._study_review import read_comparison
+from sfgsearch.comparison import read_comparison
 from sfgsearch.search import load_study, records_of, study_storage
 from sfgsearch.search._attributes import strategy_of_trial
 from sfgsearch.storage import EmbeddedPostgres

@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
+from sfgsearch.comparison import read_comparison, read_status
 from sfgsearch.comparison._progress import read_progress
-from sfgsearch.reporting._study_review import read_comparison, read_status
 from sfgsearch.search._attributes import allocation_of
 from sfgsearch.search._proportions import GroupPrior
 from sfgsearch.workers import Worker
