@@ -24,14 +24,14 @@ from sfgsearch.reporting import Objective
 from sfgsearch.storage import retry_on_outage
 from sfgsearch.workers._order import WorkerOrder
 from sfgsearch.workers._pool import POLL_SECONDS, Ended, WorkerPool
-from sfgsearch.workers._ray_actor import RayActor, Speaker
+from sfgsearch.workers._ray_actor import RayActor, RemoteListenerFactory
 
 _THREADS = 3
 """What an actor does at the same time: working, talking, being asked to leave."""
 
-_KNOCK = 10.0
+_CONNECT_SECONDS = 10.0
 
-_PATIENCE = 12.0
+_EXIT_SECONDS = 12.0
 """Seconds that workers get to leave in; the promise is ten."""
 
 
@@ -76,7 +76,7 @@ def ray_cluster(address: str | None = None) -> Iterator[RayCluster]:
     """
     ray = _ray()
     try:
-        _knock(address)
+        _check_address(address)
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"--address {address}" if address else "Ray"
@@ -93,7 +93,7 @@ def ray_cluster(address: str | None = None) -> Iterator[RayCluster]:
         ray.shutdown()
 
 
-def _knock(address: str | None) -> None:
+def _check_address(address: str | None) -> None:
     """Raise an error where nobody listens; Ray itself would try for minutes.
 
     Raises:
@@ -105,7 +105,7 @@ def _knock(address: str | None) -> None:
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname is None or parts.port is None:
         raise ValueError("not of the form HOST:PORT")
-    socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK).close()
+    socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_SECONDS).close()
 
 
 @dataclass
@@ -141,7 +141,7 @@ class RayWorkers(WorkerPool):
         self,
         study: optuna.Study,
         orders: Sequence[WorkerOrder],
-        listener: Speaker,
+        listener: RemoteListenerFactory,
         say: Callable[[str], None],
         note: Callable[[str], None],
         *,
@@ -197,7 +197,7 @@ class RayWorkers(WorkerPool):
                 self._expect_end()
 
     def _expect_end(self) -> None:
-        self._deadline = min(self._deadline, time.monotonic() + _PATIENCE)
+        self._deadline = min(self._deadline, time.monotonic() + _EXIT_SECONDS)
 
     def _pass_lines_on(self, running: _Running) -> None:
         try:

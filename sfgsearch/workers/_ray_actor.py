@@ -19,10 +19,10 @@ from sfgsearch.workers._order import WorkerOrder, work
 from sfgsearch.workers._pool import BAD_INPUT
 from sfgsearch.workers._stop import StopRequest
 
-Speaker = Callable[[str, Callable[[str], None]], WorkerListener]
+RemoteListenerFactory = Callable[[str, Callable[[str], None]], WorkerListener]
 """Makes the listener of a worker from its name and what takes its lines; a function of a module."""
 
-_BREATH = 1.0
+_POLL_SECONDS = 1.0
 
 
 class RayActor:
@@ -36,7 +36,7 @@ class RayActor:
     """
 
     def __init__(
-        self, order: WorkerOrder, owner: str, listener: Speaker, objective: Callable[..., Objective] = Objective
+        self, order: WorkerOrder, owner: str, listener: RemoteListenerFactory, objective: Callable[..., Objective] = Objective
     ) -> None:
         self._order = replace(order, name=f"{order.name}@{socket.gethostname()}")
         self._owner, self._listener, self._objective = owner, listener, objective
@@ -59,7 +59,7 @@ class RayActor:
         """Wait a little for something to be said, and return it."""
         said = []
         with contextlib.suppress(queue.Empty):
-            said.append(self._lines.get(timeout=0.0 if self._is_over else _BREATH))
+            said.append(self._lines.get(timeout=0.0 if self._is_over else _POLL_SECONDS))
             while True:
                 said.append(self._lines.get_nowait())
         return said

@@ -12,10 +12,10 @@ from types import FrameType
 TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
 """Exit statuses of a worker that was asked to leave."""
 
-_PATIENCE = 8.0
+_CHECKPOINT_SECONDS = 8.0
 """Seconds after SIGTERM in which training should have come to a checkpoint; the promise is ten."""
 
-_LAST_WORDS = 1.0
+_HAND_BACK_SECONDS = 1.0
 
 
 class StopRequest:
@@ -72,7 +72,7 @@ class StopRequest:
         def terminate(_number: int, _frame: FrameType | None) -> None:
             self.terminate()
             if not timers:
-                for seconds, action in ((_PATIENCE, on_deadline), (_PATIENCE + _LAST_WORDS, lambda: None)):
+                for seconds, action in ((_CHECKPOINT_SECONDS, on_deadline), (_CHECKPOINT_SECONDS + _HAND_BACK_SECONDS, lambda: None)):
                     timers.append(threading.Timer(seconds, _leave, [action]))
                     timers[-1].daemon = True
                     timers[-1].start()
