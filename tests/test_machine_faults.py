@@ -17,7 +17,7 @@ from sfgsearch import Objective, create_study
 from sfgsearch.cli import main
 from sfgsearch.cli._main import commands
 from sfgsearch.errors import DataError, StudyError
-from sfgsearch.search._failures import explain_failure
+from sfgsearch.search._description import explain_failure
 from sfgsearch.storage import EmbeddedPostgres, is_outage, open_storage
 
 ONE = {

@@ -9,10 +9,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.comparison._paired import PairedTest
+from sfgsearch.comparison._paired import Interval, PairedTest
 from sfgsearch.comparison._rows import CONTROLS, RELATIVE_ERROR, RETRAINED, Row, comparison_rows, rank
 from sfgsearch.comparison._shortfall import Shortfall
-from sfgsearch.comparison._statistics import Interval
 from sfgsearch.comparison._verdicts import basis, paired_tests, verdict
 from sfgsearch.records import STRATEGIES, ArchitectureRecord
 from sfgsearch.search._attributes import strategy_of_trial

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sfgsearch.comparison._paired import PairedTest
+from sfgsearch.comparison._paired import Interval, PairedTest
 from sfgsearch.comparison._rows import RELATIVE_ERROR
-from sfgsearch.comparison._statistics import Interval
 from sfgsearch.tasks import FRACTION
 
 _PERCENT = "%"
@@ -199,3 +198,12 @@ def p_value(test: PairedTest) -> str:
 
 TEST_TITLES = ("quantity", "difference", "95 % interval", "corrected p", "bootstrap", "opposite sign", "outcome")
 """The titles of :func:`cells_of_test`."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = int(seconds % size // part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds:.0f} s"

@@ -11,13 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison
-from sfgsearch.comparison._formats import MetricFormat, thousands
+from sfgsearch.comparison._formats import MetricFormat, duration, thousands
 from sfgsearch.comparison._paired import FEW_SEEDS
 from sfgsearch.comparison._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.comparison._verdicts import verdict
 from sfgsearch.records import STRATEGIES
-from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._sharing import sharing_sentence
 from sfgsearch.search._attributes import strategy_of_trial
 

@@ -1,7 +1,10 @@
-"""The description of a single trial."""
+"""Descriptions of trials and other results for programs, as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -49,3 +52,18 @@ def _monte_carlo(record: ArchitectureRecord) -> dict[str, Any] | None:
         "relative_error": sampled.scores["validation"],
         "macs": sampled.macs,
     }
+
+
+def to_json(data: Any) -> str:
+    """Return plain data as JSON; numbers that JSON does not know, such as the PSNR of a perfect answer, become null."""
+    return json.dumps(_finite(data), allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return [_finite(value) for value in data]
+    return data

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sfgsearch.comparison._formats import duration
 from sfgsearch.comparison._status import StudyStatus
-from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._study_tables import failures_table
 from sfgsearch.reporting._table import Column, Table, text
 

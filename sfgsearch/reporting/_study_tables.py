@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison, Spent
-from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
+from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, duration, thousands
 from sfgsearch.comparison._groups import RowGroup, row_groups, width_text
 from sfgsearch.comparison._hypervolume import hypervolumes
 from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.data import DataIdentity
 from sfgsearch.data._partition import SPLIT_NAMES
-from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._table import Column, Table, text
 
 

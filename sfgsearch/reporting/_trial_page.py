@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sfgsearch.data import Split
 from sfgsearch.nn import GroupedNetwork, mapped_layers
-from sfgsearch.reporting._layer_table import layers_csv
 from sfgsearch.reporting._note import NoteLine, note_markdown
 from sfgsearch.reporting._trial_note import pruned_note, trial_note
 from sfgsearch.search._artifacts import TrialArtifacts
@@ -29,6 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sfgsearch.visualization.data import TrialReview
+
+
+import csv
+import io
+
+from sfgsearch.allocation import Allocation
 
 LAYERS_FILE = "layers.csv"
 
@@ -165,3 +170,28 @@ def _without(present: str, note: str) -> str:
     ends = [index for index, row in enumerate(rows) if row.startswith(label)]
     left = rows[ends[0] + 1 :] if ends else []
     return "\n".join(dropwhile(lambda row: not row or row.startswith(_PICTURE), left))
+
+
+def layers_csv(allocation: Allocation) -> str:
+    """Return a table with one row per layer, as comma-separated values.
+
+    Its columns are the layer, its filters, the count of every group, and for learned allocations the mean over
+    filters of every group's probability and of the entropy in nats.
+
+    Args:
+        allocation: The allocation.
+    """
+    is_learned = any(layer.mean_probs for layer in allocation.layers)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    titles = ["layer", "filters", *(f"count {group}" for group in allocation.groups)]
+    if is_learned:
+        titles += [*(f"mean probability {group}" for group in allocation.groups), "mean entropy (nats)"]
+    table.writerow(titles)
+    for layer in allocation.layers:
+        row: list[object] = [layer.name, layer.num_filters, *layer.counts]
+        if is_learned:
+            row += [f"{prob:.6g}" for prob in layer.mean_probs or [float("nan")] * len(allocation.groups)]
+            row.append("" if layer.mean_entropy is None else f"{layer.mean_entropy:.6g}")
+        table.writerow(row)
+    return text.getvalue()

@@ -1,4 +1,4 @@
-"""Records of trainings, from what they left behind."""
+"""Records of trainings, and the reasons of those that failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import NamedTuple
 
+from sfgsearch._faults import explain_os_error, first_line, is_out_of_memory
 from sfgsearch.config import Config
+from sfgsearch.errors import SFGSearchError
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import StoredWeights
@@ -76,3 +78,28 @@ def _monte_carlo_record(monte_carlo: MonteCarlo | None) -> MonteCarloRecord | No
     if monte_carlo is None:
         return None
     return MonteCarloRecord(**{field.name: getattr(monte_carlo, field.name) for field in fields(MonteCarlo)})
+
+
+_LONGEST = 500
+
+
+def explain_failure(error: Exception, experiment: Experiment) -> str:
+    """Return the reason why a training failed, short enough for an attribute of its trial.
+
+    Args:
+        error: What ended it.
+        experiment: What was trained under; memory that ran out is a matter of its batch size.
+    """
+    if isinstance(error, SFGSearchError):
+        reason = str(error)
+    elif is_out_of_memory(error):
+        batch = experiment.settings.batch_size
+        reason = (
+            f"out of memory on {experiment.device} with batch size {batch}; lower training.batch_size "
+            f"({first_line(error)})"
+        )
+    elif isinstance(error, OSError):
+        reason = explain_os_error(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return reason[:_LONGEST]

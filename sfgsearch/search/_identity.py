@@ -1,4 +1,4 @@
-"""Whether a study goes on with the data, the network and the code that it was begun with."""
+"""Whether a study goes on with the data, the network, the code and the records that it was begun with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 import optuna
+from optuna.trial import TrialState
 
 from sfgsearch.config import Config
 from sfgsearch.config._imports import import_digests
@@ -15,6 +16,8 @@ from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._digests import text_digest
 from sfgsearch.errors import StudyError
 from sfgsearch.nn import NetworkSpec, complexity
+from sfgsearch.records import Records
+from sfgsearch.search._attributes import ALLOCATION
 from sfgsearch.training import Experiment
 
 IDENTITY = "sfgsearch.identity"
@@ -130,3 +133,27 @@ def note_imports(study: optuna.Study, config: Config, note: Callable[[str], None
         )
     if then != now:
         study.set_user_attr(IMPORTS, json.dumps(now))
+
+
+def check_recorded(study: optuna.Study, config: Config, records: Records | None) -> None:
+    """Check that what was trained is recorded: Optuna copies studies without the records.
+
+    Args:
+        study: The study.
+        config: Its study file.
+        records: Its records; None if it is in no database.
+
+    Raises:
+        StudyError: If records of its trials are missing.
+    """
+    if records is None:
+        return
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trained = {trial.number for trial in trials if ALLOCATION in trial.system_attrs}
+    lost = len(trained - records.trials()) if trained else 0
+    if lost:
+        raise StudyError(
+            f"{config.path}: {lost} of the {len(trained)} complete trials of the study {study.study_name!r} have no "
+            "record in the database, as after optuna.copy_study; bring the records from where the study was trained, "
+            f"in Python: sfgsearch.search.copy_study(SOURCE_URL, TARGET_URL, {study.study_name!r})"
+        )

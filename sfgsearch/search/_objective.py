@@ -25,9 +25,8 @@ from sfgsearch.search._artifacts import (
     upload_weights,
 )
 from sfgsearch.search._attributes import ALLOCATION, START, allocation_attribute
-from sfgsearch.search._description import Training, describe_training
+from sfgsearch.search._description import Training, describe_training, explain_failure
 from sfgsearch.search._divided import DividedData
-from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._hooks import PrunedTrial, TrainedTrial, TrialHooks
 from sfgsearch.search._identity import StudyIdentity, check_identity
 from sfgsearch.search._leasing import leased

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
@@ -19,15 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._faults import first_line
 from sfgsearch._optuna import engine_of
-from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
+from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
-from sfgsearch.search._identity import StudyIdentity, check_identity, note_imports
+from sfgsearch.search._identity import StudyIdentity, check_identity, check_recorded, note_imports
 from sfgsearch.search._proportions import AllocationSpace
-from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
-from sfgsearch.search._unrecorded import check_recorded
+from sfgsearch.search._sampling import build_pruner, build_sampler
 from sfgsearch.storage import (
     EmbeddedPostgres,
     database_lock,
@@ -108,7 +106,7 @@ def create_study(
         _check_settings(study, config)
         check_identity(study, config, identity)
         note_imports(study, config, note)
-        study.sampler = _sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
+        study.sampler = build_sampler(config.sampler, config.study.seed, len(study.get_trials(deepcopy=False)))
         check_recorded(study, config, records_of(study))
         if not join or TRIALS not in study.user_attrs:
             study.set_user_attr(TRIALS, config.trials)
@@ -117,7 +115,7 @@ def create_study(
         if enqueue:
             space = AllocationSpace(config.searched, experiment.spec.filters, experiment.spec.task_names)
             enqueue_missing(study, plan, space.warm_starts())
-    study.pruner = _pruner(config.pruner)
+    study.pruner = build_pruner(config.pruner)
     return study
 
 
@@ -301,33 +299,3 @@ def _check_settings(study: optuna.Study, config: Config) -> None:
                 f"{config.path}: {key} is {now.get(key)!r}, but the study {study.study_name!r} was created with "
                 f"{then.get(key)!r}; set it back, or give study.name a new name"
             )
-
-
-def trial_sampler(config: Config, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler for one trial, seeded by the study's seed and the trial's number.
-
-    Suggestions do not depend then on which worker asks, and no two trials have the same seed.
-    """
-    return _sampler(config.sampler, seed, number)
-
-
-def _sampler(section: SamplerSection, seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """Build the sampler; a continued study must not repeat its first suggestions, hence the number of trials."""
-    mixed = int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
-    if section.name == "random":
-        return optuna.samplers.RandomSampler(seed=mixed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=mixed, multivariate=True, group=True, n_startup_trials=section.startup_trials
-        )
-
-
-def _pruner(section: PrunerSection) -> optuna.pruners.BasePruner:
-    if section.name == "none":
-        return optuna.pruners.NopPruner()
-    if section.name == "successive_halving":
-        return WithinKindPruner(optuna.pruners.SuccessiveHalvingPruner(min_resource=max(section.warmup_epochs, 1)))
-    return WithinKindPruner(
-        optuna.pruners.MedianPruner(n_startup_trials=section.startup_trials, n_warmup_steps=section.warmup_epochs)
-    )

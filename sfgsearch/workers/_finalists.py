@@ -8,7 +8,7 @@ from functools import partial
 from sfgsearch.errors import NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.records import Lease
 from sfgsearch.search import missing_finalists
-from sfgsearch.search._failures import explain_failure
+from sfgsearch.search._description import explain_failure
 from sfgsearch.search._finalists import Finalist, is_given_up
 from sfgsearch.search._retraining import retrain
 from sfgsearch.storage import is_outage, retry_on_outage

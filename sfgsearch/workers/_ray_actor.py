@@ -36,7 +36,11 @@ class RayActor:
     """
 
     def __init__(
-        self, order: WorkerOrder, owner: str, listener: RemoteListenerFactory, objective: Callable[..., Objective] = Objective
+        self,
+        order: WorkerOrder,
+        owner: str,
+        listener: RemoteListenerFactory,
+        objective: Callable[..., Objective] = Objective,
     ) -> None:
         self._order = replace(order, name=f"{order.name}@{socket.gethostname()}")
         self._owner, self._listener, self._objective = owner, listener, objective

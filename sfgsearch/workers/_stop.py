@@ -72,7 +72,10 @@ class StopRequest:
         def terminate(_number: int, _frame: FrameType | None) -> None:
             self.terminate()
             if not timers:
-                for seconds, action in ((_CHECKPOINT_SECONDS, on_deadline), (_CHECKPOINT_SECONDS + _HAND_BACK_SECONDS, lambda: None)):
+                for seconds, action in (
+                    (_CHECKPOINT_SECONDS, on_deadline),
+                    (_CHECKPOINT_SECONDS + _HAND_BACK_SECONDS, lambda: None),
+                ):
                     timers.append(threading.Timer(seconds, _leave, [action]))
                     timers[-1].daemon = True
                     timers[-1].start()

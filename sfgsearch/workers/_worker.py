@@ -14,7 +14,8 @@ from sfgsearch.search import PlainObjective, records_of
 from sfgsearch.search._leasing import owner_key, process_name
 from sfgsearch.search._outstanding import outstanding_trials
 from sfgsearch.search._queue import requeue_running
-from sfgsearch.search._study import as_planned, is_single_process, seed_of, trial_sampler
+from sfgsearch.search._sampling import trial_sampler
+from sfgsearch.search._study import as_planned, is_single_process, seed_of
 from sfgsearch.storage import is_outage
 from sfgsearch.workers._context import WorkerContext, checkpoint_folder
 from sfgsearch.workers._finalists import FinalistRunner

@@ -21,7 +21,7 @@ from sfgsearch.methods import Method
 from sfgsearch.reporting import Objective
 from sfgsearch.search import create_study
 from sfgsearch.search._queue import enqueue_missing
-from sfgsearch.search._study import trial_sampler
+from sfgsearch.search._sampling import trial_sampler
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
 from sfgsearch.workers._order import leave_with_parent

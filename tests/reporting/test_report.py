@@ -15,8 +15,7 @@ from sfgsearch.comparison._status import Failure, KindStatus
 from sfgsearch.data import InMemory, MultiTaskData
 from sfgsearch.errors import ReportError
 from sfgsearch.reporting._note import study_note
-from sfgsearch.reporting._report import Report, check_report_path, write_report
-from sfgsearch.reporting._settings import canonical_settings, command
+from sfgsearch.reporting._report import Report, canonical_settings, check_report_path, command, write_report
 from sfgsearch.tasks import Classification, Regression
 from sfgsearch.visualization.data import best_allocations
 
