@@ -148,9 +148,11 @@ class TrialRunner(JobRunner):
     def _hand_back(self, lease: Lease) -> None:
         try:
             lease.confirm()
+            requeue(self._context.study, self._chosen())
         except LeaseLostError:
             return
-        requeue(self._context.study, self._chosen())
+        except UpdateFinishedTrialError:
+            pass  # it was told, and only its job is left to be finished
         lease.release()
 
 

@@ -14,10 +14,11 @@ from sqlalchemy import event
 
 from sfgsearch import load_config
 from sfgsearch._optuna import engine_of
+from sfgsearch.reporting import _study_page
 from sfgsearch.reporting._note import note_markdown
 from sfgsearch.reporting._study_page import GRAPHS, STATE, refresh_study_review
 from sfgsearch.reporting._study_review import review_study
-from sfgsearch.search import _study_page, load_study
+from sfgsearch.search import load_study
 from sfgsearch.storage import database_lock
 
 

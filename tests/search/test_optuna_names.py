@@ -48,7 +48,8 @@ def test_a_trial_that_waits_is_begun_once_and_goes_on_elsewhere(study):
 
 
 def test_what_nobody_enqueued_has_no_parameters_of_that_kind(study):
-    assert _optuna.enqueued_params(study.trials[study.ask().number]) is None
+    study.ask()
+    assert _optuna.enqueued_params(study.trials[0]) is None
 
 
 def test_artifacts_are_found_by_name_also_where_the_dashboard_deleted_one(study, tmp_path):

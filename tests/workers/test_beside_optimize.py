@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import records_of
-from sfgsearch.workers import Worker
+from sfgsearch.workers import StopRequest, Worker
+from sfgsearch.workers._leases import Leases
 
 
 def prepare(path, url):
@@ -55,14 +56,14 @@ def test_workers_take_over_what_a_dead_optimize_left(postgres, tmp_path):
 def test_a_trial_that_optimize_begins_while_a_worker_reaches_for_it_is_left_to_it(postgres, tmp_path, monkeypatch):
     path, url = write_study(tmp_path, 1), postgres()
     study, config = prepare(path, url)
-    jobs = Worker(study, Objective(config))._trials
-    take = jobs._post.claims.take
+    take, stop = Leases.take, StopRequest()
 
-    def take_late(key, seen):
+    def take_late(self, key, seen):
         study.ask()
-        return take(key, seen)
+        stop.terminate()
+        return take(self, key, seen)
 
-    monkeypatch.setattr(jobs._post.claims, "take", take_late)
-    assert not jobs.do_next()
+    monkeypatch.setattr(Leases, "take", take_late)
+    assert Worker(study, Objective(config), stop=stop).run() == 143
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
     assert {job.owner for job in records_of(study).jobs.all().values()} == {None}

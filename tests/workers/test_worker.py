@@ -289,8 +289,6 @@ def test_a_trial_that_kills_its_workers_is_given_up(begin):
 def test_a_trial_that_a_user_enqueued_beyond_the_quota_is_trained(begin):
     created, worker = begin()
     created.enqueue_trial({"kind": "learned", "learned.lr": 0.05, "learned.kl_weight": 1.0})
-    config = worker()._post.config
-    again = create_study(config)
     assert worker().run() == 0
-    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 2
-    assert again.trials[1].params["learned.lr"] == 0.05
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * 2
+    assert created.trials[1].params["learned.lr"] == 0.05

@@ -67,18 +67,3 @@ def test_every_trial_is_judged_by_all_that_finished_before_it():
     assert len(plain.shown) == 3
     kinds = [trial.params["kind"] for trial in study.trials[::2]]
     assert plain.shown == [kinds[:index].count(kind) for index, kind in enumerate(kinds)]
-
-
-def test_a_trial_looks_again_when_reading_has_become_cheap_beside_training(monkeypatch):
-    from sfgsearch.search import _pruner
-
-    clock = iter([0.0, 1.0, 50.0, 1002.0, 1003.0, 1004.0])
-    monkeypatch.setattr(_pruner.time, "monotonic", lambda: next(clock))
-    plain = _Counting()
-    study = optuna.create_study(pruner=WithinKindPruner(plain))
-    trial = study.ask()
-    trial.suggest_categorical("kind", ["learned"])
-    for _ in range(3):  # read from 0 to 1 s, asked at 50 s, and at 1002 s, when 1000 times as long has passed
-        trial.should_prune()
-        study.add_trial(finished("learned", 0.5))
-    assert plain.shown == [0, 0, 2]
