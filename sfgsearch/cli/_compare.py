@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from sfgsearch.cli._console import print_tables, result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.comparison import Comparison, read_comparison
 from sfgsearch.config import Config
-from sfgsearch.reporting import comparison_tables, tests_table, to_json
+from sfgsearch.reporting import Table, comparison_tables, tests_table, to_json
 from sfgsearch.reporting._report import check_report_path, write_report
 from sfgsearch.reporting._study_review import read_report
 from sfgsearch.storage import retry_on_outage
@@ -52,7 +53,7 @@ def print_comparison(study: optuna.Study, config: Config) -> Comparison:
     comparison = retry_on_outage(lambda: read_comparison(study, config))
     console = result_console()
     if comparison.rows:
-        print_tables(console, comparison_tables(comparison))
+        print_tables(console, (_of_study(table, comparison.study) for table in comparison_tables(comparison)))
         if comparison.tests:
             print_tables(console, [tests_table(comparison)])
         spent = ", ".join(comparison.costs(lambda seconds: f"{seconds:.0f} s"))
@@ -62,6 +63,10 @@ def print_comparison(study: optuna.Study, config: Config) -> Comparison:
     for line in (*lines, *_shortfall(comparison, config)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return comparison
+
+
+def _of_study(table: Table, study: str) -> Table:
+    return replace(table, title=f"{study}: {table.title[0].lower()}{table.title[1:]}")
 
 
 def _no_finalist(comparison: Comparison) -> str:

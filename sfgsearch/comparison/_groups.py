@@ -24,14 +24,12 @@ class RowGroup:
     """Finalists that stand in one table.
 
     Args:
-        study: The study's name.
         title: What they have in common.
         rows: They, at least one.
         note: What to know about them.
         is_scaled: Whether they are those at equal multiply-adds.
     """
 
-    study: str
     title: str
     rows: Sequence[Row]
     note: str
@@ -55,9 +53,9 @@ def row_groups(comparison: Comparison) -> Iterator[RowGroup]:
         width = ", at the study's width"
         if comparison.compared:
             equal = f"{title}, at equal multiply-adds ({thousands(comparison.matched_to)})"
-            yield RowGroup(comparison.study, equal, comparison.compared, _SCALED, is_scaled=True)
+            yield RowGroup(equal, comparison.compared, _SCALED, is_scaled=True)
     if comparison.native:
-        yield RowGroup(comparison.study, title + width, comparison.native, _AS_LEARNED)
+        yield RowGroup(title + width, comparison.native, _AS_LEARNED)
 
 
 def width_text(row: Row) -> str:

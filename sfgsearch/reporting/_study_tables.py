@@ -70,7 +70,7 @@ def _finalists(group: RowGroup) -> Table:
         for row in group.rows
     ]
     return Table(
-        f"{group.study}: {group.title}",
+        f"{group.title[0].upper()}{group.title[1:]}",
         [
             *(text("kind"), text("name"), Column("seeds"), *metrics, *sizes),
             *([Column("width")] if group.is_scaled else []),

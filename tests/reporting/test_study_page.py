@@ -10,7 +10,6 @@ import pytest
 from optuna.trial import TrialState
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-from sqlalchemy import event
 
 from sfgsearch import load_config
 from sfgsearch._optuna import engine_of
@@ -56,17 +55,6 @@ def test_refreshing_again_changes_nothing_and_grows_nothing(trained):
     after = attributes(study)
     before.pop(STATE), after.pop(STATE)
     assert after == before, "not even the version of the note"
-
-
-def test_a_page_takes_two_transactions_and_few_statements(trained):
-    config, study = trained
-    commits, statements = [], []
-    engine = engine_of(study)
-    event.listen(engine, "commit", commits.append)
-    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
-    assert refresh_study_review(study, config)
-    assert len(commits) == 2, "that somebody is at it, and the page"
-    assert len(statements) < 25
 
 
 def test_a_graph_that_gets_shorter_leaves_no_tail(trained):
