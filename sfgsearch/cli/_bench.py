@@ -11,8 +11,7 @@ from rich import box
 from rich.table import Table
 
 from sfgsearch.bench import Costs, measure_costs, searched
-from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import Number, data_option, json_option, read_study, study_file
+from sfgsearch.cli._options import Number, data_option, json_option, read_study, result_console, study_file
 from sfgsearch.config import Config, build_experiment
 from sfgsearch.config._build import manual_makers
 from sfgsearch.methods import Method, StochasticFilterGroups

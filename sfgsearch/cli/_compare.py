@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 import optuna
 
-from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import existing_study, json_option, read_study, result_console, storage_option, study_file
 from sfgsearch.config import Config
 from sfgsearch.reporting import Comparison, comparison_tables, search_cost, tests_table, to_json
 from sfgsearch.reporting._report import check_report_path, write_report

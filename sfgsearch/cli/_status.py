@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from sfgsearch.cli._console import result_console
-from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import existing_study, json_option, read_study, result_console, storage_option, study_file
 from sfgsearch.reporting import status_tables, to_json
 from sfgsearch.search._study_review import read_status
 

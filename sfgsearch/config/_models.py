@@ -9,8 +9,22 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from sqlalchemy import URL
 
+from sfgsearch._choices import (
+    Execution,
+    FlipAxis,
+    InitialFamily,
+    Padding,
+    Precision,
+    PriorFamily,
+    ScheduleFamily,
+    SearchSpace,
+    WarmStart,
+    Weighting,
+)
+from sfgsearch._registry import data_sets, manual_methods
 from sfgsearch.config import _bounds as bounds
 from sfgsearch.config._budget import split_trials
+from sfgsearch.config._options import path_option
 from sfgsearch.config._settings import (
     SMALLEST,
     Fixed,
@@ -21,17 +35,6 @@ from sfgsearch.config._settings import (
     numbers,
     words,
 )
-from sfgsearch.data import data_sets
-from sfgsearch.data._augmentation import FlipAxis, Padding
-from sfgsearch.data._registry import takes_path
-from sfgsearch.functional import InitialFamily, ScheduleFamily
-from sfgsearch.methods import manual_methods
-from sfgsearch.methods._settings import PriorFamily
-from sfgsearch.nn import Execution
-from sfgsearch.training import Precision, Weighting
-
-SearchSpace = Literal["layers", "curve"]
-WarmStart = Literal["hard_sharing", "equal", "linear"]
 
 
 def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -398,7 +401,7 @@ class Config(_Section):
 
     def _with_data(self, path: Path) -> Config:
         name = self.data.name
-        if name in data_sets and not takes_path(data_sets[name]):
+        if name in data_sets and not path_option(data_sets[name]):
             raise ValueError(f"the data set {name!r} takes no path; leave out --data")
         bounds.check("--data", bounds.UTF8, str(path))
         options = {**self.data.options, "path": os.path.abspath(os.path.expanduser(path))}

@@ -10,7 +10,7 @@ from typing import Any, cast, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from sfgsearch.config._load import first_error
+from sfgsearch.config._errors import first_error
 
 
 def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Path, key: str) -> dict[str, Any]:
@@ -40,3 +40,9 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
     except ValidationError as error:
         raise first_error(error, model, options, file, key) from None
     return {name: getattr(checked, name) for name in fields}
+
+
+def path_option(load: Callable[..., Any]) -> inspect.Parameter | None:
+    """Return the option ``path`` of a data set, the user's own copy of the data; None if it has no such option."""
+    path = inspect.signature(load).parameters.get("path")
+    return path if path is not None and path.kind is inspect.Parameter.KEYWORD_ONLY else None

@@ -5,10 +5,11 @@ from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
-from sfgsearch.records._strategies import START, STRATEGIES, Strategy, sources_of, strategy_of, strategy_of_trial
+from sfgsearch.records._strategies import KIND, START, STRATEGIES, Strategy, sources_of, strategy_of, strategy_of_trial
 
 __all__ = [
     "ALLOCATION",
+    "KIND",
     "SCHEMA_VERSION",
     "START",
     "STRATEGIES",

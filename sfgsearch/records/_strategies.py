@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 Strategy = Literal["learned", "searched", "refined", "manual"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
+KIND = "kind"
+"""Categorical parameter of a trial: learned, searched or manual."""
+
 START = "start"
 """User attribute of a refined trial: ``"learned"``, and once it has begun the numbers of those it started from."""
 
@@ -29,5 +32,5 @@ def strategy_of_trial(trial: FrozenTrial) -> str | None:
     """Return the strategy of a trial, also of one that waits; None if it has no kind yet."""
     if START in trial.user_attrs:
         return "refined"
-    kind: str | None = {**trial.system_attrs.get("fixed_params", {}), **trial.params}.get("kind")
+    kind: str | None = {**trial.system_attrs.get("fixed_params", {}), **trial.params}.get(KIND)
     return kind

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sfgsearch._choices import FRACTION
 from sfgsearch.reporting._paired import PairedTest
 from sfgsearch.reporting._rows import RELATIVE_ERROR
 from sfgsearch.reporting._statistics import Interval
-from sfgsearch.tasks import FRACTION
 
 _PERCENT = "%"
 _MOST_DIGITS = 6

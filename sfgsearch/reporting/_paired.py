@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap, ttest_1samp
 
 from sfgsearch.reporting._statistics import Interval, interval
 
@@ -78,6 +77,8 @@ def paired_bootstrap(differences: Sequence[float], seed: int = 0) -> PairedBoots
     mean = round(float(values.mean()), _DIGITS)
     if np.ptp(values) == 0:
         return PairedBootstrap(Interval(mean, mean, mean), 0.0 if mean else 0.5)
+    from scipy.stats import bootstrap  # takes a second to load
+
     found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed))
     means = np.round(found.bootstrap_distribution, _DIGITS)
     low, high = (float(end) for end in found.confidence_interval)
@@ -201,6 +202,8 @@ def _p_value(differences: Sequence[float]) -> float | None:
     """Return the two-sided p-value of Student's t-test of differences; None where they have no deviation."""
     if len(differences) < 2 or min(differences) == max(differences):
         return None
+    from scipy.stats import ttest_1samp  # takes a second to load
+
     return float(ttest_1samp(differences, 0.0).pvalue)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.allocation import Allocation
 from sfgsearch.data import DataIdentity
-from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.reporting._comparison import Comparison, Spent
 from sfgsearch.reporting._formats import (
     TEST_TITLES,

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import fmean
 
-from sfgsearch.nn import costs_alike
 from sfgsearch.records import STRATEGIES, ArchitectureRecord, strategy_of
-from sfgsearch.reporting._statistics import Interval, interval
-from sfgsearch.tasks import task_from_dict
+from sfgsearch.reporting._statistics import Interval, costs_alike, interval
 
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
 REVERSED, SHUFFLED = "reversed", "shuffled"
@@ -165,6 +163,8 @@ def _mean_width(records: Sequence[ArchitectureRecord]) -> float | None:
 
 def _directions(record: ArchitectureRecord) -> dict[str, bool | None]:
     """Return the tasks' main metrics, with whether large values are good where the metric says so."""
+    from sfgsearch.tasks import task_from_dict  # needs torch, which tables of records do not
+
     found: dict[str, bool | None] = {}
     for task in map(task_from_dict, record.tasks):
         metrics = dict(task.metrics().items())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,13 @@ def interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2 or min(values) == max(values):  # where the deviation would be that of rounding
         return Interval(mean, mean, mean)
+    from scipy.stats import t as student_t  # takes a second to load
+
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     margin = float(student_t.ppf(0.975, len(values) - 1)) * error
     return Interval(mean, mean - margin, mean + margin)
+
+
+def costs_alike(macs: float, others: float) -> bool:
+    """Return whether two numbers of multiply-adds are within 2 % of each other, relative to the second."""
+    return abs(macs / others - 1) <= 0.02

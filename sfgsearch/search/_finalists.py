@@ -10,9 +10,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.nn import costs_alike
 from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, strategy_of
 from sfgsearch.records._store import Kind, Role
+from sfgsearch.reporting._statistics import costs_alike
 from sfgsearch.search._identity import StudyIdentity, identity_of
 from sfgsearch.search._study import records_of, seed_of
 

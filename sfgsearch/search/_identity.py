@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import optuna
 
@@ -14,8 +14,10 @@ from sfgsearch.config._imports import import_digests
 from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._digests import text_digest
 from sfgsearch.errors import StudyError
-from sfgsearch.nn import NetworkSpec, complexity
-from sfgsearch.training import Experiment
+
+if TYPE_CHECKING:
+    from sfgsearch.nn import NetworkSpec
+    from sfgsearch.training import Experiment
 
 IDENTITY = "sfgsearch.identity"
 """Study attribute: the data that a study saw and the parameters of its network, as JSON."""
@@ -41,6 +43,8 @@ class NetworkSignature:
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
         """Take the signature of a network."""
+        from sfgsearch.nn import complexity  # needs torch, which a signature that is read does not
+
         network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
         macs = complexity(network, spec.image_shape).macs

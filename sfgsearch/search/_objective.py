@@ -14,7 +14,7 @@ from optuna.trial import BaseTrial
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, START, ArchitectureRecord, allocation_attribute
+from sfgsearch.records import ALLOCATION, KIND, START, ArchitectureRecord, allocation_attribute
 from sfgsearch.records._store import Kind
 from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
 from sfgsearch.search._description import Training, describe_training
@@ -26,7 +26,7 @@ from sfgsearch.search._matching import WidthSearch, width_of
 from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._refined import suggest_refined
-from sfgsearch.search._space import KIND, suggest_learned
+from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of
 from sfgsearch.search._trial_page import review_pruned, review_trained
 from sfgsearch.storage import is_outage, outlast, reading_once, together

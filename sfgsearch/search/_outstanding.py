@@ -11,9 +11,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.records import START
+from sfgsearch.records import KIND, START
 from sfgsearch.search._queue import BEST_LEARNED, Entry, QuotaTracker, enqueue, plan
-from sfgsearch.search._space import KIND
 
 
 @dataclass(frozen=True)

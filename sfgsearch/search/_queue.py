@@ -16,8 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.records import START
-from sfgsearch.search._space import KIND
+from sfgsearch.records import KIND, START
 
 FAILURE = "failure"
 """User attribute: why a trial failed."""

@@ -18,12 +18,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._faults import first_line
-from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
+from sfgsearch.config import Config, PrunerSection, SamplerSection
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._identity import StudyIdentity, check_identity, note_imports
-from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 from sfgsearch.search._unrecorded import check_recorded
@@ -86,6 +85,10 @@ def create_study(
         StudyError: If the study exists with other settings, data or parameters of the network, records of its trials
             are missing, or its Optuna is of another version.
     """
+    # Opening a study needs neither torch nor SciPy.
+    from sfgsearch.config import build_experiment, manual_candidates
+    from sfgsearch.search._proportions import AllocationSpace
+
     if objective is None:
         manual_candidates(config, (experiment := build_experiment(config)).spec)
     else:

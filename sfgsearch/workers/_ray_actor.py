@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import optuna
 
+from sfgsearch._exit_status import BAD_INPUT
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.search import Objective
 from sfgsearch.storage import redact
-from sfgsearch.workers._crew import BAD_INPUT
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, work
 from sfgsearch.workers._stop import StopRequest

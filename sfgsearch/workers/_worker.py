@@ -12,6 +12,7 @@ from functools import partial
 
 import optuna
 
+from sfgsearch._exit_status import AWAY
 from sfgsearch.errors import StudyError
 from sfgsearch.search import Objective, records_of
 from sfgsearch.search._queue import requeue_running
@@ -27,9 +28,6 @@ from sfgsearch.workers._post import Post, checkpoint_folder
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._trials import TrialJobs
 from sfgsearch.workers._watch import Watch
-
-AWAY = 75
-"""Exit status of a worker whose database did not come back: what sysexits.h has for failures that may pass."""
 
 _LONGEST_POLL = 2.0
 
