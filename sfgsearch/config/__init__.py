@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from sfgsearch._lazy import lazy_exports
 from sfgsearch.config._load import load_config
-from sfgsearch.config._models import (
+from sfgsearch.config._models import Config
+from sfgsearch.config._sections import (
     ComparisonSection,
-    Config,
     LearnedSection,
     PrunerSection,
     RefinedSection,

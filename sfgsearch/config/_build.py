@@ -12,8 +12,8 @@ from sfgsearch._faults import first_line, is_out_of_memory
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.config._models import Config
 from sfgsearch.config._network import EXPECTED_ERRORS, build_network
-from sfgsearch.config._options import check_options, path_option
 from sfgsearch.config._toml import show_value
+from sfgsearch.config._validation import check_options, path_option
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
 from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from sfgsearch.config._bounds import Name
-from sfgsearch.config._errors import first_error
 from sfgsearch.config._imports import import_user_code
 from sfgsearch.config._models import Config
 from sfgsearch.config._toml import read_toml, show_value
+from sfgsearch.config._validation import first_error
 from sfgsearch.errors import ConfigError
 
 

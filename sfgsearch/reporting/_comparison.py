@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.records import STRATEGIES, ArchitectureRecord, strategy_of_trial
+from sfgsearch.reporting._formats import duration
 from sfgsearch.reporting._missing import Shortfall
 from sfgsearch.reporting._paired import PairedTest
 from sfgsearch.reporting._rows import CONTROLS, RELATIVE_ERROR, RETRAINED, Row, comparison_rows, rank
@@ -122,12 +123,8 @@ class Comparison:
         seconds = self.spent[strategy].seconds + (learned if strategy == "refined" else 0.0)
         return round(seconds / learned, 3) if learned else None
 
-    def costs(self, duration: Callable[[float], str]) -> Iterator[str]:
-        """Yield what the trials of each strategy cost, with what tells whether times were equal.
-
-        Args:
-            duration: Writes seconds.
-        """
+    def costs(self) -> Iterator[str]:
+        """Yield what the trials of each strategy cost, with what tells whether times were equal."""
         for strategy, spent in self.spent.items():
             if not spent.trials:
                 continue

@@ -19,6 +19,15 @@ _THOUSAND = 999.5
 """From here on three digits would be written with a power of ten."""
 
 
+def duration(seconds: float) -> str:
+    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = int(seconds % size // part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds:.0f} s"
+
+
 def thousands(number: float) -> str:
     """Return a number in three digits or more with k, M or G."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

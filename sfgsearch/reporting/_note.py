@@ -17,7 +17,6 @@ from sfgsearch.reporting._paired import FEW_SEEDS
 from sfgsearch.reporting._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
 from sfgsearch.reporting._sharing import sharing_sentence
 from sfgsearch.reporting._status import StudyStatus
-from sfgsearch.reporting._status_tables import duration
 from sfgsearch.reporting._verdicts import verdict
 
 _FORM = MetricFormat({})
@@ -134,7 +133,7 @@ def _best_trials(trials: Sequence[FrozenTrial]) -> str:
 
 def _cost(comparison: Comparison) -> str:
     sizes = [f"{row.name} {thousands(row.macs)}" for row in comparison.best.values()]
-    spent = list(comparison.costs(duration))
+    spent = list(comparison.costs())
     parts = []
     if sizes:
         parts.append(f"multiply-adds for one image: {', '.join(sizes)}")

@@ -14,6 +14,7 @@ from sfgsearch.reporting._formats import (
     MetricFormat,
     cells_of_test,
     class_names,
+    duration,
     quantity_name,
     thousands,
 )
@@ -21,7 +22,6 @@ from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
 from sfgsearch.reporting._hypervolume import hypervolumes
 from sfgsearch.reporting._paired import CAVEAT
 from sfgsearch.reporting._status import StudyStatus
-from sfgsearch.reporting._status_tables import duration
 
 
 @dataclass(frozen=True)

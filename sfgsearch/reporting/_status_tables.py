@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sfgsearch.reporting._formats import duration
 from sfgsearch.reporting._status import StudyStatus
 
 _COUNTS = ("quota", "complete", "pruned", "running", "waiting", "failed")
@@ -22,15 +23,6 @@ def status_tables(status: StudyStatus) -> Iterator[RenderableType]:
     if status.failures:
         yield _failures(status)
     yield Text(_summary(status))
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= size:
-            rest = int(seconds % size // part)
-            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds:.0f} s"
 
 
 def _table(title: str) -> Table:

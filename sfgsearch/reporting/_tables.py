@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, thousands
+from sfgsearch.reporting._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, duration, thousands
 from sfgsearch.reporting._groups import RowGroup, row_groups, width_text
 from sfgsearch.reporting._paired import CAVEAT
 
@@ -123,7 +123,7 @@ def tests_table(comparison: Comparison) -> Table:
 
 def search_cost(comparison: Comparison) -> str:
     """Return a line about the trials and the time that each strategy took."""
-    return f"Search: {', '.join(comparison.costs(lambda seconds: f'{seconds:.0f} s'))}."
+    return f"Search: {', '.join(comparison.costs())}."
 
 
 def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> list[RenderableType]:
@@ -146,7 +146,7 @@ def _allocation_table(description: Mapping[str, Any], record: ArchitectureRecord
     table = _table(
         f"trial {description['trial']}: {escape(record.name)} ({record.kind})",
         f"{record.parameters:,} parameters, {record.macs:,} multiply-adds, "
-        f"trained in {record.training_seconds:.0f} s with seed {record.seed}",
+        f"trained in {duration(record.training_seconds)} with seed {record.seed}",
     )
     _add_name_column(table, "layer")
     _add_columns(table, *map(escape, record.allocation.groups), "shared part")

@@ -22,7 +22,7 @@ import warnings
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from sqlalchemy import URL
 
@@ -87,7 +87,7 @@ class PostgresServer:
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        _Account.of(unfinished).give(unfinished)
+        _give(unfinished, _owner(unfinished))
         # A relative path, for initdb hands it to a shell; it takes no dot.
         options = ("--auth=trust", f"--username={_USER}", "--encoding=UTF8", "--no-locale", "--no-instructions")
         _run("initdb", *options, "-D", f"../{unfinished.name}", data=unfinished)
@@ -154,13 +154,13 @@ class PostgresServer:
             raise StudyError(f"the data of the PostgreSQL in {self.folder} are gone")
         os.ftruncate(lock, 0)
         os.pwrite(lock, socket.gethostname().encode(), 0)
-        account = _Account.of(self.data)
+        owner = _owner(self.data)
         self.sockets.mkdir(mode=0o700, exist_ok=True)
         self.log.touch()
         for path in (self.data, self.sockets, self.log):
-            account.give(path)
+            _give(path, owner)
         status = self.sockets.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid or status.st_mode & 0o077:
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner[0] or status.st_mode & 0o077:
             raise StudyError(f"{self.sockets} is somebody else's, or open to others; remove it")
         for left in (self.data / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*")):
             left.unlink(missing_ok=True)  # the process id of a killed server may be another's by now
@@ -216,34 +216,31 @@ def _works_in(pid: int, folder: Path, *, if_unknown: bool = True) -> bool:
         return if_unknown
 
 
-class _Account(NamedTuple):
-    """The account of a server: this process's own, except for root, which PostgreSQL refuses to run as."""
+def _owner(data: Path) -> tuple[int, int]:
+    """Return whose account a server has: this process's, but for root, as which PostgreSQL refuses to run.
 
-    uid: int
-    gid: int
+    Then it is the owner of the data, or ``nobody`` where that is root itself.
+    """
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    owner = data.stat()
+    if owner.st_uid != 0:
+        return owner.st_uid, owner.st_gid
+    import pwd
 
-    @classmethod
-    def of(cls, data: Path) -> _Account:
-        """Return this process's account; for root the owner of the data, or ``nobody`` where that is root itself."""
-        if os.geteuid() != 0:
-            return cls(os.geteuid(), os.getegid())
-        owner = data.stat()
-        if owner.st_uid != 0:
-            return cls(owner.st_uid, owner.st_gid)
-        import pwd
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
 
-        nobody = pwd.getpwnam("nobody")
-        return cls(nobody.pw_uid, nobody.pw_gid)
 
-    def give(self, path: Path) -> None:
-        """Hand a path of root's over to the account, and let it pass the folders above, saying so."""
-        if os.geteuid() != 0:
-            return
-        os.chown(path, self.uid, self.gid)
+def _give(path: Path, owner: tuple[int, int]) -> None:
+    """Hand a path of root's over to another account."""
+    if os.geteuid() == 0:
+        os.chown(path, *owner)
         _let_pass(path)
 
 
 def _let_pass(path: Path) -> None:
+    """Let other accounts pass the folders above a path of root's, without letting them list these, and say so."""
     for parent in path.resolve().parents:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
@@ -285,10 +282,10 @@ def _run(program: str, *arguments: str, data: Path, version: str | None = None, 
     Raises:
         StudyError: If it fails, with the line of its complaint.
     """
-    file, account = _programs(version) / program, _Account.of(data)
-    is_root = os.geteuid() == 0
-    if is_root:
+    file, account = _programs(version) / program, dict[str, Any]()
+    if os.geteuid() == 0:
         _let_pass(file)
+        account = dict(zip(("user", "group"), _owner(data), strict=True)) | {"extra_groups": []}
     try:
         done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(file), *arguments],
@@ -303,7 +300,7 @@ def _run(program: str, *arguments: str, data: Path, version: str | None = None, 
             pass_fds=() if lock is None else (lock,),
             start_new_session=True,
             check=False,
-            **({"user": account.uid, "group": account.gid, "extra_groups": []} if is_root else {}),
+            **account,
         )
     except OSError as error:
         raise StudyError(f"{file} cannot be run: {error.strerror}") from error
