@@ -1,12 +1,17 @@
 """Neural architecture search for multi-task CNNs: learned, searched and manual filter allocations on Optuna."""
 
+from typing import TYPE_CHECKING
+
+from sfgsearch._lazy import lazy_exports
 from sfgsearch._version import __version__
-from sfgsearch.allocation import Allocation
-from sfgsearch.config import Config, load_config
-from sfgsearch.errors import SFGSearchError
-from sfgsearch.export import load_exported
-from sfgsearch.reporting import Objective
-from sfgsearch.search import create_study
+
+if TYPE_CHECKING:
+    from sfgsearch.allocation import Allocation
+    from sfgsearch.config import Config, load_config
+    from sfgsearch.errors import SFGSearchError
+    from sfgsearch.export import load_exported
+    from sfgsearch.reporting import Objective
+    from sfgsearch.search import create_study
 
 __all__ = [
     "Allocation",
@@ -18,3 +23,20 @@ __all__ = [
     "load_config",
     "load_exported",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Allocation": "allocation",
+        "Config": "config",
+        "Objective": "reporting",
+        "SFGSearchError": "errors",
+        "create_study": "search",
+        "load_config": "config",
+        "load_exported": "export",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 _MEMORY = re.compile(
     r"out of memory|std::bad_alloc|bad allocation|DefaultCPUAllocator|(?:can'?t|cannot|unable to) allocate"
     r"|could not create a primitive(?! descriptor)|could not create a memory object|unable to mmap|failed to map"
@@ -29,7 +27,7 @@ _REMEDIES = {
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out, of a GPU or of the machine, or a limit on it was reached."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | OSError | ImportError) and _MEMORY.search(str(error)) is not None
 

@@ -1,6 +1,5 @@
 """A real PostgreSQL for tests: one server per process of pytest, a fresh database per call."""
 
-import signal
 import socket
 import subprocess
 import tempfile
@@ -10,35 +9,40 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from sfgsearch.storage._server import PostgresServer
+from sfgsearch.storage._postgres import PostgresServer
 
 
 class LocalPostgres:
     """Call it for the URL of a fresh database."""
 
     def __init__(self, folder):
-        # Tests lose nothing in a power cut: without fsync a database is made in 20 ms.
-        settings = {"listen_addresses": "127.0.0.1", "port": str(free_port()), "fsync": "off"}
-        self.server = PostgresServer(Path(folder), settings)
-        self._databases = 0
+        self.server, self._port, self._databases = PostgresServer(Path(folder)), free_port(), 0
         self.server.initialise()
+        # Tests lose nothing in a power cut: without fsync a database is made in 20 ms.
+        settings = f"listen_addresses = '127.0.0.1'\nport = {self._port}\nfsync = off\n"
+        with (self.server.data / "postgresql.conf").open("a") as file:
+            file.write(settings)
         self.server.start()
 
     def __call__(self):
         self._databases += 1
         name = f"test_{self._databases}"
         self.execute(f"CREATE DATABASE {name}")
-        return self.server.url(name)
+        return self.url(name)
+
+    def url(self, database="postgres"):
+        """Return the URL that reaches a database through the server's socket."""
+        parsed = make_url(self.server.url(database)).update_query_dict({"port": str(self._port)})
+        return parsed.render_as_string(hide_password=False)
 
     def over_network(self, url, user="postgres", password=None):
         """Return the URL that reaches the same database through TCP."""
-        port = int(self.server.settings["port"])
-        parsed = make_url(url).set(query={}, host="127.0.0.1", port=port, username=user, password=password)
+        parsed = make_url(url).set(query={}, host="127.0.0.1", port=self._port, username=user, password=password)
         return parsed.render_as_string(hide_password=False)
 
     def execute(self, statement):
         """Execute a statement as the server's owner, outside of any transaction."""
-        engine = create_engine(self.server.url(), isolation_level="AUTOCOMMIT")
+        engine = create_engine(self.url(), isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
                 connection.execute(text(statement))
@@ -54,15 +58,15 @@ class LocalPostgres:
             self.execute(f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{password}'")
             self.execute("SELECT pg_reload_conf()")
 
-    def stop(self, how=signal.SIGINT):
-        """Stop the server; SIGQUIT stops it without tidying up, as a power cut would."""
-        self.server.stop(how=how)
+    def stop(self, mode="fast"):
+        """Stop the server; ``"immediate"`` stops it without tidying up, as a power cut would."""
+        self.server.stop(mode)
 
     def start(self):
         self.server.start()
 
-    def restart(self, how=signal.SIGINT):
-        self.stop(how)
+    def restart(self, mode="fast"):
+        self.stop(mode)
         self.start()
 
 
@@ -76,11 +80,10 @@ def free_port():
 @contextmanager
 def _stopped_with_us(server):
     """Let a shell wait for the end of this process, which may be killed, and then stop the server and tidy up."""
-    sockets = make_url(server.url()).query["host"]
     script = """cat > /dev/null
     kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" && sleep 1
     rm -rf "$1" "$2" """
-    command = ["/bin/sh", "-c", script, "sh", server.folder, sockets]
+    command = ["/bin/sh", "-c", script, "sh", server.folder, server.sockets]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(command, stdin=subprocess.PIPE, **quiet) as shell:
         yield
@@ -96,4 +99,4 @@ def postgres():
         local = LocalPostgres(folder)
         with _stopped_with_us(local.server):
             yield local
-            local.stop(signal.SIGQUIT)
+            local.stop("immediate")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
-from sfgsearch.backbones._registry import backbones
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn import PerStream
 from sfgsearch.nn._norms import NormName

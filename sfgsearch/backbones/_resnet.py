@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
-from sfgsearch.backbones._registry import backbones
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn._norms import NormName
 

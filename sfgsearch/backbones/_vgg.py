@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
-from sfgsearch.backbones._registry import backbones
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn._norms import NormName
 

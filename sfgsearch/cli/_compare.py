@@ -56,7 +56,7 @@ def print_comparison(study: optuna.Study, config: Config) -> Comparison:
         print_tables(console, (_of_study(table, comparison.study) for table in comparison_tables(comparison)))
         if comparison.tests:
             print_tables(console, [tests_table(comparison)])
-        spent = ", ".join(comparison.costs(lambda seconds: f"{seconds:.0f} s"))
+        spent = ", ".join(comparison.costs())
         lines = [f"Search: {spent}.", *comparison.verdicts()]
     else:
         lines = [_no_finalist(comparison)]

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take."""
+"""What several commands share: arguments, options, the study that they open, and the console."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Any, TypeVar
 
 import click
 import optuna
+from rich.console import Console
 
 from sfgsearch.config import Config, load_config
 from sfgsearch.errors import ConfigError
+from sfgsearch.reporting import WIDEST
 from sfgsearch.search import load_study, study_storage
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are reported with their reason
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,3 +91,11 @@ def existing_study(config: Config) -> Iterator[optuna.Study]:
     """
     with study_storage(config) as url:
         yield load_study(config, url)
+
+
+def result_console() -> Console:
+    """Return the console of standard output; files and pipes are as wide as tables need."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDEST
+    return console

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from sfgsearch.reporting import duration
 from sfgsearch.search._finalists import Finalist
 from sfgsearch.search._queue import FAILURE
 from sfgsearch.training import EpochReport
@@ -129,4 +130,4 @@ def describe_trial_end(trial: FrozenTrial) -> str:
         outcome = f"pruned after {trial.user_attrs['pruned_after_epochs']} epochs"
     else:
         outcome = f"failed: {trial.user_attrs.get(FAILURE, 'interrupted')}"
-    return f"trial {trial.number:>3}  {name:<24} {outcome}  ({seconds:.0f} s)"
+    return f"trial {trial.number:>3}  {name:<24} {outcome}  ({duration(seconds)})"

@@ -12,6 +12,7 @@ import click
 import optuna
 from rich.console import Console
 
+from sfgsearch._exit_status import AWAY, MISSING
 from sfgsearch.cli._compare import print_comparison
 from sfgsearch.cli._options import SEED, Whole, data_option, read_study, retry_option, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
@@ -21,10 +22,7 @@ from sfgsearch.config import Config
 from sfgsearch.reporting import Objective
 from sfgsearch.search import create_study, sole_process, study_storage
 from sfgsearch.storage import is_embedded, retry_on_outage
-from sfgsearch.workers import AWAY, Worker
-
-MISSING = 1
-"""Exit status where something that the study asks for is not there."""
+from sfgsearch.workers import Worker
 
 
 @click.command()

@@ -9,7 +9,14 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sfgsearch.cli._console import print_tables, result_console
-from sfgsearch.cli._options import Whole, existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.cli._options import (
+    Whole,
+    existing_study,
+    json_option,
+    read_study,
+    storage_option,
+    study_file,
+)
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting import describe_trial, to_json, trial_tables

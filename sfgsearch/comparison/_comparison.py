@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.comparison._paired import Interval, PairedTest
+from sfgsearch.comparison._formats import duration
+from sfgsearch.comparison._paired import PairedTest
 from sfgsearch.comparison._rows import CONTROLS, RELATIVE_ERROR, RETRAINED, Row, comparison_rows, rank
 from sfgsearch.comparison._shortfall import Shortfall
+from sfgsearch.comparison._statistics import Interval
 from sfgsearch.comparison._verdicts import basis, paired_tests, verdict
 from sfgsearch.records import STRATEGIES, ArchitectureRecord
 from sfgsearch.search._attributes import strategy_of_trial
@@ -122,12 +124,8 @@ class Comparison:
         seconds = self.spent[strategy].seconds + (learned if strategy == "refined" else 0.0)
         return round(seconds / learned, 3) if learned else None
 
-    def costs(self, duration: Callable[[float], str]) -> Iterator[str]:
-        """Yield what the trials of each strategy cost, with what tells whether times were equal.
-
-        Args:
-            duration: Writes seconds.
-        """
+    def costs(self) -> Iterator[str]:
+        """Yield what the trials of each strategy cost, with what tells whether times were equal."""
         for strategy, spent in self.spent.items():
             if not spent.trials:
                 continue

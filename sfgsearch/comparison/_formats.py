@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sfgsearch.comparison._paired import Interval, PairedTest
+from sfgsearch._choices import FRACTION
+from sfgsearch.comparison._paired import PairedTest
 from sfgsearch.comparison._rows import RELATIVE_ERROR
-from sfgsearch.tasks import FRACTION
+from sfgsearch.comparison._statistics import Interval
 
 _PERCENT = "%"
 _MOST_DIGITS = 6
@@ -16,6 +17,15 @@ _MOST_CLASSES = 20
 _SMALLEST_P = 0.001
 _THOUSAND = 999.5
 """From here on three digits would be written with a power of ten."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = int(seconds % size // part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds:.0f} s"
 
 
 def thousands(number: float) -> str:
@@ -198,12 +208,3 @@ def p_value(test: PairedTest) -> str:
 
 TEST_TITLES = ("quantity", "difference", "95 % interval", "corrected p", "bootstrap", "opposite sign", "outcome")
 """The titles of :func:`cells_of_test`."""
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= size:
-            rest = int(seconds % size // part)
-            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds:.0f} s"

@@ -20,14 +20,13 @@ depends on how these ties are rounded.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap, ttest_1samp
-from scipy.stats import t as student_t
+
+from sfgsearch.comparison._statistics import Interval, interval
 
 RESAMPLES = 10_000
 FEW_SEEDS = 10
@@ -78,6 +77,9 @@ def paired_bootstrap(differences: Sequence[float], seed: int = 0) -> PairedBoots
     mean = round(float(values.mean()), _DIGITS)
     if np.ptp(values) == 0:
         return PairedBootstrap(Interval(mean, mean, mean), 0.0 if mean else 0.5)
+
+    from scipy.stats import bootstrap  # takes a second to load
+
     found = bootstrap((values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed))
     means = np.round(found.bootstrap_distribution, _DIGITS)
     low, high = (float(end) for end in found.confidence_interval)
@@ -201,6 +203,9 @@ def _p_value(differences: Sequence[float]) -> float | None:
     """Return the two-sided p-value of Student's t-test of differences; None where they have no deviation."""
     if len(differences) < 2 or min(differences) == max(differences):
         return None
+
+    from scipy.stats import ttest_1samp  # takes a second to load
+
     return float(ttest_1samp(differences, 0.0).pvalue)
 
 
@@ -216,37 +221,3 @@ def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
         highest = max(highest, min((len(by_p) - rank) * p, 1.0))
         found[index] = replace(tests[index], holm=highest)
     return found
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % confidence interval.
-
-    Args:
-        mean: The mean.
-        low: Lower end; the mean itself for a single value, which has no interval.
-        high: Upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Half the width of the interval."""
-        return (self.high - self.low) / 2
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of values and Student's 95 % interval of it.
-
-    Args:
-        values: Independent values, at least one.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2 or min(values) == max(values):  # where the deviation would be that of rounding
-        return Interval(mean, mean, mean)
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    margin = float(student_t.ppf(0.975, len(values) - 1)) * error
-    return Interval(mean, mean - margin, mean + margin)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import fmean
 
-from sfgsearch.comparison._paired import Interval, interval
-from sfgsearch.nn import costs_alike
-from sfgsearch.records import STRATEGIES, ArchitectureRecord, strategy_of
+from sfgsearch.comparison._statistics import Interval, interval
+from sfgsearch.records import STRATEGIES, ArchitectureRecord, costs_alike, strategy_of
 from sfgsearch.tasks import task_from_dict
 
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"

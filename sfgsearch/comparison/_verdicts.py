@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from sfgsearch._choices import FRACTION
 from sfgsearch.comparison._formats import p_value, thousands
 from sfgsearch.comparison._paired import BETTER, UNRESOLVED, WORSE, PairedTest, corrected, paired_test
 from sfgsearch.comparison._rows import CONTROLS, RELATIVE_ERROR, RETRAINED, Row
-from sfgsearch.tasks import FRACTION
 
 _BASELINES = ("hard_sharing", "single_task")
 _SEARCHES = ("searched", "refined")

@@ -1,10 +1,12 @@
 """Study files: what they may say, and the experiment that they describe."""
 
-from sfgsearch.config._build import build_experiment, load_data, manual_candidates
+from typing import TYPE_CHECKING
+
+from sfgsearch._lazy import lazy_exports
 from sfgsearch.config._load import load_config
-from sfgsearch.config._models import (
+from sfgsearch.config._models import Config
+from sfgsearch.config._sections import (
     ComparisonSection,
-    Config,
     LearnedSection,
     PrunerSection,
     RefinedSection,
@@ -12,6 +14,9 @@ from sfgsearch.config._models import (
     SearchedSection,
 )
 from sfgsearch.config._settings import Choices, Fixed, Range, Setting
+
+if TYPE_CHECKING:
+    from sfgsearch.config._build import build_experiment, load_data, manual_candidates
 
 __all__ = [
     "Choices",
@@ -30,3 +35,5 @@ __all__ = [
     "load_data",
     "manual_candidates",
 ]
+
+__getattr__ = lazy_exports(__name__, dict.fromkeys(("build_experiment", "load_data", "manual_candidates"), "_build"))

@@ -12,12 +12,11 @@ from sfgsearch._faults import first_line, is_out_of_memory
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.config._models import Config
 from sfgsearch.config._network import EXPECTED_ERRORS, build_network
-from sfgsearch.config._options import check_options
 from sfgsearch.config._toml import show_value
+from sfgsearch.config._validation import check_options, path_option
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
 from sfgsearch.data._finite import check_stored_images
 from sfgsearch.data._labels import check_labels
-from sfgsearch.data._registry import needs_path
 from sfgsearch.errors import AllocationError, ConfigError, DataError
 from sfgsearch.graph import check_assignment
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
@@ -82,7 +81,8 @@ def load_data(config: Config, seed: int) -> MultiTaskData:
     with _blame(config, "data.name"):
         load = data_sets[config.data.name]
     given = config.data_options
-    if "path" not in given and needs_path(load):
+    path = path_option(load)
+    if "path" not in given and path is not None and path.default is path.empty:
         raise ConfigError(
             f"{config.data.name} reads your own copy: set data.path or use --data PATH",
             file=config.path,

@@ -15,7 +15,7 @@ from sfgsearch._faults import first_line
 from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
-from sfgsearch.config._options import check_options
+from sfgsearch.config._validation import check_options
 from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
 from sfgsearch.nn import NetworkSpec

@@ -1,20 +1,24 @@
 """Data sets: real images with targets for several tasks, split into training, validation and test."""
 
-from sfgsearch.data._augmentation import Augmentation
-from sfgsearch.data._brain_slices import brain_slices
-from sfgsearch.data._digit_pairs import digit_pairs
-from sfgsearch.data._fashion_digits import fashion_digits
-from sfgsearch.data._folder import folder
-from sfgsearch.data._identity import DataIdentity, SplitIdentity, describe_change
-from sfgsearch.data._labels import LabelCount
-from sfgsearch.data._mr_ct import mr_ct
-from sfgsearch.data._npz import npz
-from sfgsearch.data._patches import RandomPatches, WholeImages
-from sfgsearch.data._registry import data_sets
-from sfgsearch.data._rotated_mnist import rotated_mnist
-from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
-from sfgsearch.data._utkface import utkface
-from sfgsearch.data._window import SlidingWindow
+from typing import TYPE_CHECKING
+
+from sfgsearch._lazy import lazy_exports
+from sfgsearch._registry import data_sets
+
+if TYPE_CHECKING:
+    from sfgsearch.data._augmentation import Augmentation
+    from sfgsearch.data._brain_slices import brain_slices
+    from sfgsearch.data._digit_pairs import digit_pairs
+    from sfgsearch.data._fashion_digits import fashion_digits
+    from sfgsearch.data._folder import folder
+    from sfgsearch.data._identity import DataIdentity, LabelCount, SplitIdentity, describe_change
+    from sfgsearch.data._mr_ct import mr_ct
+    from sfgsearch.data._npz import npz
+    from sfgsearch.data._patches import RandomPatches, WholeImages
+    from sfgsearch.data._rotated_mnist import rotated_mnist
+    from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
+    from sfgsearch.data._utkface import utkface
+    from sfgsearch.data._window import SlidingWindow
 
 __all__ = [
     "Augmentation",
@@ -40,3 +44,30 @@ __all__ = [
     "rotated_mnist",
     "utkface",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Augmentation": "_augmentation",
+        "DataIdentity": "_identity",
+        "InMemory": "_splits",
+        "LabelCount": "_identity",
+        "MultiTaskData": "_splits",
+        "RandomPatches": "_patches",
+        "SlidingWindow": "_window",
+        "Split": "_splits",
+        "SplitIdentity": "_identity",
+        "WholeImages": "_patches",
+        "batches": "_splits",
+        "brain_slices": "_brain_slices",
+        "describe_change": "_identity",
+        "digit_pairs": "_digit_pairs",
+        "fashion_digits": "_fashion_digits",
+        "folder": "_folder",
+        "largest_batch": "_splits",
+        "mr_ct": "_mr_ct",
+        "npz": "_npz",
+        "rotated_mnist": "_rotated_mnist",
+        "utkface": "_utkface",
+    },
+)

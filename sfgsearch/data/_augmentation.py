@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from sfgsearch._choices import FlipAxis, Padding
 from sfgsearch.data._interpolation import interpolate_present
 from sfgsearch.data._rotation import rotate
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
-
-FlipAxis = Literal["horizontal", "vertical", "depth"]
-Padding = Literal["reflect", "zero"]
 
 _DIMENSIONS: dict[FlipAxis, int] = {"horizontal": -1, "vertical": -2, "depth": -3}
 _HALF_TURN = 180.0

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._brain_template import REGIONS, BrainTemplate, brain_template
 from sfgsearch.data._identity import SplitIdentity
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import DenseRegression, Segmentation

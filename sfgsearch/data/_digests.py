@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256  # 0.6 s per gigabyte where processors have instructions for it, 2 s elsewhere
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
-Array = Tensor | NDArray[Any]
+Array: TypeAlias = "Tensor | NDArray[Any]"
 
 _DIGITS = 16
 _PART_BYTES = 2**24
@@ -36,7 +38,7 @@ def digest_and_pool(arrays: Iterable[Array]) -> tuple[str, int]:
     """Return the digest of arrays, and a checksum of their rows that is the same in any order."""
     digest, pool = sha256(), 0
     for values in arrays:
-        array = np.atleast_1d(values.numpy(force=True) if isinstance(values, Tensor) else values)
+        array = np.atleast_1d(values if isinstance(values, np.ndarray) else values.numpy(force=True))
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         for part, checksum in _parts(array):
             digest.update(part)

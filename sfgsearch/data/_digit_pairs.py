@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
-from sfgsearch.data._registry import data_sets
+from sfgsearch._registry import data_sets
 from sfgsearch.data._sources import stratified_split
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError
@@ -36,6 +35,8 @@ def digit_pairs(seed: int, *, shift: int = 2, pairs_per_digit: int = 4) -> Multi
     """
     if not 1 <= shift <= _SIDE or pairs_per_digit < 1:
         raise DataError(f"shift must be 1 to {_SIDE} and pairs_per_digit at least 1, got {shift} and {pairs_per_digit}")
+    from sklearn.datasets import load_digits  # takes a second to load, for these data alone
+
     digits = load_digits()
     random = np.random.default_rng(seed)
     train, validation, test = (

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._idx import read_idx
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._sources import BRIGHTEST, CLASSES, SIDE, Members, mnist_digits, stratified_split
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError

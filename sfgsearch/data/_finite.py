@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from sfgsearch.data._partition import SPLIT_NAMES
+from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.data._splits import MultiTaskData, Split, largest_batch
 from sfgsearch.errors import DataError
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._assembly import assemble
 from sfgsearch.data._files import LocatedFile, locate
 from sfgsearch.data._maps import read_maps
 from sfgsearch.data._missing_values import MissingValues, Number, Values, parse_number
 from sfgsearch.data._partition import Division
 from sfgsearch.data._pictures import Colours, Pictures, Size, read_pictures, unreadable
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rows import bad_rows
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.data._tables import Table, read_table

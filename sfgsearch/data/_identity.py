@@ -6,12 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.data._digests import Array, digest_and_pool, text_digest
-from sfgsearch.data._labels import LabelCount
-from sfgsearch.data._partition import SPLIT_NAMES
-from sfgsearch.tasks import task_to_dict
 
 if TYPE_CHECKING:
     from sfgsearch.data._splits import MultiTaskData
@@ -19,6 +17,23 @@ if TYPE_CHECKING:
 _LONGEST_SHOWN = 60
 _MOST_NAMED = 3
 _WEIGHTS = "class_weights"
+
+
+class LabelCount(NamedTuple):
+    """How many targets of a task are present in a split: one per image, or one per pixel for dense tasks.
+
+    Args:
+        present: Targets that are present.
+        total: Those that there could be.
+    """
+
+    present: int
+    total: int
+
+    @property
+    def missing(self) -> int:
+        """Targets that are missing."""
+        return self.total - self.present
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,8 @@ class DataIdentity:
     @classmethod
     def of(cls, data: MultiTaskData) -> Self:
         """Take the identity of a data set, at about a second per gigabyte of images in memory."""
+        from sfgsearch.tasks import task_to_dict  # needs torch, which an identity that is read does not
+
         names = [task.name for task in data.tasks]
         splits = {split: getattr(data, split).identity(names).for_tasks(names) for split in SPLIT_NAMES}
         tasks = json.loads(json.dumps([task_to_dict(task) for task in data.tasks]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from sfgsearch.data._partition import SPLIT_NAMES
+from sfgsearch._choices import SPLIT_NAMES
+from sfgsearch.data._identity import LabelCount
 from sfgsearch.data._rows import enumerate_some
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation, Task, is_present
@@ -16,23 +17,6 @@ if TYPE_CHECKING:
 
 _FEW = 2
 _UNITS = {Classification: "image", Regression: "image", Segmentation: "pixel", DenseRegression: "pixel"}
-
-
-class LabelCount(NamedTuple):
-    """How many targets of a task are present in a split: one per image, or one per pixel for dense tasks.
-
-    Args:
-        present: Targets that are present.
-        total: Those that there could be.
-    """
-
-    present: int
-    total: int
-
-    @property
-    def missing(self) -> int:
-        """Targets that are missing."""
-        return self.total - self.present
 
 
 def count_labels(split: Split, tasks: Iterable[Task]) -> dict[str, LabelCount]:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._copies import describe_copies, number
 from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._organs import Organs
 from sfgsearch.data._patches import RandomPatches, WholeImages
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.data._volumes import FILES, Reading, Subject, read_subjects
 from sfgsearch.data._window import SlidingWindow

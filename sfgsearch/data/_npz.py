@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._archives import read_arrays
 from sfgsearch.data._assembly import assemble
 from sfgsearch.data._missing_values import MissingValues, Number, Values
 from sfgsearch.data._partition import Division
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rows import bad_rows
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.data._targets import as_float32, encode

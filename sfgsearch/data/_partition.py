@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.data._copies import join
 from sfgsearch.data._missing_values import normalise
 from sfgsearch.data._rows import bad_rows
 from sfgsearch.data._stratification import stratify
 from sfgsearch.errors import DataError
 
-SPLIT_NAMES = ("train", "validation", "test")
 Members = NDArray[np.int64]
 Parts = tuple[Members, Members, Members]
 """The rows of training, validation and test."""

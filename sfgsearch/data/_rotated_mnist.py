@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._identity import SplitIdentity
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._rotation import rotate
 from sfgsearch.data._sources import CLASSES, mnist_digits, stratified_split
 from sfgsearch.data._splits import InMemory, MultiTaskData

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from sfgsearch.errors import DataError
 
@@ -29,6 +28,8 @@ def stratified_split(labels: NDArray[np.integer], seed: int) -> tuple[Members, M
     Returns:
         The indices of the sources in each split, in shuffled order.
     """
+    from sklearn.model_selection import train_test_split  # takes a second to load, for these data alone
+
     rest, test = train_test_split(np.arange(len(labels)), test_size=_TEST_SHARE, stratify=labels, random_state=seed)
     train, validation = train_test_split(
         rest, test_size=_VALIDATION_SHARE / (1 - _TEST_SHARE), stratify=labels[rest], random_state=seed

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sfgsearch.data._identity import DataIdentity, SplitIdentity
-from sfgsearch.data._labels import LabelCount, count_labels, describe_labels
-from sfgsearch.data._partition import SPLIT_NAMES
+from sfgsearch._choices import SPLIT_NAMES
+from sfgsearch.data._identity import DataIdentity, LabelCount, SplitIdentity
+from sfgsearch.data._labels import count_labels, describe_labels
 from sfgsearch.data._window import SlidingWindow
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Task

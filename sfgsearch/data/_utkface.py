@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 
+from sfgsearch._registry import data_sets
 from sfgsearch.data._assembly import assemble
 from sfgsearch.data._files import locate
 from sfgsearch.data._partition import Division
 from sfgsearch.data._pictures import describe_skipped, read_pictures, unreadable
-from sfgsearch.data._registry import data_sets
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification, Regression, Task

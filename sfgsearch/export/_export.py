@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from sfgsearch._files import drafts_of
 from sfgsearch.errors import ExportError, SFGSearchError
 from sfgsearch.export._description import describe_network
 from sfgsearch.export._formats import Format
@@ -86,12 +85,9 @@ def export_network(
     description = describe_network(record)
     targets = chosen.files(output)
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".sfgsearch-export-") as temporary:
-            draft = Path(temporary) / output.name
+        with drafts_of(*targets) as (draft, *_):
             free_space = chosen.write(network, description, draft)
             difference = _verify(chosen, draft, network, record.image_shape)
-            for source, target in zip(chosen.files(draft), targets, strict=True):
-                os.replace(source, target)
     except OSError as error:
         raise ExportError(f"{output}: cannot be written: {error.strerror or error}") from error
     return Exported(targets, difference, free_space)

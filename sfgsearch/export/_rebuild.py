@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sfgsearch._memory import memory_limit
 from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import network_size
-from sfgsearch.config._options import check_options
+from sfgsearch.config._validation import check_options
 from sfgsearch.errors import ConfigError, ExportError, SFGSearchError
 from sfgsearch.export._description import Rebuildable
 from sfgsearch.nn import NetworkSpec, Structure, structures

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from sfgsearch._apportion import apportion
+from sfgsearch._choices import InitialFamily
 
-InitialFamily = Literal["prior", "fixed", "dirichlet", "near_vertex"]
 NEAR_VERTEX_PROBABILITY = 0.99
 
 

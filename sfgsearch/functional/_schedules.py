@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-ScheduleFamily = Literal["constant", "exponential", "linear", "cosine"]
+from sfgsearch._choices import ScheduleFamily
 
 
 def temperature(

@@ -9,12 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._registry import manual_methods
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
 from sfgsearch.graph import LockstepNetwork
 from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._method import Calibration, Method, Randomness
 from sfgsearch.methods._policies import FixedPolicy, PolicySystem
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import (
     BlockGate,
     Complexity,

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.graph import LockstepNetwork
 from sfgsearch.methods._between import LEARNING_RATES, check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import Granularity, NetworkSpec, build_cross_stitch, cross_stitch_structure
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
 from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import (
     Complexity,
     GateSampling,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import random_masks, roam
 from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import NetworkSpec, RoutedNetwork, Structure, routed_allocation, routed_structure
 
 _ROAMING = "roaming/"

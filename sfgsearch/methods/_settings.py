@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sfgsearch._choices import Execution, InitialFamily, PriorFamily
 from sfgsearch.functional import (
-    InitialFamily,
     TemperatureSchedule,
     initial_probs,
     linear_depth_prior,
     simplex,
     uniform_prior,
 )
-from sfgsearch.nn import Execution
-
-PriorFamily = Literal["sharing", "uniform", "fixed", "linear", "learned"]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from sfgsearch._registry import manual_methods
 from sfgsearch.functional import random_masks
 from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
 from sfgsearch.methods._method import Method, Randomness
-from sfgsearch.methods._registry import manual_methods
 from sfgsearch.nn import NetworkSpec, RoutedNetwork, routed_allocation, routed_structure
 
 

@@ -1,15 +1,15 @@
 """Networks of filter groups: layers, any module in groups, and prediction. Knows torch, and nothing of Optuna."""
 
+from sfgsearch._choices import Execution
 from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
 from sfgsearch.nn._block_gates import BlockGate, DrawnPolicy, Policy, blocks_to_select
-from sfgsearch.nn._complexity import Complexity, complexity, costs_alike
+from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
 from sfgsearch.nn._cross_stitch import CrossStitch, Granularity, build_cross_stitch, cross_stitch_structure
 from sfgsearch.nn._grouped import (
     AssignedNetwork,
     Assignment,
-    Execution,
     GroupedNetwork,
     assignment_rows,
     count_assignment,
@@ -91,7 +91,6 @@ __all__ = [
     "build_shared",
     "build_tree",
     "complexity",
-    "costs_alike",
     "count_assignment",
     "cross_stitch_structure",
     "deal",

@@ -27,11 +27,6 @@ class Complexity(NamedTuple):
     macs: int
 
 
-def costs_alike(macs: float, others: float) -> bool:
-    """Return whether two numbers of multiply-adds are within 2 % of each other, relative to the second."""
-    return abs(macs / others - 1) <= 0.02
-
-
 @torch.no_grad()
 def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     """Count a network's parameters, and its multiply-adds for one image without computing anything.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._choices import Execution
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError, BackboneError
 from sfgsearch.graph import (
@@ -27,7 +28,6 @@ from sfgsearch.graph import (
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, TaskLike
 
-Execution = Literal["dense", "streams"]
 Assignment = Mapping[str, Tensor]
 """Group of every filter, int64 of shape (K,), T+1 where it is off, by channel space in depth order."""
 

@@ -4,9 +4,10 @@ from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
-from sfgsearch.records._strategies import STRATEGIES, Strategy, strategy_of
+from sfgsearch.records._strategies import KIND, STRATEGIES, Strategy, costs_alike, strategy_of
 
 __all__ = [
+    "KIND",
     "SCHEMA_VERSION",
     "STRATEGIES",
     "ArchitectureRecord",
@@ -16,5 +17,6 @@ __all__ = [
     "MonteCarloRecord",
     "Records",
     "Strategy",
+    "costs_alike",
     "strategy_of",
 ]

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison
-from sfgsearch.comparison._formats import MetricFormat, duration, thousands
+from sfgsearch.comparison._formats import MetricFormat, thousands
 from sfgsearch.comparison._paired import FEW_SEEDS
 from sfgsearch.comparison._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
 from sfgsearch.comparison._status import StudyStatus
@@ -134,7 +134,7 @@ def _best_trials(trials: Sequence[FrozenTrial]) -> str:
 
 def _cost(comparison: Comparison) -> str:
     sizes = [f"{row.name} {thousands(row.macs)}" for row in comparison.best.values()]
-    spent = list(comparison.costs(duration))
+    spent = list(comparison.costs())
     parts = []
     if sizes:
         parts.append(f"multiply-adds for one image: {', '.join(sizes)}")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from sfgsearch._files import drafts_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison
 from sfgsearch.comparison._status import StudyStatus
@@ -128,7 +126,8 @@ def write_report(report: Report, path: Path) -> list[Path]:
     """
     check_report_path(path)
     if path.suffix.lower() == HTML:
-        _write(path, _html(report).encode())
+        with drafts_of(path) as (draft,):
+            draft.write_bytes(_html(report).encode())
         return [path]
     folder = path.with_name(f"{path.stem}_files")
     folder.mkdir(exist_ok=True)
@@ -137,8 +136,11 @@ def write_report(report: Report, path: Path) -> list[Path]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in for it
         for name, figure in _figures(report, "matplotlib").items():
             pictures[name] = folder / f"{name}.png"
-            _write_with(pictures[name], partial(figure.savefig, format="png", dpi=_DPI))
-    _write(path, _markdown(report, {name: f"{folder.name}/{file.name}" for name, file in pictures.items()}).encode())
+            with drafts_of(pictures[name]) as (draft,):
+                figure.savefig(draft, format="png", dpi=_DPI)
+    with drafts_of(path) as (draft,):
+        names = {name: f"{folder.name}/{file.name}" for name, file in pictures.items()}
+        draft.write_bytes(_markdown(report, names).encode())
     return [path, *pictures.values()]
 
 
@@ -203,25 +205,6 @@ def _templates(*, autoescape: bool) -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    _write_with(path, lambda file: file.write(content))
-
-
-def _write_with(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file beside its place, then put it there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # temporary files are their owner's alone
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 _PACKAGES = ("torch", "optuna", "numpy", "scikit-learn", "torchmetrics")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import spearmanr
-
 from sfgsearch.allocation import Allocation
 
 _LEVEL = 0.1
@@ -49,6 +47,8 @@ def _percent(part: float) -> str:
 def _trend(parts: Sequence[float]) -> str:
     if max(parts) - min(parts) < _LEVEL:
         return "sharing is about level over depth"
+    from scipy.stats import spearmanr  # takes a second to load
+
     correlation = float(spearmanr(range(len(parts)), parts).statistic)
     if correlation <= -_TREND:
         return "the task-specific part grows with depth"

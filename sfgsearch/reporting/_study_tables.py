@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison, Spent
 from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, duration, thousands
@@ -12,7 +13,6 @@ from sfgsearch.comparison._hypervolume import hypervolumes
 from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.data import DataIdentity
-from sfgsearch.data._partition import SPLIT_NAMES
 from sfgsearch.reporting._table import Column, Table, text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sfgsearch.comparison._formats import MetricFormat, thousands
+from sfgsearch.comparison._formats import MetricFormat, duration, thousands
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
@@ -103,7 +103,7 @@ def _scores(record: ArchitectureRecord) -> str:
 def _size(record: ArchitectureRecord) -> str:
     return (
         f"{thousands(record.parameters)} parameters, {thousands(record.macs)} multiply-adds for one image; "
-        f"{_epochs(record.epochs)} in {record.training_seconds:.0f} s"
+        f"{_epochs(record.epochs)} in {duration(record.training_seconds)}"
     )
 
 

@@ -10,8 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import ComparisonSection, Config
-from sfgsearch.nn import costs_alike
-from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, strategy_of
+from sfgsearch.records import STRATEGIES, ArchitectureRecord, Job, costs_alike, strategy_of
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._identity import StudyIdentity, identity_of
 from sfgsearch.search._study import records_of, seed_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import optuna
 from optuna.trial import TrialState
@@ -19,6 +19,10 @@ from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.records import Records
 from sfgsearch.search._attributes import ALLOCATION
 from sfgsearch.training import Experiment
+
+if TYPE_CHECKING:
+    from sfgsearch.nn import NetworkSpec
+    from sfgsearch.training import Experiment
 
 IDENTITY = "sfgsearch.identity"
 """Study attribute: the data that a study saw and the parameters of its network, as JSON."""

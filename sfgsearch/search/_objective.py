@@ -15,7 +15,7 @@ from sfgsearch._optuna import reported_steps, trial_id
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import Lease
+from sfgsearch.records import KIND, Lease
 from sfgsearch.records._store import Kind
 from sfgsearch.search._artifacts import (
     TrialArtifacts,
@@ -34,7 +34,7 @@ from sfgsearch.search._matching import WidthSearch, width_of
 from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._refined import suggest_refined
-from sfgsearch.search._space import KIND, suggest_learned
+from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of
 from sfgsearch.storage import is_outage, retry_on_outage
 from sfgsearch.training import EpochReport, Experiment, Trained, TrainingSession

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
+from sfgsearch.records import KIND
 from sfgsearch.search._attributes import strategy_of_trial
 from sfgsearch.search._queue import Entry, QuotaTracker, enqueue, plan
-from sfgsearch.search._space import KIND
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch._optuna import enqueued_params, set_state
 from sfgsearch.config import Config
+from sfgsearch.records import KIND
 from sfgsearch.search._attributes import START, params_of
-from sfgsearch.search._space import KIND
 
 FAILURE = "failure"
 """User attribute: why a trial failed."""

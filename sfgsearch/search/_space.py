@@ -17,9 +17,6 @@ from sfgsearch.methods import InitialSettings, PriorSettings, SFGSettings
 
 T = TypeVar("T")
 
-KIND = "kind"
-"""Categorical parameter: learned, searched or manual."""
-
 
 def suggest(trial: BaseTrial, name: str, setting: Setting[T]) -> T:
     """Return a setting's value, asking Optuna where there is a choice.

@@ -87,6 +87,8 @@ def create_study(
         StudyError: If the study exists with other settings, data or parameters of the network, records of its trials
             are missing, or its Optuna is of another version.
     """
+    # Opening a study needs neither torch nor SciPy.
+
     if objective is None:
         manual_candidates(config, (experiment := build_experiment(config)).spec)
     else:

@@ -40,22 +40,20 @@ def change(descriptor: int, path: Path, *, shared: bool) -> bool:
         raise StudyError("a PostgreSQL inside the study's folder needs Linux or macOS; pass a database URL instead")
     import fcntl
 
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        raise StudyError(f"{path}: this file system cannot lock files: {error.strerror}") from (error)
+        raise StudyError(f"{path}: this file system cannot lock files: {error.strerror}") from error
     return True
 
 
 def is_taken(path: Path) -> bool:
     """Tell whether a process holds a file's exclusive lock."""
-    if not path.exists():
-        return False
-    descriptor = take(path, shared=True)
+    descriptor = take(path, shared=True) if path.exists() else -1
     if descriptor is None:
         return True
-    os.close(descriptor)
+    if descriptor >= 0:
+        os.close(descriptor)
     return False

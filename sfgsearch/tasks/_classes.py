@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassConfusionMatrix
-from torchmetrics.functional.classification import binary_auroc
 
 from sfgsearch.errors import DataError
 from sfgsearch.tasks._missing import MISSING, is_present
@@ -82,42 +79,3 @@ def balanced_weights(target: Tensor, num_classes: int) -> tuple[float, ...]:
 def loss_weights(class_weights: tuple[float, ...], like: Tensor) -> Tensor | None:
     """Return class weights as a tensor of the kind of predictions; None if there are none."""
     return torch.tensor(class_weights, dtype=like.dtype, device=like.device) if class_weights else None
-
-
-class BalancedAccuracy(MulticlassConfusionMatrix):
-    """Mean over the classes that occur of the share of their targets that are predicted."""
-
-    higher_is_better = True
-
-    def compute(self) -> Tensor:
-        """Return the mean recall."""
-        confusion = super().compute().double()
-        occurrences = confusion.sum(1)
-        occurs = occurrences > 0
-        return (confusion.diag()[occurs] / occurrences[occurs]).mean()
-
-
-class AreaUnderCurve(Metric):
-    """Area under the receiver operating characteristic of class 1 against class 0; NaN unless both occur."""
-
-    higher_is_better = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scores: list[Tensor]
-        self.classes: list[Tensor]
-        for state in ("scores", "classes"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take logits of shape (B, 2) and classes of shape (B,)."""
-        self.scores.append(preds[:, 1].double() - preds[:, 0].double())
-        self.classes.append(target)
-
-    def compute(self) -> Tensor:
-        """Return the area."""
-        scores, classes = torch.cat(self.scores), torch.cat(self.classes)
-        if bool((classes == classes[0]).all()):
-            return scores.new_tensor(torch.nan)
-        ranks = torch.searchsorted(scores.sort().values, scores)  # probabilities near one would be equal
-        return binary_auroc(ranks / len(ranks), classes)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from sfgsearch._choices import FRACTION
+from sfgsearch._registry import task_types
 from sfgsearch.functional import mutual_information
 from sfgsearch.tasks._classes import (
-    AreaUnderCurve,
-    BalancedAccuracy,
     check_class_target,
     check_classes,
     loss_weights,
 )
-from sfgsearch.tasks._registry import task_types
-from sfgsearch.tasks._task import FRACTION, Task
+from sfgsearch.tasks._task import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric, MetricCollection
 
 
 @task_types.register("classification")
@@ -78,6 +79,14 @@ class Classification(Task):
 
     def metrics(self) -> MetricCollection:
         """Return accuracy, balanced accuracy, macro F1 and, of two classes, the area under the curve."""
+        from sfgsearch.tasks._metrics import (
+            AreaUnderCurve,
+            BalancedAccuracy,
+            MetricCollection,
+            MulticlassAccuracy,
+            MulticlassF1Score,
+        )
+
         collection: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(self.num_classes, average="micro"),
             "balanced_accuracy": BalancedAccuracy(self.num_classes),

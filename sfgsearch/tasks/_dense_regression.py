@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-from torchmetrics import MetricCollection
-from torchmetrics.image import PeakSignalNoiseRatio
+from torch import nn
 
+from sfgsearch._registry import task_types
 from sfgsearch.errors import DataError
 from sfgsearch.nn import Head
 from sfgsearch.tasks._dense import dense_head
-from sfgsearch.tasks._registry import task_types
-from sfgsearch.tasks._regression import Regression, ScaledMeanAbsoluteError
+from sfgsearch.tasks._regression import Regression
 
-
-class _ScaledPeakSignalNoiseRatio(PeakSignalNoiseRatio):
-    """Peak signal-to-noise ratio of predictions in the scale of training."""
-
-    def __init__(self, scale: float, span: float) -> None:
-        super().__init__(data_range=span)
-        self.scale = scale
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        super().update(preds * self.scale, target * self.scale)
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 @task_types.register("dense_regression")
@@ -66,9 +57,11 @@ class DenseRegression(Regression):
 
     def metrics(self) -> MetricCollection:
         """Return the mean absolute error in ``unit`` and the peak signal-to-noise ratio in dB, over all voxels seen."""
+        from sfgsearch.tasks._metrics import MetricCollection, ScaledMeanAbsoluteError, ScaledPeakSignalNoiseRatio
+
         return MetricCollection(
             {
                 "mae": ScaledMeanAbsoluteError(self.scale),
-                "psnr": _ScaledPeakSignalNoiseRatio(self.scale, self.span),
+                "psnr": ScaledPeakSignalNoiseRatio(self.scale, self.span),
             }
         )

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanAbsoluteError, MetricCollection
 
+from sfgsearch._registry import task_types
 from sfgsearch.errors import DataError
 from sfgsearch.nn import Head
-from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import Task
 
-
-class ScaledMeanAbsoluteError(MeanAbsoluteError):
-    """Mean absolute error in the unit that users read, from predictions in the scale of training."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        super().update(preds * self.scale, target * self.scale)
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 @task_types.register("regression")
@@ -89,6 +80,8 @@ class Regression(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the mean absolute error, in ``unit``."""
+        from sfgsearch.tasks._metrics import MetricCollection, ScaledMeanAbsoluteError
+
         return MetricCollection({"mae": ScaledMeanAbsoluteError(self.scale)})
 
     def error(self, metrics: dict[str, float]) -> float:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from sfgsearch._choices import FRACTION
+from sfgsearch._registry import task_types
 from sfgsearch.errors import DataError
 from sfgsearch.functional import mutual_information
 from sfgsearch.nn import Head
 from sfgsearch.tasks._classes import check_class_target, check_classes, loss_weights
 from sfgsearch.tasks._dense import dense_head
-from sfgsearch.tasks._registry import task_types
-from sfgsearch.tasks._task import FRACTION, Task
+from sfgsearch.tasks._task import Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric, MetricCollection
 
 _LOSSES = ("cross_entropy", "dice", "both")
 _SMOOTHING = 1e-5
@@ -45,22 +47,6 @@ def soft_dice_loss(prediction: Tensor, target: Tensor) -> Tensor:
     overlap = 2 * (probs * truth).sum(1) + _SMOOTHING
     total = probs.square().sum(1) + truth.sum(1) + _SMOOTHING
     return 1 - (overlap / total)[1:].mean()
-
-
-class _Dice(MulticlassF1Score):
-    """Dice over all voxels seen, which is the F1 score, of one class or as the mean over foreground classes."""
-
-    def __init__(self, num_classes: int, only: int | None = None) -> None:
-        super().__init__(num_classes, average=None, zero_division=1, validate_args=False)
-        self.only = only
-
-    def compute(self) -> Tensor:
-        scores: Tensor = super().compute()
-        if self.only is not None:
-            return scores[self.only]
-        true_positive, false_positive, _, false_negative = self._final_state()
-        counted = (true_positive + false_positive + false_negative)[1:] > 0
-        return scores[1:][counted].mean() if counted.any() else scores.new_ones(())
 
 
 @task_types.register("segmentation")
@@ -137,9 +123,11 @@ class Segmentation(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the mean Dice over foreground classes, that of each of them, and the share of right voxels."""
-        collection: dict[str, Metric | MetricCollection] = {"dice": _Dice(self.num_classes)}
+        from sfgsearch.tasks._metrics import Dice, MetricCollection, MulticlassAccuracy
+
+        collection: dict[str, Metric | MetricCollection] = {"dice": Dice(self.num_classes)}
         for index, suffix in enumerate(self._suffixes[1:], start=1):
-            collection[f"dice_{suffix}"] = _Dice(self.num_classes, only=index)
+            collection[f"dice_{suffix}"] = Dice(self.num_classes, only=index)
         accuracy: Any = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
         # They share one table of counts; torchmetrics would find that out by comparing every pair.
         groups = [list(collection), ["accuracy"]]

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from sfgsearch._registry import task_types
 from sfgsearch.errors import DataError
-from sfgsearch.tasks._registry import task_types
 from sfgsearch.tasks._task import Task
 
 _TYPE = "type"

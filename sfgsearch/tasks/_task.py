@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
 
 from sfgsearch.nn import Head
 
-FRACTION = "fraction"
-"""The unit of metrics between 0 and 1, which people read in percent."""
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 @dataclass(frozen=True)

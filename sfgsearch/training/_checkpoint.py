@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from sfgsearch._faults import remedy
+from sfgsearch._files import drafts_of, remove_drafts
 from sfgsearch.errors import CheckpointError
 
 FORMAT = 1
 _TENSORS, _COMMIT = ".safetensors", ".json"
 _FILE = re.compile(r"(step-[0-9]{10,})(\.safetensors|\.json)")
-_TEMPORARY = re.compile(r"\.step-[0-9]{10,}(\.safetensors|\.json)\.[0-9a-f]{16}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,9 @@ class CheckpointFolder:
         """
         self._broken.clear()
         try:
+            remove_drafts(self.path)
             for name in self._names():
-                if _FILE.fullmatch(name) or _TEMPORARY.fullmatch(name):
+                if _FILE.fullmatch(name):
                     (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(self._cannot("remove the checkpoints", error)) from error
@@ -161,28 +161,16 @@ class CheckpointFolder:
         """Write files such that each is there whole or not at all, in order."""
         for is_last_try in (False, True):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._remove_temporary()
+            remove_drafts(self.path)
             try:
-                self._replace(files)
-            except FileNotFoundError:  # a late process took the temporary files for what a killed one has left
+                with drafts_of(*(self.path / name for name in files), durable=True) as drafts:
+                    for draft, data in zip(drafts, files.values(), strict=True):
+                        draft.write_bytes(data)
+            except FileNotFoundError:  # a late process took the drafts for what a killed one has left
                 if is_last_try:
                     raise
             else:
                 break
-        _flush_folder(self.path)
-
-    def _replace(self, files: Mapping[str, bytes]) -> None:
-        with ExitStack() as cleanup:
-            temporary = {name: self.path / f".{name}.{secrets.token_hex(8)}.tmp" for name in files}
-            for name, data in files.items():
-                cleanup.callback(_remove, [temporary[name]])
-                _write_through(temporary[name], data)
-            for name, file in temporary.items():
-                os.replace(file, self.path / name)
-
-    def _remove_temporary(self) -> None:
-        """Remove what processes that were killed in the middle of a save have left."""
-        _remove(self.path / name for name in self._names() if _TEMPORARY.fullmatch(name))
 
     def _remove_superseded(self, position: int) -> None:
         """Keep the two furthest good positions, and all that are further than the one that was written."""
@@ -241,21 +229,6 @@ def _unsealed(data: bytes) -> dict[str, Any]:
     if content.pop("sha256") != _seal(content):
         raise ValueError(f"its {_COMMIT} file is damaged")
     return content
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    """Bring new names in a folder to the disk, where the system can."""
-    with suppress(OSError), ExitStack() as cleanup:
-        folder = os.open(path, os.O_RDONLY)
-        cleanup.callback(os.close, folder)
-        os.fsync(folder)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from sfgsearch.data import MultiTaskData, Split
 from sfgsearch.errors import DataError
 from sfgsearch.nn import MonteCarloEnsemble
 from sfgsearch.tasks import Task, is_present, select_present
 from sfgsearch.tasks._classes import as_signed
+
+if TYPE_CHECKING:
+    from torchmetrics import MeanMetric
 
 Metrics = dict[str, float]
 """Values by ``"<task>/<metric>"``."""
@@ -66,6 +69,8 @@ def evaluate(
         Values by ``"<task>/<metric>"``, without those that are undefined: metrics that are NaN on these data, and all
         of a task of which a prediction is not finite, for the greatest of such logits would pass for an answer.
     """
+    from sfgsearch.tasks._metrics import MeanMetric
+
     collections = {task.name: task.metrics().to(device) for task in tasks}
     quantities: dict[str, MeanMetric] = {}
     finite = {task.name: torch.ones((), dtype=torch.bool, device=device) for task in tasks}

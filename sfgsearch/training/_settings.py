@@ -7,10 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from sfgsearch._choices import Precision, Weighting
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.training._weighting import Weighting
-
-Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)

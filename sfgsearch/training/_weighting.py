@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._choices import Weighting
 from sfgsearch.tasks import Task
-
-Weighting = Literal["fixed", "fitted", "uncertainty"]
 
 _MOMENTUM = 0.05
 _LEAST_RESIDUAL = 0.01

@@ -6,10 +6,9 @@ from sfgsearch.workers._local import LocalWorkers
 from sfgsearch.workers._order import WorkerOrder, work
 from sfgsearch.workers._ray import RayCluster, RayWorkers, ray_cluster
 from sfgsearch.workers._stop import StopRequest
-from sfgsearch.workers._worker import AWAY, Worker
+from sfgsearch.workers._worker import Worker
 
 __all__ = [
-    "AWAY",
     "LocalWorkers",
     "RayCluster",
     "RayWorkers",

@@ -17,12 +17,13 @@ from pathlib import Path
 import click
 import optuna
 
+from sfgsearch._exit_status import BAD_INPUT, INTERRUPTED
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.reporting import Objective
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, leave_with_parent, work
-from sfgsearch.workers._pool import BAD_INPUT, POLL_SECONDS, Ended, WorkerPool
-from sfgsearch.workers._stop import INTERRUPTED, StopRequest
+from sfgsearch.workers._pool import POLL_SECONDS, Ended, WorkerPool
+from sfgsearch.workers._stop import StopRequest
 
 ListenerFactory = Callable[[str], WorkerListener]
 """Makes a worker's listener from its name, in the worker's process; a function of a module."""

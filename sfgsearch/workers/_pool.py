@@ -12,14 +12,11 @@ from types import FrameType
 
 import optuna
 
+from sfgsearch._exit_status import BAD_INPUT, INTERRUPTED, TERMINATED
 from sfgsearch.errors import StudyError
 from sfgsearch.search import records_of
 from sfgsearch.storage import retry_on_outage
 from sfgsearch.workers._order import WorkerOrder
-from sfgsearch.workers._stop import INTERRUPTED, TERMINATED
-
-BAD_INPUT = 2
-"""Exit status of a worker that could not begin and has said why."""
 
 POLL_SECONDS = 1.0
 """Seconds between looks at the workers."""

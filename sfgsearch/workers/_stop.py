@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
-"""Exit statuses of a worker that was asked to leave."""
+from sfgsearch._exit_status import INTERRUPTED, TERMINATED
 
 _CHECKPOINT_SECONDS = 8.0
 """Seconds after SIGTERM in which training should have come to a checkpoint; the promise is ten."""

@@ -9,6 +9,7 @@ from functools import partial
 
 import optuna
 
+from sfgsearch._exit_status import AWAY
 from sfgsearch.errors import StudyError
 from sfgsearch.search import PlainObjective, records_of
 from sfgsearch.search._leasing import owner_key, process_name
@@ -23,9 +24,6 @@ from sfgsearch.workers._leases import Leases
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._trials import TrialRunner
-
-AWAY = 75
-"""Exit status of a worker whose database did not come back: what sysexits.h has for failures that may pass."""
 
 _LONGEST_POLL_SECONDS = 5.0
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
-from sfgsearch.comparison._paired import interval
+from sfgsearch.comparison._statistics import interval
 from sfgsearch.data import MultiTaskData, digit_pairs, fashion_digits, rotated_mnist
 from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.methods import FixedAllocation, PriorSettings, SFGSettings, StochasticFilterGroups, manual_methods

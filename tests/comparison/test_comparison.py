@@ -10,7 +10,7 @@ from scipy import stats
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison import Missing, Shortfall, compare
-from sfgsearch.comparison._paired import interval
+from sfgsearch.comparison._statistics import interval
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
 from sfgsearch.reporting import comparison_tables, to_json
 

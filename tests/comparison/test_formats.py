@@ -6,7 +6,7 @@ import pytest
 from made_up_studies import make_study
 
 from sfgsearch.comparison._formats import MetricFormat, cells_of_test, decimals_beside
-from sfgsearch.comparison._paired import Interval
+from sfgsearch.comparison._statistics import Interval
 
 FORM = MetricFormat({"angle/mae": "degrees", "digit/accuracy": "fraction"})
 

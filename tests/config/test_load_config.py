@@ -6,7 +6,7 @@ import pytest
 
 from sfgsearch import load_config
 from sfgsearch.config import Choices, Fixed, Range
-from sfgsearch.config._budget import split_trials
+from sfgsearch.config._models import split_trials
 from sfgsearch.errors import ConfigError
 
 MINIMAL = '[data]\nname = "digit_pairs"\n[backbone]\nname = "vgg_small"\n'

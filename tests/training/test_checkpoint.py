@@ -233,7 +233,7 @@ def test_a_late_save_that_removes_temporary_files_costs_no_checkpoint(two, monke
             late.pop().save(make(5), 110)
         replace(source, target)
 
-    monkeypatch.setattr("sfgsearch.training._checkpoint.os.replace", replace_after_the_other)
+    monkeypatch.setattr(os, "replace", replace_after_the_other)
     two.save(make(2), 150)
     assert files(two) == pair(123, 150)
     assert same(two.load(), make(2))
@@ -248,7 +248,8 @@ def test_the_same_position_may_be_saved_again(two):
 
 
 def test_temporary_files_of_a_killed_process_go_at_the_next_save(two):
-    stray = two.path / ".step-0000000124.safetensors.0123456789abcdef.tmp"
+    stray = two.path / ".sfgsearch-01234567" / "step-0000000124.safetensors"
+    stray.parent.mkdir()
     stray.write_bytes(b"half of")
     assert same(two.load(), make(1))
     two.save(make(2), 125)
@@ -266,7 +267,7 @@ def test_what_is_not_a_checkpoint_stays(two):
 
 
 def test_clear_removes_the_folder_and_may_be_repeated(two):
-    (two.path / ".step-0000000124.json.0123456789abcdef.tmp").write_bytes(b"")
+    (two.path / ".sfgsearch-01234567").mkdir()
     two.clear()
     assert not two.path.exists()
     two.clear()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sfgsearch._choices import FRACTION
 from sfgsearch.comparison import Comparison
 from sfgsearch.comparison._formats import mean_in_words, quantity_name, scale_of, shown_unit
 from sfgsearch.comparison._rows import RELATIVE_ERROR, Row
-from sfgsearch.tasks import FRACTION
 from sfgsearch.visualization._study_marks import shortened
 
 

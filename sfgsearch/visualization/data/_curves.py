@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sfgsearch._choices import FRACTION
 from sfgsearch.comparison._formats import scale_of, shown_unit
-from sfgsearch.tasks import FRACTION
 from sfgsearch.training import EpochReport
 from sfgsearch.visualization.data._trajectories import History, reports_of
 from sfgsearch.visualization.data._trial_review import TrialReview
