@@ -252,7 +252,7 @@ def test_an_interrupted_run_says_so_and_continues(study_file, capsys, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sfgsearch.cli._progress.StudyProgress.trial_epoch", interrupt)
+        patch.setattr("sfgsearch.cli._progress.StudyProgress.on_epoch", interrupt)
         status, _, err = call(capsys, "run", path)
     assert status == 130
     assert "interrupted; the same command continues" in err
