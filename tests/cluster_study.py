@@ -14,6 +14,8 @@ from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import records_of
 
 USER, PASSWORD = "cluster", "seven swans"
+CLUSTER = Path(__file__).parents[1] / "studies" / "cluster"
+"""What users copy."""
 
 _SECTIONS = {
     "study": {"imports": [str(Path(__file__).with_name("slow_digits.py"))]},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 T = TypeVar("T")
 
@@ -46,6 +46,15 @@ class Range:
 
 
 Setting = Fixed[T] | Choices[T] | Range
+
+
+class RangeTable(BaseModel):
+    """A range as study files write it, for their JSON schema."""
+
+    model_config = ConfigDict(extra="forbid")
+    low: float
+    high: float
+    log: bool = False
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
@@ -117,14 +126,16 @@ def _range(value: Mapping[str, Any], check: Callable[[Any], Any]) -> Range:
     return Range(low, high, log)
 
 
-def _checked(check: Callable[[Any], Any], item: str, ranged: bool = True) -> PlainValidator:
-    return PlainValidator(lambda value: _parse(value, check, item, ranged))
+def _checked(check: Callable[[Any], Any], item: str, written: Any, ranged: bool = False) -> PlainValidator:
+    """Return the validator of a setting, with the type of one item as JSON schemas describe it."""
+    schema = written | list[written] | RangeTable if ranged else written | list[written]
+    return PlainValidator(lambda value: _parse(value, check, item, ranged), json_schema_input_type=schema)
 
 
 def words(literal: Any) -> PlainValidator:
     """Return the validator of a setting that is one of a ``Literal``'s words."""
     allowed = get_args(literal)
-    return _checked(_word(allowed), f"one of {', '.join(map(repr, allowed))}", ranged=False)
+    return _checked(_word(allowed), f"one of {', '.join(map(repr, allowed))}", literal)
 
 
 def _as_written(setting: Fixed[Any] | Choices[Any] | Range) -> Any:
@@ -137,16 +148,19 @@ def _as_written(setting: Fixed[Any] | Choices[Any] | Range) -> Any:
 _as_data = PlainSerializer(_as_written)
 NumberSetting = Annotated[Setting[float], _as_data]
 WordSetting = Annotated[Setting[str], _as_data]
-FlagSetting = Annotated[Setting[bool], _as_data, _checked(_flag, "true or false", ranged=False)]
+FlagSetting = Annotated[Setting[bool], _as_data, _checked(_flag, "true or false", bool)]
 VectorSetting = Annotated[
     Setting[tuple[float, ...]],
     _as_data,
     _checked(
-        _vector, f"a list of numbers from {SMALLEST:g} to {1 / SMALLEST:g} (one per task, then shared)", ranged=False
+        _vector,
+        f"a list of numbers from {SMALLEST:g} to {1 / SMALLEST:g} (one per task, then shared)",
+        list[Annotated[float, Field(ge=SMALLEST, le=1 / SMALLEST)]],
     ),
 ]
 
 
 def numbers(low: float, high: float) -> PlainValidator:
     """Return the validator of a setting that is a number between two bounds, both included."""
-    return _checked(_number(low, high), f"a number from {low:g} to {high:g}")
+    written = Annotated[float, Field(ge=low, le=high)]
+    return _checked(_number(low, high), f"a number from {low:g} to {high:g}", written, ranged=True)

@@ -8,7 +8,7 @@ from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._learned_routing import FixedRouting, GumbelRouting
 from sfgsearch.methods._manual import manual_methods
 from sfgsearch.methods._maximum_roaming import MaximumRoaming
-from sfgsearch.methods._method import Method, System
+from sfgsearch.methods._method import Calibration, Method, Randomness, System
 from sfgsearch.methods._nddr import NDDRNetworks
 from sfgsearch.methods._policies import FixedPolicy
 from sfgsearch.methods._settings import InitialSettings, PriorSettings, SFGSettings
@@ -17,6 +17,7 @@ from sfgsearch.methods._task_routing import TaskRouting
 
 __all__ = [
     "AdaShare",
+    "Calibration",
     "ConstantProbabilities",
     "CrossStitchNetworks",
     "FixedAllocation",
@@ -30,6 +31,7 @@ __all__ = [
     "Method",
     "NDDRNetworks",
     "PriorSettings",
+    "Randomness",
     "SFGSettings",
     "StochasticFilterGroups",
     "System",

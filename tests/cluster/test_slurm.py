@@ -1,4 +1,4 @@
-"""The script that README.md gives for SLURM, on a real one."""
+"""The script for SLURM in studies/cluster, on a real one."""
 
 import os
 import shutil
@@ -7,9 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from cluster_study import PASSWORD, USER, wait_for
+from cluster_study import CLUSTER, PASSWORD, USER, wait_for
 from faults import outcomes, twin
-from readme_blocks import fill_in, readme_block
 from slurm_cluster import PROGRAMS, SlurmCluster
 
 LEFT = "sfgsearch: interrupted; the same command continues"
@@ -39,7 +38,11 @@ def submit(slurm, cluster_study, tmp_path):
         "/shared/sfgsearch/studies/study.toml": cluster_study.path,
         "postgresql://sfg@db.example.org/sfg": cluster_study.url,
     }
-    (tmp_path / "study.sh").write_text(fill_in(readme_block("sh", "#SBATCH"), values))
+    script = (CLUSTER / "worker.sbatch").read_text()
+    for placeholder, value in values.items():
+        assert placeholder in script
+        script = script.replace(placeholder, str(value))
+    (tmp_path / "study.sh").write_text(script)
     passwords = tmp_path / ".pgpass"
     passwords.touch(0o600)
     passwords.write_text(f"127.0.0.1:*:*:{USER}:{PASSWORD}\n")

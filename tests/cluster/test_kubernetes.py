@@ -1,19 +1,18 @@
-"""The manifest that README.md gives for Kubernetes: the schemas, and what its container does."""
+"""The manifest for Kubernetes in studies/cluster: the schemas, and what its container does."""
 
 import copy
 import json
 import re
 
 import pytest
-from cluster_study import PASSWORD
+from cluster_study import CLUSTER, PASSWORD
 from pod import Pod, policy, status_of
-from readme_blocks import readme_block
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs the schemas: pip install '.[test]'")
 yaml = pytest.importorskip("yaml", reason="needs PyYAML: pip install '.[test]'")
 
 FIRST_VERSION = (1, 29)
-"""The first version of Kubernetes that README.md names."""
+"""The first version of Kubernetes that the manifest names."""
 
 
 def supported_versions():
@@ -23,13 +22,13 @@ def supported_versions():
 
 @pytest.fixture(scope="module")
 def manifests():
-    return {document["kind"]: document for document in yaml.safe_load_all(readme_block("yaml", "kind: Job"))}
+    return {document["kind"]: document for document in yaml.safe_load_all((CLUSTER / "job.yaml").read_text())}
 
 
 @pytest.fixture
 def pod(manifests, cluster_study):
     """Return a function that makes a pod of the Job from its name, on the machine that has the study's folder."""
-    entrypoint = json.loads(re.search("^ENTRYPOINT (.*)$", readme_block("dockerfile", "FROM"), re.MULTILINE)[1])
+    entrypoint = json.loads(re.search("^ENTRYPOINT (.*)$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)[1])
 
     def make(name, **secret):
         values = {"SFGSEARCH_STORAGE": cluster_study.url, "PGPASSWORD": PASSWORD, **secret}
@@ -66,9 +65,10 @@ def test_the_parts_find_each_other(manifests):
     (volume,) = manifests["Job"]["spec"]["template"]["spec"]["volumes"]
     assert volume["persistentVolumeClaim"]["claimName"] == manifests["PersistentVolumeClaim"]["metadata"]["name"]
     assert [mount["name"] for mount in container["volumeMounts"]] == [volume["name"]]
-    secret = readme_block("sh", "kubectl create secret")
-    assert [f"generic {source['secretRef']['name']} " in secret for source in container["envFrom"]] == [True]
-    assert re.findall(r"(\w+)=\.\.\.", secret) == ["SFGSEARCH_STORAGE", "PGPASSWORD"]
+    (secret,) = re.findall("create secret generic (.+) --from-env-file", (CLUSTER / "job.yaml").read_text())
+    assert [source["secretRef"]["name"] for source in container["envFrom"]] == [secret]
+    keys = re.findall("^(\\w+)=", (CLUSTER / "secret.env").read_text(), re.MULTILINE)
+    assert keys == ["SFGSEARCH_STORAGE", "PGPASSWORD"]
 
 
 def test_a_pod_that_is_stopped_leaves_its_trial_to_the_next_which_ends_the_study(pod, manifests, cluster_study):
