@@ -8,22 +8,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from sfgsearch import create_study, load_config
-from sfgsearch.cli import main
 from sfgsearch.search import load_study
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture
