@@ -5,7 +5,8 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config, load_config
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.export import load_exported
-from sfgsearch.search import Objective, create_study
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study
 
 __all__ = [
     "Allocation",

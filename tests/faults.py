@@ -22,11 +22,12 @@ from functools import partial
 from pathlib import Path
 
 import tomlkit
+from epoch_hook import EpochHook
 
 from sfgsearch import Objective, create_study, load_config
-from sfgsearch.records import strategy_of_trial
+from sfgsearch.comparison import read_comparison
 from sfgsearch.search import load_study, records_of, study_storage
-from sfgsearch.search._study_review import read_comparison
+from sfgsearch.search._attributes import strategy_of_trial
 from sfgsearch.storage import EmbeddedPostgres
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
@@ -61,7 +62,7 @@ class SlowObjective(Objective):
     """Writes every epoch into a journal that all workers share, and takes its time."""
 
     def __init__(self, config):
-        super().__init__(config, on_epoch=self._end_epoch)
+        super().__init__(config, [EpochHook(self._end_epoch)])
         config.folder.mkdir(parents=True, exist_ok=True)
 
     def _end_epoch(self, number, _name, report):
@@ -157,10 +158,10 @@ class Fire:
 class DyingObjective(Objective):
     """Kills its process at the beginning of every training, as long as a file says so."""
 
-    def train(self, trial, session=None, held=None):
+    def train(self, trial, session=None, lease=None):
         if dying_file(self.config.path).exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().train(trial, session, held)
+        return super().train(trial, session, lease)
 
 
 def dying_file(path):

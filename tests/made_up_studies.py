@@ -11,8 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import ALLOCATION, ArchitectureRecord, MonteCarloRecord, allocation_attribute
-from sfgsearch.reporting import Comparison, compare
+from sfgsearch.comparison import Comparison, compare
+from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
+from sfgsearch.search._attributes import ALLOCATION, allocation_attribute
 
 KINDS = ("learned", "searched", "manual")
 FAMILIES, SCHEDULES = ["uniform", "linear"], ["constant", "linear"]

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import click
 import optuna
-from rich import box
-from rich.table import Table
 
 from sfgsearch.bench import Costs, measure_costs, searched
-from sfgsearch.cli._console import result_console
+from sfgsearch.cli._console import print_tables, result_console
 from sfgsearch.cli._options import Number, data_option, json_option, read_study, study_file
 from sfgsearch.config import Config, build_experiment
 from sfgsearch.config._build import manual_makers
 from sfgsearch.methods import Method, StochasticFilterGroups
 from sfgsearch.nn import NetworkSpec
-from sfgsearch.reporting import to_json
+from sfgsearch.reporting import Column, Table, to_json
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.training import Experiment
 
@@ -63,7 +61,7 @@ def bench(study_file: Path, tasks: tuple[int | None, ...], seconds: float, data:
         click.echo(to_json(costs.to_dict()))
         return
     console = result_console()
-    console.print(_table(costs, experiment))
+    print_tables(console, [_table(costs, experiment)])
     for line in (*experiment.notes, *costs.notes, *_estimate(costs, config, experiment)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -81,21 +79,21 @@ def _searches(config: Config) -> dict[str, Callable[[NetworkSpec], Method]]:
 
 
 def _table(costs: Costs, experiment: Experiment) -> Table:
-    table = Table(title="One training step", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for index, column in enumerate(("method", "tasks", "ms", "ratio", "multiply-adds", "memory, MiB", "trial, min")):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    for row in costs.rows:
-        minutes = row.ms * _steps(experiment) / 60_000
-        table.add_row(
+    rows = [
+        (
             row.method,
             str(row.tasks),
             f"{row.ms:.1f}",
             f"{row.ratio:.2f}",
             f"{row.macs:,}",
             f"{row.peak_bytes / 2**20:,.0f}",
-            f"{minutes:.1f}",
+            f"{row.ms * _steps(experiment) / 60_000:.1f}",
         )
-    return table
+        for row in costs.rows
+    ]
+    numbers = ("tasks", "ms", "ratio", "multiply-adds")
+    columns = [Column("method", is_text=True), *map(Column, numbers), Column("memory", "MiB"), Column("trial", "min")]
+    return Table("One training step", columns, rows)
 
 
 def _steps(experiment: Experiment) -> int:

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 import optuna
 
-from sfgsearch.cli._console import result_console
+from sfgsearch.cli._console import print_tables, result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
+from sfgsearch.comparison import Comparison, read_comparison
 from sfgsearch.config import Config
-from sfgsearch.reporting import Comparison, comparison_tables, search_cost, tests_table, to_json
+from sfgsearch.reporting import comparison_tables, tests_table, to_json
 from sfgsearch.reporting._report import check_report_path, write_report
-from sfgsearch.search._study_review import read_comparison, read_report
-from sfgsearch.storage import outlast
+from sfgsearch.reporting._study_review import read_report
+from sfgsearch.storage import retry_on_outage
 
 
 @click.command()
@@ -48,14 +49,14 @@ def compare(study_file: Path, storage: str | None, output: Path | None, as_json:
 
 def print_comparison(study: optuna.Study, config: Config) -> Comparison:
     """Print the comparison as a table with its verdicts, or say that there is none, and what is missing from it."""
-    comparison = outlast(lambda: read_comparison(study, config))
+    comparison = retry_on_outage(lambda: read_comparison(study, config))
     console = result_console()
     if comparison.rows:
-        for table in comparison_tables(comparison, console):
-            console.print(table)
+        print_tables(console, comparison_tables(comparison))
         if comparison.tests:
-            console.print(tests_table(comparison))
-        lines = [search_cost(comparison), *comparison.verdicts()]
+            print_tables(console, [tests_table(comparison)])
+        spent = ", ".join(comparison.costs(lambda seconds: f"{seconds:.0f} s"))
+        lines = [f"Search: {spent}.", *comparison.verdicts()]
     else:
         lines = [_no_finalist(comparison)]
     for line in (*lines, *_shortfall(comparison, config)):

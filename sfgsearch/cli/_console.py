@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 
-from sfgsearch.reporting import WIDEST
+from sfgsearch.reporting import WIDEST, Table
 
 
 def result_console() -> Console:
@@ -13,3 +15,10 @@ def result_console() -> Console:
     if not console.is_terminal:
         console.width = WIDEST
     return console
+
+
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
+    """Print tables, in parts where the console is too narrow."""
+    for table in tables:
+        for part in table.to_rich(console):
+            console.print(part)

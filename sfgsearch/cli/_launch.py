@@ -27,7 +27,8 @@ from sfgsearch.cli._progress import LineListener, say_aside
 from sfgsearch.cli._run import end_with, leave, open_study
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective, sole_process, study_storage
+from sfgsearch.reporting import Objective
+from sfgsearch.search import sole_process, study_storage
 from sfgsearch.storage import is_on_this_machine
 from sfgsearch.workers import (
     LocalWorkers,

@@ -61,7 +61,7 @@ class StudyProgress(WorkerListener):
         self._items = self._progress.add_task(phase, total=items, note="")
         self._epochs = self._progress.add_task("", total=epochs, note="")
 
-    def trial_epoch(self, number: int, name: str, report: EpochReport) -> None:
+    def on_epoch(self, number: int, name: str, report: EpochReport) -> None:
         """Show an epoch of a trial."""
         self._epoch(f"trial {number}: {escape(name)}", report)
 

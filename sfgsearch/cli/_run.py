@@ -15,11 +15,12 @@ from rich.console import Console
 from sfgsearch.cli._compare import print_comparison
 from sfgsearch.cli._options import SEED, Whole, data_option, read_study, retry_option, storage_option, study_file
 from sfgsearch.cli._progress import StudyProgress
+from sfgsearch.comparison import Comparison
+from sfgsearch.comparison._progress import retry_failed as retry_failed_again
 from sfgsearch.config import Config
-from sfgsearch.reporting import Comparison
-from sfgsearch.search import Objective, create_study, sole_process, study_storage
-from sfgsearch.search._shortfall import retry_failed as retry_failed_again
-from sfgsearch.storage import is_embedded, outlast
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study, sole_process, study_storage
+from sfgsearch.storage import is_embedded, retry_on_outage
 from sfgsearch.workers import AWAY, Worker
 
 MISSING = 1
@@ -68,7 +69,7 @@ def work_alone(config: Config, progress: StudyProgress, *, retry: bool = False) 
         progress: Shows how far it is.
         retry: Whether to give what failed for good another chance.
     """
-    objective = Objective(config, on_epoch=progress.trial_epoch)
+    objective = Objective(config, [progress])
     with sole_process(config):
         study = open_study(config, objective, progress.note, retry=retry)
         with progress:
@@ -87,8 +88,8 @@ def open_study(
         join: Whether to keep to the plan that the study was last told.
         retry: Whether to give what failed for good another chance.
     """
-    create = partial(create_study, config, objective=objective, join=join, note=note)
-    study = outlast(create) if is_embedded(config.storage) else create()  # any other server may never have been there
+    create = partial(create_study, config, objective=objective, join=join, enqueue=False, note=note)
+    study = retry_on_outage(create) if is_embedded(config.storage) else create()
     for sentence in (*objective.experiment.data.summary, *objective.notes):
         note(f"{config.path}: {sentence}")
     if retry:

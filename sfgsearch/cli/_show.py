@@ -8,7 +8,7 @@ import click
 import optuna
 from optuna.trial import FrozenTrial
 
-from sfgsearch.cli._console import result_console
+from sfgsearch.cli._console import print_tables, result_console
 from sfgsearch.cli._options import Whole, existing_study, json_option, read_study, storage_option, study_file
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
@@ -31,8 +31,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
         click.echo(to_json(description))
         return
     console = result_console()
-    for table in trial_tables(description, record):
-        console.print(table)
+    print_tables(console, trial_tables(description, record))
     if description["repairs"]:
         console.print(f"repaired: {description['repairs']}", markup=False, highlight=False, soft_wrap=True)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from sfgsearch.cli._console import result_console
+from sfgsearch.cli._console import print_tables, result_console
 from sfgsearch.cli._options import existing_study, json_option, read_study, storage_option, study_file
-from sfgsearch.reporting import status_tables, to_json
-from sfgsearch.search._study_review import read_status
+from sfgsearch.comparison import read_status
+from sfgsearch.reporting import status_summary, status_tables, to_json
 
 
 @click.command()
@@ -25,5 +25,5 @@ def status(study_file: Path, storage: str | None, as_json: bool) -> None:
         click.echo(to_json(now.to_dict()))
         return
     console = result_console()
-    for part in status_tables(now):
-        console.print(part)
+    print_tables(console, status_tables(now))
+    console.print(status_summary(now), highlight=False, markup=False, soft_wrap=True)

@@ -11,7 +11,8 @@ import click
 from sfgsearch.cli._options import SEED, data_option, read_study, storage_option, study_file
 from sfgsearch.cli._progress import LineListener
 from sfgsearch.cli._run import leave, open_study
-from sfgsearch.search import Objective, sole_process, study_storage
+from sfgsearch.reporting import Objective
+from sfgsearch.search import sole_process, study_storage
 from sfgsearch.workers import Worker
 
 

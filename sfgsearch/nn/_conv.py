@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _ntuple
 
 from sfgsearch.nn._groups import FilterGroups
 from sfgsearch.nn._norms import norm_factory
@@ -68,11 +67,10 @@ class SFGConv(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.name = name
-        per_dimension = _ntuple(self.dimensions)  # type: ignore[no-untyped-call]
         self.in_channels, self.out_channels, self.num_tasks = in_channels, out_channels, num_tasks
-        self.kernel_size = per_dimension(kernel_size)
-        self.stride, self.dilation = per_dimension(stride), per_dimension(dilation)
-        self.padding = padding if isinstance(padding, str) else per_dimension(padding)
+        self.kernel_size = self._per_dimension(kernel_size)
+        self.stride, self.dilation = self._per_dimension(stride), self._per_dimension(dilation)
+        self.padding = padding if isinstance(padding, str) else self._per_dimension(padding)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self.kernel_size))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         has_bias = norm == "none" if bias is None else bias
@@ -116,6 +114,9 @@ class SFGConv(nn.Module, ABC):
     @abstractmethod
     def _convolve(self, stacked: Tensor) -> Tensor:
         """Convolve distinct streams, stacked along the batch, with the layer's weight and bias."""
+
+    def _per_dimension(self, value: Size) -> tuple[int, ...]:
+        return (value,) * self.dimensions if isinstance(value, int) else tuple(value)
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(network)``."""

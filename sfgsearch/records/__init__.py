@@ -1,16 +1,13 @@
 """Records: every trained architecture, in the study's own database beside Optuna's tables."""
 
-from sfgsearch.records._attributes import ALLOCATION, allocation_attribute, allocation_of, repairs_of
 from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION
 from sfgsearch.records._store import ArchitectureRecord, MonteCarloRecord, Records
-from sfgsearch.records._strategies import START, STRATEGIES, Strategy, sources_of, strategy_of, strategy_of_trial
+from sfgsearch.records._strategies import STRATEGIES, Strategy, strategy_of
 
 __all__ = [
-    "ALLOCATION",
     "SCHEMA_VERSION",
-    "START",
     "STRATEGIES",
     "ArchitectureRecord",
     "Job",
@@ -19,10 +16,5 @@ __all__ = [
     "MonteCarloRecord",
     "Records",
     "Strategy",
-    "allocation_attribute",
-    "allocation_of",
-    "repairs_of",
-    "sources_of",
     "strategy_of",
-    "strategy_of_trial",
 ]

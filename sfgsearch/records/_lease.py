@@ -1,4 +1,4 @@
-"""The right to do one job, and the signs of life that keep it."""
+"""The right of one worker to do one training, and the heartbeats that keep it."""
 
 from __future__ import annotations
 
@@ -8,47 +8,45 @@ import time
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import Connection
+
 from sfgsearch.errors import LeaseLostError
-from sfgsearch.records._jobs import Jobs
+from sfgsearch.records._jobs import Job, Jobs
 from sfgsearch.storage import is_outage
 
 _logger = logging.getLogger(__name__)
 
+_HEARTBEATS = 4
+"""Heartbeats within the timeout of a lease."""
+
 
 class Lease:
-    """Keeps a job that a worker has taken, as long as the block lasts.
+    """The ownership of a job that a worker has taken; within the block a thread sends heartbeats that keep it.
 
     Args:
         jobs: The jobs of the study.
         key: The job, which the owner has taken.
         owner: The worker.
-        interval: Seconds between signs of life.
-        epoch: Epochs that were finished before.
-        threaded: Whether a thread gives them; without one they come at the ends of epochs, which is enough where no
-            other worker can be.
+        timeout: Seconds without a heartbeat after which another worker may take the job.
+        seen: The job as it was before; None if nobody had ever taken it.
+        threaded: Whether a thread sends heartbeats; without one they come at the ends of epochs, which is enough where
+            no other worker can be.
     """
 
     def __init__(
-        self, jobs: Jobs, key: str, owner: str, interval: float, *, epoch: int = 0, threaded: bool = True
+        self, jobs: Jobs, key: str, owner: str, timeout: float, seen: Job | None = None, *, threaded: bool = True
     ) -> None:
         self.key, self.owner = key, owner
-        self._jobs, self._interval = jobs, interval
-        self._epoch, self._is_fruitful = epoch, False
-        self._lost = False
+        self.epochs = seen.epoch if seen else 0
+        """Epochs that are finished."""
+        self.lost_workers = seen.attempts_without_progress if seen else 0
+        """Workers in a row that the job has lost without an epoch or a checkpoint."""
+        self._jobs, self._interval = jobs, timeout / _HEARTBEATS
+        self._has_progressed, self._is_lost = False, False
         self._over = threading.Event()
         self._last = time.monotonic()
         name = f"heartbeat of {key}"
-        self._thread = threading.Thread(target=self._beat, name=name, daemon=True) if threaded else None
-
-    @property
-    def held(self) -> tuple[str, str]:
-        """The job and its owner."""
-        return self.key, self.owner
-
-    @property
-    def epochs(self) -> int:
-        """Epochs that are finished."""
-        return self._epoch
+        self._thread = threading.Thread(target=self._send_heartbeats, name=name, daemon=True) if threaded else None
 
     def __enter__(self) -> Self:
         if self._thread:
@@ -63,48 +61,68 @@ class Lease:
             self._thread.join(timeout=self._interval)
 
     def check(self) -> None:
-        """Raise an error if the job is known to be lost; costs nothing.
+        """Raise an error if the lease is known to be lost; costs nothing.
 
         Raises:
             LeaseLostError: If another worker has the job.
         """
-        if self._lost:
+        if self._is_lost:
             raise LeaseLostError(f"{self.key} belongs to another worker by now")
 
     def confirm(self) -> None:
-        """Ask the database whether the job is still the owner's, which is a sign of life too.
+        """Ask the database whether the job is still the owner's, which is a heartbeat too.
 
         Raises:
             LeaseLostError: If another worker has the job.
         """
-        if not self._jobs.beat(self.key, self.owner, self._epoch, fruitful=self._is_fruitful):
-            self._lost = True
+        if not self._jobs.heartbeat(self.key, self.owner, self.epochs, progressed=self._has_progressed):
+            self._is_lost = True
         self._last = time.monotonic()
         self.check()
 
-    def finished(self, epochs: int) -> None:
-        """Note how many epochs are finished; the next sign of life says so.
+    def lock(self, connection: Connection) -> None:
+        """Keep the job the owner's until a transaction ends.
 
         Raises:
             LeaseLostError: If another worker has the job.
         """
-        self._epoch = epochs
-        self.bear_fruit()
+        self._jobs.lock(connection, self.key, self.owner)
+
+    def finish_epoch(self, epochs: int) -> None:
+        """Note how many epochs are finished; the next heartbeat says so.
+
+        Raises:
+            LeaseLostError: If another worker has the job.
+        """
+        self.epochs = epochs
+        self.record_progress()
         if self._thread is None and time.monotonic() - self._last > self._interval:
             self.confirm()
         self.check()
 
-    def bear_fruit(self) -> None:
-        """Note that the next worker will not have to start where this one did; the next sign of life says so."""
-        self._is_fruitful = True
+    def record_progress(self) -> None:
+        """Note that the next worker will not have to start where this one did; the next heartbeat says so."""
+        self._has_progressed = True
 
-    def _beat(self) -> None:
+    def release(self) -> None:
+        """Give the job back unfinished, for any worker to take."""
+        self._jobs.release(self.key, self.owner)
+
+    def fail(self, reason: str, times: int, *, progressed: bool) -> None:
+        """Give the job back with the reason why it failed; see :meth:`Jobs.fail`."""
+        self._jobs.fail(self.key, self.owner, reason, times, progressed=progressed)
+
+    def finish(self, *, progressed: bool = True) -> None:
+        """Say that the job is done; see :meth:`Jobs.finish`."""
+        self._jobs.finish(self.key, self.owner, self.epochs, progressed=progressed)
+
+    def _send_heartbeats(self) -> None:
         while not self._over.wait(self._interval):
             try:
                 self.confirm()
             except LeaseLostError:
                 return
             except Exception as error:
-                # A beat that is missed is made up for by the next one; a database that is away is waited for.
+                # The next heartbeat makes up for one that is missed; a database that is away is waited for.
                 if not is_outage(error):
-                    _logger.warning("%s: no sign of life could be given: %s", self.key, type(error).__name__)
+                    _logger.warning("%s: no heartbeat could be sent: %s", self.key, type(error).__name__)

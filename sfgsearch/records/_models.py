@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raise this with every change to the tables below."""
 
 
@@ -91,12 +91,12 @@ class JobRow(Base):
     job: Mapped[str] = mapped_column(String(64))
     owner: Mapped[str | None] = mapped_column(String(64))
     worker: Mapped[str] = mapped_column(String(256))
-    beat: Mapped[int] = mapped_column(BigInteger)
+    heartbeat: Mapped[int] = mapped_column(BigInteger)
     claimed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    beat_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    heartbeat_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     epoch: Mapped[int]
     claims: Mapped[int]
-    fruitless: Mapped[int]
+    attempts_without_progress: Mapped[int]
     failures: Mapped[int]
     reason: Mapped[str | None] = mapped_column(Text)
     finished: Mapped[bool]

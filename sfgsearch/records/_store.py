@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, bindparam, create_engine, delete, func, insert, inspect, select
+from sqlalchemy import Engine, bindparam, create_engine, delete, func, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from sfgsearch._version import __version__
 from sfgsearch.allocation import Allocation
-from sfgsearch.errors import LeaseLostError, RecordsError
+from sfgsearch.errors import RecordsError
 from sfgsearch.records._jobs import Jobs
+from sfgsearch.records._lease import Lease
 from sfgsearch.records._models import SCHEMA_VERSION, ArchitectureRow, Base, JobRow, MetricRow, SchemaRow
 from sfgsearch.storage import display_url
 
@@ -154,12 +155,12 @@ class Records:
         """Who does which training; the tables must exist."""
         return Jobs(self._engine, self._study)
 
-    def add(self, record: ArchitectureRecord, held: tuple[str, str] | None = None) -> None:
+    def add(self, record: ArchitectureRecord, lease: Lease | None = None) -> None:
         """Record a training, in the place of one with the same role, trial and seed.
 
         Args:
             record: The training.
-            held: The job and the owner that must still hold it; nothing is recorded otherwise.
+            lease: What must still be the worker's; nothing is recorded otherwise.
 
         Raises:
             LeaseLostError: If the job is no longer the owner's.
@@ -177,8 +178,8 @@ class Records:
         }
         place = {"of_study": self._study, "of_role": record.role, "of_trial": record.trial, "of_seed": record.seed}
         with self._engine.begin() as connection:
-            if held is not None:
-                self._hold(connection, *held)
+            if lease is not None:
+                lease.lock(connection)
             for old in connection.scalars(_EARLIER, place).all():
                 connection.execute(delete(MetricRow).where(MetricRow.architecture_id == old))
                 connection.execute(delete(ArchitectureRow).where(ArchitectureRow.id == old))
@@ -186,23 +187,6 @@ class Records:
             metrics = [{"architecture_id": inserted.id, **metric} for metric in _metric_rows(record)]
             if metrics:
                 connection.execute(insert(MetricRow), metrics)
-
-    def confirm(self, held: tuple[str, str]) -> None:
-        """Check that a job is still its owner's.
-
-        Args:
-            held: The job and the owner.
-
-        Raises:
-            LeaseLostError: If it is not.
-        """
-        with self._engine.begin() as connection:
-            self._hold(connection, *held)
-
-    def _hold(self, connection: Connection, job: str, owner: str) -> None:
-        """Lock the row of a job until the transaction ends, so that nobody takes it over in between."""
-        if connection.execute(_HELD, {"of_study": self._study, "of_job": job, "of_owner": owner}).first() is None:
-            raise LeaseLostError(f"{job} belongs to another worker by now")
 
     def all(self, role: Role | None = None, trial: int | None = None) -> list[ArchitectureRecord]:
         """Return the study's records in the order of recording, all or those of a role or trial."""
@@ -260,13 +244,6 @@ _EARLIER = select(ArchitectureRow.id).where(
     ArchitectureRow.role == bindparam("of_role"),
     ArchitectureRow.trial == bindparam("of_trial"),
     ArchitectureRow.seed == bindparam("of_seed"),
-)
-_HELD = (
-    select(JobRow.id)
-    .where(
-        JobRow.study == bindparam("of_study"), JobRow.job == bindparam("of_job"), JobRow.owner == bindparam("of_owner")
-    )
-    .with_for_update()
 )
 
 

@@ -1,33 +1,24 @@
-"""What people read: the comparison of finalists and the description of a trial."""
+"""Tables, notes, reports and dashboard pages: what people read of a study."""
 
-from sfgsearch.reporting._comparison import Comparison, Spent, compare
+from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._json import to_json
-from sfgsearch.reporting._missing import Missing, Shortfall
-from sfgsearch.reporting._paired import PairedBootstrap, PairedTest, paired_bootstrap
-from sfgsearch.reporting._rows import Row
+from sfgsearch.reporting._objective import Objective
 from sfgsearch.reporting._show import describe_trial
-from sfgsearch.reporting._status import StudyStatus, study_status
-from sfgsearch.reporting._status_tables import duration, status_tables
-from sfgsearch.reporting._tables import WIDEST, comparison_tables, search_cost, tests_table, trial_tables
+from sfgsearch.reporting._status_tables import status_summary, status_tables
+from sfgsearch.reporting._study_tables import comparison_tables, tests_table
+from sfgsearch.reporting._table import WIDEST, Column, Table
+from sfgsearch.reporting._trial_tables import trial_tables
 
 __all__ = [
     "WIDEST",
-    "Comparison",
-    "Missing",
-    "PairedBootstrap",
-    "PairedTest",
-    "Row",
-    "Shortfall",
-    "Spent",
-    "StudyStatus",
-    "compare",
+    "Column",
+    "Objective",
+    "Table",
     "comparison_tables",
     "describe_trial",
     "duration",
-    "paired_bootstrap",
-    "search_cost",
+    "status_summary",
     "status_tables",
-    "study_status",
     "tests_table",
     "to_json",
     "trial_tables",

@@ -10,15 +10,16 @@ from textwrap import shorten
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import STRATEGIES, strategy_of_trial
-from sfgsearch.reporting._comparison import Comparison
-from sfgsearch.reporting._formats import MetricFormat, thousands
-from sfgsearch.reporting._paired import FEW_SEEDS
-from sfgsearch.reporting._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
+from sfgsearch.comparison._comparison import Comparison
+from sfgsearch.comparison._formats import MetricFormat, thousands
+from sfgsearch.comparison._paired import FEW_SEEDS
+from sfgsearch.comparison._rows import DERIVED, MONTE_CARLO, RETRAINED, Row
+from sfgsearch.comparison._status import StudyStatus
+from sfgsearch.comparison._verdicts import verdict
+from sfgsearch.records import STRATEGIES
+from sfgsearch.reporting._durations import duration
 from sfgsearch.reporting._sharing import sharing_sentence
-from sfgsearch.reporting._status import StudyStatus
-from sfgsearch.reporting._status_tables import duration
-from sfgsearch.reporting._verdicts import verdict
+from sfgsearch.search._attributes import strategy_of_trial
 
 _FORM = MetricFormat({})
 _MOST_MISSING, _LONGEST_REASON = 5, 200

@@ -7,7 +7,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from sfgsearch.allocation import Allocation
+from sfgsearch.comparison._comparison import Comparison
+from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.config import Config
 from sfgsearch.data import DataIdentity
 from sfgsearch.errors import ReportError
-from sfgsearch.reporting._comparison import Comparison
 from sfgsearch.reporting._note import NoteLine, escape_markdown
-from sfgsearch.reporting._report_tables import PlainTable, report_tables
 from sfgsearch.reporting._settings import canonical_settings, command, versions
-from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.reporting._study_tables import report_tables
+from sfgsearch.reporting._table import Table
 from sfgsearch.storage import redact
 
 if TYPE_CHECKING:
@@ -85,10 +86,9 @@ class Report:
         }
 
 
-def _redacted(table: PlainTable, url: str) -> PlainTable:
+def _redacted(table: Table, url: str) -> Table:
     """Return a table without what is secret in the URL, which the reason of a failure may quote."""
-    rows = [tuple(redact(cell, url) for cell in row) for row in table.rows]
-    return PlainTable(table.title, table.titles, rows, table.words, table.note)
+    return replace(table, rows=[[redact(cell, url) for cell in row] for row in table.rows])
 
 
 def check_report_path(path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from sfgsearch.records import ArchitectureRecord, repairs_of, sources_of
+from sfgsearch.records import ArchitectureRecord
+from sfgsearch.search._attributes import repairs_of, sources_of
 
 
 def describe_trial(trial: FrozenTrial, record: ArchitectureRecord) -> dict[str, Any]:

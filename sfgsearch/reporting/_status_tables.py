@@ -1,76 +1,52 @@
-"""The status of a study as tables for terminals."""
+"""The status of a study as tables, and its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from sfgsearch.reporting._status import StudyStatus
+from sfgsearch.comparison._status import StudyStatus
+from sfgsearch.reporting._durations import duration
+from sfgsearch.reporting._study_tables import failures_table
+from sfgsearch.reporting._table import Column, Table, text
 
 _COUNTS = ("quota", "complete", "pruned", "running", "waiting", "failed")
 
 
-def status_tables(status: StudyStatus) -> Iterator[RenderableType]:
-    """Yield what ``sfgsearch status`` prints: quotas, running trainings, failures, and the time left."""
-    yield _kinds(status)
+def status_tables(status: StudyStatus) -> Iterator[Table]:
+    """Yield the tables of ``sfgsearch status``: quotas, running trainings and failures."""
+    yield Table(
+        f"{status.study}: trials",
+        [text("kind"), *map(Column, _COUNTS)],
+        [
+            (kind.kind, *(str(getattr(kind, name) or ("0" if name == "quota" else "-")) for name in _COUNTS))
+            for kind in status.kinds
+        ],
+    )
     if status.running:
         yield _running(status)
     if status.failures:
-        yield _failures(status)
-    yield Text(_summary(status))
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the two units that matter, such as ``2 h 5 min``."""
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= size:
-            rest = int(seconds % size // part)
-            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds:.0f} s"
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
-
-
-def _kinds(status: StudyStatus) -> Table:
-    table = _table(f"{status.study}: trials")
-    table.add_column("kind")
-    for title in _COUNTS:
-        table.add_column(title, justify="right")
-    for kind in status.kinds:
-        table.add_row(kind.kind, *(str(getattr(kind, name) or ("0" if name == "quota" else "-")) for name in _COUNTS))
-    return table
+        yield failures_table(status)
 
 
 def _running(status: StudyStatus) -> Table:
-    table = _table("running")
-    for title in ("job", "what", "worker"):
-        table.add_column(title, overflow="fold")
-    for title in ("for", "last sign", "epoch", "handed on"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for job in status.running:
-        silent = "none" if job.silent is None else f"{duration(job.silent)} ago"
-        cells = (job.job, job.name, job.worker, duration(job.seconds), silent, f"{job.epoch}/{job.epochs}")
-        table.add_row(*map(Text, cells), str(job.resumed or "-"))
-    return table
+    rows = [
+        (
+            job.job,
+            job.name,
+            job.worker,
+            duration(job.seconds),
+            "none" if job.silent is None else f"{duration(job.silent)} ago",
+            f"{job.epoch}/{job.epochs}",
+            str(job.resumed or "-"),
+        )
+        for job in status.running
+    ]
+    columns = [*map(text, ("job", "what", "worker")), *map(Column, ("for", "heartbeat", "epoch", "handed on"))]
+    return Table("running", columns, rows)
 
 
-def _failures(status: StudyStatus) -> Table:
-    table = _table("failed")
-    for title in ("job", "what", "reason", "then"):
-        table.add_column(title, overflow="fold")
-    for failure in status.failures:
-        then = "tried again" if failure.retried else "given up"
-        table.add_row(*map(Text, (failure.job, failure.name, failure.reason, then)))
-    return table
-
-
-def _summary(status: StudyStatus) -> str:
+def status_summary(status: StudyStatus) -> str:
+    """Return a sentence about finalists, and one about the time left."""
     recorded, wanted = status.finalists
     unfinished = sum(kind.unfinished for kind in status.kinds)
     finalists = f"Finalists: {recorded} recorded" + (f" of {wanted}" if not unfinished else ", more follow the trials")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sfgsearch.comparison._formats import MetricFormat, thousands
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.reporting._formats import MetricFormat, thousands
 from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
 from sfgsearch.training import EpochReport

@@ -2,7 +2,8 @@
 
 from sfgsearch.search._artifacts import artifact_folder
 from sfgsearch.search._finalists import current_finalists, missing_finalists, select_finalists
-from sfgsearch.search._objective import Objective
+from sfgsearch.search._hooks import PrunedTrial, TrainedTrial, TrialHooks
+from sfgsearch.search._objective import PlainObjective
 from sfgsearch.search._place import sole_process, study_storage
 from sfgsearch.search._pruner import WithinKindPruner
 from sfgsearch.search._queue import enqueue_missing
@@ -11,7 +12,10 @@ from sfgsearch.search._study import create_study, load_study, records_of
 from sfgsearch.search._transfer import copy_study
 
 __all__ = [
-    "Objective",
+    "PlainObjective",
+    "PrunedTrial",
+    "TrainedTrial",
+    "TrialHooks",
     "WithinKindPruner",
     "artifact_folder",
     "copy_study",

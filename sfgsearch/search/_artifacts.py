@@ -7,24 +7,23 @@ import json
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.artifacts.exceptions import ArtifactNotFound
 from safetensors.torch import save
 from torch import nn
 
 from sfgsearch._faults import naming
+from sfgsearch._optuna import artifact_ids, trial_id
 from sfgsearch.config import Config
 from sfgsearch.errors import ExportError
 from sfgsearch.nn import plain_state
 from sfgsearch.records import ArchitectureRecord
-from sfgsearch.storage import trial_system_attrs
 from sfgsearch.training import EpochReport, Trained
 
 PROBABILITIES_FILE = "probabilities.safetensors"
@@ -39,64 +38,57 @@ def artifact_folder(config: Config) -> Path:
     return config.folder / "artifacts"
 
 
-class Shelf:
+class TrialArtifacts:
     """The artifacts of a trial; a file takes the place of one of the same name from an earlier attempt.
 
     Args:
         trial: The trial, still running: Optuna attaches nothing to trials that are over.
         folder: The artifact folder.
-        desk: A folder for files that are to be attached.
+        tmpdir: A folder for files that are to be attached.
     """
 
-    def __init__(self, trial: optuna.Trial, folder: Path, desk: Path) -> None:
+    def __init__(self, trial: optuna.Trial, folder: Path, tmpdir: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.desk, self._trial, self._folder, self._store = desk, trial, folder, FileSystemArtifactStore(folder)
-        self._there = _ids_by_name(trial_system_attrs(trial.storage, trial._trial_id))
+        self.tmpdir, self._trial, self._folder, self._store = tmpdir, trial, folder, FileSystemArtifactStore(folder)
+        self._ids = artifact_ids(trial.storage.get_trial_system_attrs(trial_id(trial)))
 
     @classmethod
     @contextmanager
     def of(cls, trial: optuna.Trial, folder: Path) -> Iterator[Self]:
-        """Provide the shelf of a trial, with a desk that goes away afterwards."""
-        with tempfile.TemporaryDirectory() as desk, naming(Path(desk)):
-            yield cls(trial, folder, Path(desk))
+        """Provide the artifacts of a trial, with a temporary folder that goes away afterwards."""
+        with tempfile.TemporaryDirectory() as tmpdir, naming(Path(tmpdir)):
+            yield cls(trial, folder, Path(tmpdir))
 
-    def put(self, file: Path) -> str:
+    def upload(self, file: Path) -> str:
         """Attach a file, and return its artifact id."""
         with naming(self._folder):
-            if file.name not in self._there:
-                self._there[file.name] = upload_artifact(
+            if file.name not in self._ids:
+                self._ids[file.name] = upload_artifact(
                     artifact_store=self._store, file_path=str(file), study_or_trial=self._trial
                 )
             else:
                 with file.open("rb") as content:
-                    self._store.write(self._there[file.name], content)
-        return self._there[file.name]
+                    self._store.write(self._ids[file.name], content)
+        return self._ids[file.name]
 
 
-def _ids_by_name(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Return the artifact ids in the system attributes of a trial or study by file name; the first of a name counts."""
-    contents = [json.loads(value) for key, value in attributes.items() if key.startswith(ARTIFACTS_ATTR_PREFIX)]
-    # optuna-dashboard leaves null of an artifact that somebody deleted there.
-    return {content["filename"]: content["artifact_id"] for content in reversed(contents) if content}
-
-
-def upload_training(shelf: Shelf, trained: Trained) -> str | None:
+def upload_training(artifacts: TrialArtifacts, trained: Trained) -> str | None:
     """Attach the per-filter probabilities and the history of a training to its trial.
 
     Args:
-        shelf: That of the running trial.
+        artifacts: Those of the running trial.
         trained: What it trained.
 
     Returns:
         The artifact id of the probabilities: one tensor (K, T+1) per layer; None for methods without any.
     """
-    upload_history(shelf, trained.history)
+    upload_history(artifacts, trained.history)
     probabilities = trained.system.probabilities()
     if not probabilities:
         return None
-    file = shelf.desk / PROBABILITIES_FILE
+    file = artifacts.tmpdir / PROBABILITIES_FILE
     file.write_bytes(save({name: probs.contiguous() for name, probs in probabilities.items()}))
-    return shelf.put(file)
+    return artifacts.upload(file)
 
 
 class StoredWeights(NamedTuple):
@@ -111,22 +103,22 @@ class StoredWeights(NamedTuple):
     digest: str
 
 
-def upload_weights(shelf: Shelf, predictor: nn.Module) -> StoredWeights | None:
+def upload_weights(artifacts: TrialArtifacts, predictor: nn.Module) -> StoredWeights | None:
     """Attach the weights of a network that predicts to its trial.
 
     A network that cannot be saved is worth a warning in the log, not the training that it came from.
 
     Args:
-        shelf: That of the running trial.
+        artifacts: Those of the running trial.
         predictor: The network; parameters and buffers are stored.
 
     Returns:
         Where they are; None if the network cannot be saved.
     """
-    file = shelf.desk / WEIGHTS_FILE
+    file = artifacts.tmpdir / WEIGHTS_FILE
     if not _save_weights(predictor, file, WEIGHTS_FILE):
         return None
-    return StoredWeights(shelf.put(file), file_digest(file))
+    return StoredWeights(artifacts.upload(file), file_digest(file))
 
 
 def store_weights(predictor: nn.Module, folder: Path, name: str) -> StoredWeights | None:
@@ -145,8 +137,8 @@ def store_weights(predictor: nn.Module, folder: Path, name: str) -> StoredWeight
         log.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as desk:
-        file = Path(desk) / WEIGHTS_FILE
+    with tempfile.TemporaryDirectory() as tmpdir:
+        file = Path(tmpdir) / WEIGHTS_FILE
         if not _save_weights(predictor, file, name):
             return None
         artifact = str(uuid.uuid4())
@@ -236,15 +228,15 @@ def read_artifact(study: optuna.Study, number: int, name: str, folder: Path) -> 
     """
     trial = next((trial for trial in study.get_trials(deepcopy=False) if trial.number == number), None)
     try:
-        artifact = _ids_by_name(trial.system_attrs if trial else {})[name]
+        artifact = artifact_ids(trial.system_attrs if trial else {})[name]
         with FileSystemArtifactStore(folder).open_reader(artifact) as content:
             return content.read()
     except (KeyError, ArtifactNotFound):
         return None
 
 
-def upload_history(shelf: Shelf, history: list[EpochReport]) -> None:
+def upload_history(artifacts: TrialArtifacts, history: list[EpochReport]) -> None:
     """Attach losses, metrics, mean probabilities and entropies per epoch, as JSON."""
-    file = shelf.desk / HISTORY_FILE
+    file = artifacts.tmpdir / HISTORY_FILE
     file.write_text(json.dumps({"version": 1, "epochs": [report.to_dict() for report in history]}))
-    shelf.put(file)
+    artifacts.upload(file)

@@ -14,11 +14,11 @@ from sfgsearch.nn import NetworkSpec, Structure
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.search._finalists import Finalist
 from sfgsearch.search._matching import at_width
-from sfgsearch.search._objective import Objective
+from sfgsearch.search._objective import PlainObjective
 from sfgsearch.search._space import suggest_learned
 
 
-def contender(objective: Objective, source: ArchitectureRecord, finalist: Finalist) -> tuple[Method, NetworkSpec]:
+def contender(objective: PlainObjective, source: ArchitectureRecord, finalist: Finalist) -> tuple[Method, NetworkSpec]:
     """Return the method that a retraining trains, and the network that it is for.
 
     Learned and searched architectures are trained as the fixed allocations that they are, manual methods as such, or
@@ -49,7 +49,7 @@ def contender(objective: Objective, source: ArchitectureRecord, finalist: Finali
     return method_at(wanted), wanted
 
 
-def _method(objective: Objective, source: ArchitectureRecord) -> Method:
+def _method(objective: PlainObjective, source: ArchitectureRecord) -> Method:
     if source.kind == "manual":
         return objective.manual[source.name].retraining(Structure.from_dict(source.structure))
     return FixedAllocation(source.allocation, assignments=source.structure["assignments"])

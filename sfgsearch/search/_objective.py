@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from weakref import WeakSet
 
@@ -11,52 +11,56 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 
+from sfgsearch._optuna import reported_steps, trial_id
 from sfgsearch.config import Config, build_experiment, manual_candidates
 from sfgsearch.errors import ConfigError, NonFiniteLossError, StudyError, TrainingInterrupted
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.records import ALLOCATION, START, ArchitectureRecord, allocation_attribute
+from sfgsearch.records import Lease
 from sfgsearch.records._store import Kind
-from sfgsearch.search._artifacts import Shelf, artifact_folder, upload_training, upload_weights
+from sfgsearch.search._artifacts import (
+    TrialArtifacts,
+    artifact_folder,
+    upload_history,
+    upload_training,
+    upload_weights,
+)
+from sfgsearch.search._attributes import ALLOCATION, START, allocation_attribute
 from sfgsearch.search._description import Training, describe_training
 from sfgsearch.search._divided import DividedData
 from sfgsearch.search._failures import explain_failure
-from sfgsearch.search._holding import holding
+from sfgsearch.search._hooks import PrunedTrial, TrainedTrial, TrialHooks
 from sfgsearch.search._identity import StudyIdentity, check_identity
+from sfgsearch.search._leasing import leased
 from sfgsearch.search._matching import WidthSearch, width_of
 from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import FAILURE, MANUAL_NAME, RETRY_WITH, enqueue_again, next_manual
 from sfgsearch.search._refined import suggest_refined
 from sfgsearch.search._space import KIND, suggest_learned
 from sfgsearch.search._study import records_of
-from sfgsearch.search._trial_page import review_pruned, review_trained
-from sfgsearch.storage import is_outage, outlast, reading_once, together
+from sfgsearch.storage import is_outage, retry_on_outage
 from sfgsearch.training import EpochReport, Experiment, Trained, TrainingSession
 from sfgsearch.training._session import RememberingSession
-
-OnTrialEpoch = Callable[[int, str, EpochReport], None]
-"""Called with the trial's number, the candidate's name and the report after every epoch."""
 
 _MOST_METRICS = 11
 """Attributes of a trial that are metrics: with all others that it may have, a trial stays within twenty."""
 
 
-class Objective:
+class PlainObjective:
     """Trains the candidate that a trial asks for and returns its relative error on the validation split.
 
-    Works with any sampler, pruner and callbacks. The kind is the categorical parameter ``kind``: enqueued trials of
-    :func:`sfgsearch.create_study` fix it, in a study of your own the sampler chooses it. A trial in a study that
-    is in a database is recorded there.
+    A trial in a study that is in a database is recorded there; :class:`sfgsearch.Objective` makes it a page in
+    optuna-dashboard too.
 
     Args:
         config: The study file.
-        on_epoch: Called after every epoch, for progress displays.
+        hooks: Are called at the ends of epochs and trials, in this order.
 
     Raises:
         ConfigError: If data, network or manual candidates of the study file cannot be built.
     """
 
-    def __init__(self, config: Config, on_epoch: OnTrialEpoch | None = None) -> None:
-        self.config, self.on_epoch = config, on_epoch
+    def __init__(self, config: Config, hooks: Sequence[TrialHooks] = ()) -> None:
+        self.config, self._hooks = config, tuple(hooks)
         self.experiment: Experiment = build_experiment(config)
         spec = self.experiment.spec
         self.manual: dict[str, Method] = manual_candidates(config, spec)
@@ -119,25 +123,25 @@ class Objective:
             except StudyError:
                 enqueue_again(trial.study, trial.study.get_trials(deepcopy=False)[trial.number])
                 raise
-        with holding(trial, self.config.execution.grace) as (session, held):
-            return self.train(trial, session, held)
+        with leased(trial, self.config.execution.grace) as (session, lease):
+            return self.train(trial, session, lease)
 
     def train(
-        self, trial: BaseTrial, session: TrainingSession | None = None, held: tuple[str, str] | None = None
+        self, trial: BaseTrial, session: TrainingSession | None = None, lease: Lease | None = None
     ) -> float | tuple[float, ...]:
         """Train one candidate, as calling the objective does, under the eyes of a worker.
 
         Args:
             trial: The trial, which may have been trained for some epochs before.
             session: Gives and takes checkpoints, and may end the training.
-            held: The job and its owner, without whom nothing is recorded.
+            lease: The right to train it, without which nothing is recorded.
 
         Raises:
             TrainingInterrupted: If the session ends the training, or the job belongs to another worker by now.
         """
         try:
             with self.experiment.limited_threads():  # for the pictures too
-                return self._train(trial, session, held)
+                return self._train(trial, session, lease)
         except NonFiniteLossError as error:
             # The same numbers would come out again; new parameters may help, where there are any.
             is_manual = trial.params.get(KIND) == "manual"
@@ -178,37 +182,32 @@ class Objective:
 
     @staticmethod
     def _explain(trial: BaseTrial, reason: str, retry_with: str) -> None:
-        with _together(trial):
-            trial.set_user_attr(FAILURE, reason)
-            trial.set_user_attr(RETRY_WITH, retry_with)
+        trial.set_user_attr(FAILURE, reason)
+        trial.set_user_attr(RETRY_WITH, retry_with)
 
     def _train(
-        self, trial: BaseTrial, session: TrainingSession | None, held: tuple[str, str] | None
+        self, trial: BaseTrial, session: TrainingSession | None, lease: Lease | None
     ) -> float | tuple[float, ...]:
-        with _together(trial), _reading_once(trial):
-            kind, name, method = self._candidate(trial)
-            trial.set_user_attr("name", name)
+        kind, name, method = self._candidate(trial)
+        trial.set_user_attr("name", name)
         epochs: list[EpochReport] = []
         remembering = RememberingSession(session) if session else None
 
         def end_epoch(report: EpochReport) -> None:
             epochs.append(report)
-            if self.on_epoch:
-                self.on_epoch(trial.number, name, report)
+            for hooks in self._hooks:
+                hooks.on_epoch(trial.number, name, report)
             self._report(trial, kind, report)
 
         try:
             trained = self.experiment.train(method, self.config.study.seed, on_epoch=end_epoch, session=remembering)
         except optuna.TrialPruned:
             before = remembering.history if remembering else []
-            outlast(lambda: self._keep_pruned(trial, kind, name, [*before, *epochs]))
+            retry_on_outage(lambda: self._keep_pruned(trial, kind, name, [*before, *epochs]))
             raise
-        records = records_of(trial.study) if isinstance(trial, optuna.Trial) else None
-        if records is not None and held is not None:  # the artifacts of whoever has the trial now must stay
-            outlast(lambda: records.confirm(held))
-        record = outlast(lambda: self._keep(trial, kind, name, trained))
-        if record is not None and records is not None:
-            outlast(lambda: records.add(record, held))
+        if lease is not None:  # the artifacts of whoever has the trial now must stay
+            retry_on_outage(lease.confirm)
+        retry_on_outage(lambda: self._keep(trial, kind, name, trained, lease))
         errors = self.experiment.relative_error("validation").per_task(trained.metrics["validation"])
         return trained.scores["validation"] if self._is_single else tuple(errors.values())
 
@@ -246,43 +245,37 @@ class Objective:
                 trial.report(report.score, report.epoch)
             return kind != "manual" and not is_last and trial.should_prune()
 
-        if outlast(report_and_ask):
+        if retry_on_outage(report_and_ask):
             raise optuna.TrialPruned(f"relative error {report.score:.4f} after {report.epoch + 1} epochs")
 
-    def _keep(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained) -> ArchitectureRecord | None:
-        """Keep what there is to know and to look at of a trained trial; return its record where there are records."""
-        with _together(trial), self._shelf(trial) as shelf:
-            _describe(trial, trained)
-            if shelf is None or not isinstance(trial, optuna.Trial):
-                return None
-            artifact, weights = upload_training(shelf, trained), upload_weights(shelf, trained.predictor)
+    def _keep(self, trial: BaseTrial, kind: Kind, name: str, trained: Trained, lease: Lease | None) -> None:
+        """Keep what there is to know of a trained trial, and record it where there are records."""
+        _describe(trial, trained)
+        with self._artifacts(trial) as artifacts:
+            if artifacts is None or not isinstance(trial, optuna.Trial):
+                return
+            probabilities, weights = upload_training(artifacts, trained), upload_weights(artifacts, trained.predictor)
             own = Training(trial.number, "trial", kind, name, self.config.study.seed)
-            record = describe_training(self.config, self.experiment, own, trained, artifact, weights)
-            review_trained(trial, record, trained, self.experiment, shelf, has_pictures=self.config.review.pictures)
-            return record
+            record = describe_training(self.config, self.experiment, own, trained, probabilities, weights)
+            for hooks in self._hooks:
+                hooks.on_trained(trial, TrainedTrial(record, trained, self.experiment, artifacts))
+            if (records := records_of(trial.study)) is not None:
+                records.add(record, lease)
 
     def _keep_pruned(self, trial: BaseTrial, kind: Kind, name: str, epochs: list[EpochReport]) -> None:
-        """Keep what there is to know and to look at of a pruned trial."""
-        with _together(trial), self._shelf(trial) as shelf:
-            trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
-            if shelf is not None and isinstance(trial, optuna.Trial):
-                tasks, has_pictures = self.experiment.data.tasks, self.config.review.pictures
-                review_pruned(trial, kind, name, tasks, epochs, shelf, has_pictures=has_pictures)
+        """Keep what there is to know of a pruned trial."""
+        trial.set_user_attr("pruned_after_epochs", epochs[-1].epoch + 1)
+        with self._artifacts(trial) as artifacts:
+            if artifacts is not None and isinstance(trial, optuna.Trial):
+                upload_history(artifacts, epochs)
+                for hooks in self._hooks:
+                    hooks.on_pruned(trial, PrunedTrial(kind, name, epochs, self.experiment, artifacts))
 
-    def _shelf(self, trial: BaseTrial) -> AbstractContextManager[Shelf | None]:
+    def _artifacts(self, trial: BaseTrial) -> AbstractContextManager[TrialArtifacts | None]:
         """Provide the artifacts of a trial; None where there are no records beside it."""
         if not isinstance(trial, optuna.Trial) or records_of(trial.study) is None:
             return nullcontext()
-        return Shelf.of(trial, artifact_folder(self.config))
-
-
-def _together(trial: BaseTrial) -> AbstractContextManager[None]:
-    return together(trial.storage) if isinstance(trial, optuna.Trial) else nullcontext()
-
-
-def _reading_once(trial: BaseTrial) -> AbstractContextManager[None]:
-    """Let a sampler, which asks for the study's trials before every group of parameters, see the same ones."""
-    return reading_once(trial.storage) if isinstance(trial, optuna.Trial) else nullcontext()
+        return TrialArtifacts.of(trial, artifact_folder(self.config))
 
 
 def _describe(trial: BaseTrial, trained: Trained) -> None:
@@ -299,7 +292,7 @@ def _describe(trial: BaseTrial, trained: Trained) -> None:
         trial.set_user_attr(key, value)
     if isinstance(trial, optuna.Trial):
         described = allocation_attribute(trained.system.allocation(), trained.system.repairs())
-        trial.storage.set_trial_system_attr(trial._trial_id, ALLOCATION, described)
+        trial.storage.set_trial_system_attr(trial_id(trial), ALLOCATION, described)
 
 
 def _main_metrics(trained: Trained) -> dict[str, float]:
@@ -316,4 +309,4 @@ def _main_metrics(trained: Trained) -> dict[str, float]:
 
 def _reported(trial: BaseTrial) -> Container[int]:
     """Return the epochs that a trial has reported, as Optuna remembers them: only its worker adds any."""
-    return trial._cached_frozen_trial.intermediate_values if isinstance(trial, optuna.Trial) else ()
+    return reported_steps(trial) if isinstance(trial, optuna.Trial) else ()

@@ -11,8 +11,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.records import START
-from sfgsearch.search._queue import BEST_LEARNED, Entry, QuotaTracker, enqueue, plan
+from sfgsearch.search._attributes import strategy_of_trial
+from sfgsearch.search._queue import Entry, QuotaTracker, enqueue, plan
 from sfgsearch.search._space import KIND
 
 
@@ -22,11 +22,16 @@ class Outstanding:
 
     Args:
         given_up: Those that failed for good.
-        unfinished: How many are still to be trained.
+        by_strategy: How many of each strategy are still to be trained.
     """
 
     given_up: list[FrozenTrial]
-    unfinished: int
+    by_strategy: Counter[str]
+
+    @property
+    def unfinished(self) -> int:
+        """How many are still to be trained."""
+        return self.by_strategy.total()
 
 
 def outstanding_trials(trials: Sequence[FrozenTrial], config: Config) -> Outstanding:
@@ -37,14 +42,14 @@ def outstanding_trials(trials: Sequence[FrozenTrial], config: Config) -> Outstan
         config: Says the quotas.
     """
     tracker = QuotaTracker(trials, config.execution.retries)
-    given_up, unfinished = [], 0
+    given_up, unfinished = [], Counter[str]()
     for trial in trials:
         if tracker.is_extra(trial):
             given_up += [trial] * tracker.is_given_up(trial)
-            unfinished += not trial.state.is_finished() or tracker.is_retried(trial)
-    for lost, number in _open_slots(trials, config, tracker).values():
+            unfinished[str(strategy_of_trial(trial))] += not trial.state.is_finished() or tracker.is_retried(trial)
+    for (kind, _, is_refined), (lost, number) in _open_slots(trials, config, tracker).items():
         given_up += lost
-        unfinished += number
+        unfinished["refined" if is_refined else str(kind)] += number
     return Outstanding(sorted(given_up, key=lambda trial: trial.number), unfinished)
 
 
@@ -68,23 +73,18 @@ def _open_slots(
     return found
 
 
-def held_back(study: optuna.Study, config: Config) -> frozenset[int]:
-    """Return the numbers of the refined trials that must not begin yet: learned trials are still to be trained.
+def waits_for_learned(trials: Sequence[FrozenTrial], config: Config) -> bool:
+    """Tell whether refined trials must not begin yet: learned trials are still to be trained.
 
     Those that failed for good are not waited for, nor those that a user enqueued beside the plan. So what refined
     trials start from does not depend on when they begin.
 
     Args:
-        study: The study.
+        trials: All trials of the study.
         config: Says the quotas.
     """
-    if not config.budget["refined"]:
-        return frozenset()
-    trials = study.get_trials(deepcopy=False)
     slots = _open_slots(trials, config, QuotaTracker(trials, config.execution.retries))
-    _, unfinished = slots.get(Entry({KIND: "learned"}).slot, ([], 0))
-    waiting = (trial for trial in trials if trial.state is TrialState.WAITING)
-    return frozenset(t.number for t in waiting if unfinished and t.user_attrs.get(START) == BEST_LEARNED)
+    return slots.get(Entry({KIND: "learned"}).slot, ([], 0))[1] > 0
 
 
 def retry_given_up(study: optuna.Study, config: Config) -> int:

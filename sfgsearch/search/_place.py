@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.search._study import has_study
-from sfgsearch.search._transfer import copy_study
+from sfgsearch.search._transfer import copy_study, is_unfinished_copy
 from sfgsearch.storage import EmbeddedPostgres, is_sqlite, sqlite_file, with_driver
 
 
@@ -51,11 +51,15 @@ def study_storage(config: Config, *, parallel: bool = False) -> Iterator[str]:
 def _move(config: Config, url: str) -> None:
     """Copy what SQLite holds of a study that the server does not have."""
     database = sqlite_file(config.storage)
-    if database is None or not database.exists() or has_study(url, config.name):
+    if database is None or not database.exists() or _is_there(config, url):
         return
     with sole_process(config):
-        if has_study(config.storage, config.name):
+        if has_study(config.storage, config.name) and not _is_there(config, url):
             copy_study(config.storage, url, config.name)
+
+
+def _is_there(config: Config, url: str) -> bool:
+    return has_study(url, config.name) and not is_unfinished_copy(url, config.name)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The queue: how every kind gets its quota of trials.
+"""The plan of a study: how every kind gets its quota of trials.
 
-A study's plan stands in the study itself, as waiting trials that fix the kind and leave the rest to the sampler.
-Optuna hands each of them out once.
+A trial of the plan is enqueued with its kind fixed and the rest left to the sampler. A worker enqueues one when it is
+free, so that there are never more unfinished trials than workers; for plain ``study.optimize`` all are enqueued at
+once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sfgsearch._optuna import enqueued_params, set_state
 from sfgsearch.config import Config
-from sfgsearch.records import START
+from sfgsearch.search._attributes import START, params_of
 from sfgsearch.search._space import KIND
 
 FAILURE = "failure"
@@ -35,15 +37,7 @@ MANUAL_NAME = "manual_name"
 """User attribute: which manual candidate a trial is. Not a parameter, whose choices could never grow."""
 
 BEST_LEARNED = "learned"
-"""Value of :data:`sfgsearch.records.START` until a refined trial begins: the best learned trials by then."""
-
-_ENQUEUED = "fixed_params"
-"""System attribute of a trial that was enqueued: the parameters that it has yet to take up."""
-
-
-def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters of a trial, those included that a waiting one has yet to take up."""
-    return {**trial.system_attrs.get(_ENQUEUED, {}), **trial.params}
+"""Value of :data:`sfgsearch.search._attributes.START` until a refined trial begins: the best learned trials by then."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Entry:
         manual_name: For manual ones the candidate's name.
         retry_of: Number of the failed trial that it tries again.
         retries: How many times this makes; None for what a user enqueued.
-        start: For refined ones the learned trials that it starts from, as :data:`sfgsearch.records.START` says them.
+        start: For refined ones the learned trials that it starts from, in the form of the attribute :data:`START`.
     """
 
     params: dict[str, Any]
@@ -91,7 +85,7 @@ class QuotaTracker:
         self._extras: set[int] = set()
         for trial in sorted(trials, key=lambda trial: trial.number):
             is_own = RETRIES in trial.user_attrs and trial.user_attrs.get(RETRY_OF) not in self._extras
-            if _ENQUEUED in trial.system_attrs and not is_own:
+            if enqueued_params(trial) is not None and not is_own:
                 self._extras.add(trial.number)
 
     def is_extra(self, trial: FrozenTrial) -> bool:
@@ -150,22 +144,20 @@ def _starting(warm_starts: Sequence[Mapping[str, Any]], number: int, start: str 
     return [Entry({KIND: "searched", **given}, start=start) for given in params]
 
 
-def enqueue_missing(study: optuna.Study, config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> int:
-    """Enqueue the trials that a study lacks to meet its quotas.
+def missing_entries(
+    trials: Sequence[FrozenTrial], config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS
+) -> list[Entry]:
+    """Return the trials that a study lacks to meet its quotas.
 
-    Interrupted trials are enqueued again with the parameters they had. Trials that failed for a reason are tried again
+    Interrupted trials are taken up again with the parameters they had. Trials that failed for a reason are tried again
     as often as ``execution.retries`` says: with the same parameters, or with new ones where these were the reason (a
-    loss that was not finite). So are trials that a user enqueued. Of several processes only one may do this at a time.
+    loss that was not finite). So are trials that a user enqueued.
 
     Args:
-        study: The study.
+        trials: All trials of the study.
         config: Says the quotas.
         warm_starts: Parameters of the first searched and refined trials.
-
-    Returns:
-        How many trials were enqueued.
     """
-    trials = study.get_trials(deepcopy=False)
     tracker = QuotaTracker(trials, config.execution.retries)
     planned = [trial for trial in trials if not tracker.is_extra(trial)]
     present = Counter(Entry.of(trial).slot for trial in planned if tracker.counts(trial))
@@ -183,6 +175,15 @@ def enqueue_missing(study: optuna.Study, config: Config, warm_starts: WarmStarts
     extras = [trial for trial in trials if tracker.is_extra(trial)]
     missing += [tracker.retry(trial) for trial in extras if tracker.is_retried(trial)]
     missing += [replace(entry, retries=None) for entry in _interrupted(extras, tracker)]
+    return missing
+
+
+def enqueue_missing(study: optuna.Study, config: Config, warm_starts: WarmStarts = _NO_WARM_STARTS) -> int:
+    """Enqueue all trials that a study lacks, and return how many; see :func:`missing_entries`.
+
+    Of several processes only one may do this at a time.
+    """
+    missing = missing_entries(study.get_trials(deepcopy=False), config, warm_starts)
     for entry in missing:
         enqueue(study, entry)
     return len(missing)
@@ -202,7 +203,7 @@ def enqueue(study: optuna.Study, entry: Entry) -> None:
 
 def enqueue_again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Enqueue anew what was enqueued as a trial that must not begin; nothing if nobody had enqueued it."""
-    if _ENQUEUED in trial.system_attrs:
+    if enqueued_params(trial) is not None:
         study.enqueue_trial(params_of(trial), user_attrs=trial.user_attrs or None)
 
 
@@ -228,7 +229,7 @@ def drop_surplus(study: optuna.Study, config: Config) -> int:
         slot = Entry.of(trial).slot
         wanted[slot] -= 1
         if wanted[slot] < 0 and trial.state is TrialState.WAITING:
-            study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+            set_state(study, trial, TrialState.FAIL)
             dropped += 1
     return dropped
 
@@ -248,20 +249,17 @@ def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:
     return min(names, key=lambda name: taken[name])
 
 
-def requeue(study: optuna.Study, trial_id: int) -> None:
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Let a running trial wait again, with the parameters and intermediate values that it has."""
-    study._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
+    set_state(study, trial, TrialState.WAITING)
 
 
 def requeue_running(study: optuna.Study) -> int:
-    """Let the trials wait again that dead processes left running.
+    """Let the trials wait again that dead processes left running, and return how many there were.
 
     Only the sole process of a study may do this.
-
-    Returns:
-        How many there were.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
-        requeue(study, trial._trial_id)
+        requeue(study, trial)
     return len(running)

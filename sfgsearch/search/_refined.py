@@ -10,7 +10,7 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import RefinedSection
 from sfgsearch.errors import AllocationError
-from sfgsearch.records import START, allocation_of, sources_of, strategy_of_trial
+from sfgsearch.search._attributes import START, allocation_of, sources_of, strategy_of_trial
 from sfgsearch.search._proportions import AllocationSpace, GroupPrior
 from sfgsearch.search._queue import QuotaTracker
 

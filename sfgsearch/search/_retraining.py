@@ -10,19 +10,19 @@ from pathlib import Path
 import optuna
 
 from sfgsearch.errors import LeaseLostError, StudyError
-from sfgsearch.records import ArchitectureRecord, Records
+from sfgsearch.records import ArchitectureRecord, Lease, Records
 from sfgsearch.search._artifacts import artifact_folder, remove_artifacts, store_weights
 from sfgsearch.search._contenders import contender
 from sfgsearch.search._description import Training, describe_training
 from sfgsearch.search._failures import explain_failure
 from sfgsearch.search._finalists import Finalist
-from sfgsearch.search._objective import Objective
-from sfgsearch.storage import outlast
+from sfgsearch.search._objective import PlainObjective
+from sfgsearch.storage import retry_on_outage
 from sfgsearch.training import EpochReport, TrainingSession
 
 
 def retrain_finalists(
-    objective: Objective,
+    objective: PlainObjective,
     records: Records,
     finalists: Sequence[Finalist],
     on_epoch: Callable[[Finalist, EpochReport], None] | None = None,
@@ -52,14 +52,14 @@ def retrain_finalists(
 
 
 def retrain(
-    objective: Objective,
+    objective: PlainObjective,
     records: Records,
     finalist: Finalist,
     *,
     study: optuna.Study | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     session: TrainingSession | None = None,
-    held: tuple[str, str] | None = None,
+    lease: Lease | None = None,
 ) -> None:
     """Retrain one finalist, read the test data, and record it.
 
@@ -70,7 +70,7 @@ def retrain(
         study: The study, whose folder keeps its weights; without it no weights are kept.
         on_epoch: Called after every epoch.
         session: Gives and takes checkpoints, and may end the training.
-        held: The job and its owner, without whom nothing is recorded.
+        lease: The right to train it, without which nothing is recorded.
 
     Raises:
         ConfigError: If the data, as its seed divides them, lack what training or measuring needs.
@@ -97,19 +97,19 @@ def retrain(
     weights = store_weights(trained.predictor, folder, finalist.job) if study else None
     of = Training(finalist.trial, finalist.role, finalist.kind, finalist.name, finalist.data_seed)
     record = describe_training(objective.config, experiment, of, trained, weights=weights)
-    _record(records, record, held, folder)
+    _record(records, record, lease, folder)
 
 
 def _record(
     records: Records,
     record: ArchitectureRecord,
-    held: tuple[str, str] | None,
+    lease: Lease | None,
     folder: Path,
 ) -> None:
     """Record a finalist in the place of its earlier training, and remove the weights that no record names then."""
     kept = {record.weights_artifact, *_recorded_weights(records, record)}
     try:
-        outlast(lambda: records.add(record, held))
+        retry_on_outage(lambda: records.add(record, lease))
     except LeaseLostError:
         remove_artifacts(kept.difference(_recorded_weights(records, record)), folder)
         raise
@@ -117,5 +117,5 @@ def _record(
 
 
 def _recorded_weights(records: Records, record: ArchitectureRecord) -> list[str | None]:
-    recorded = outlast(lambda: records.all(record.role, record.trial))
+    recorded = retry_on_outage(lambda: records.all(record.role, record.trial))
     return [other.weights_artifact for other in recorded if other.seed == record.seed]

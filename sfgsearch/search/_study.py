@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._faults import first_line
+from sfgsearch._optuna import engine_of
 from sfgsearch.config import Config, PrunerSection, SamplerSection, build_experiment, manual_candidates
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
@@ -39,11 +40,11 @@ from sfgsearch.storage import (
 )
 
 if TYPE_CHECKING:
-    from sfgsearch.search._objective import Objective
+    from sfgsearch.search._objective import PlainObjective
 
 _logger = logging.getLogger(__name__)
 _OPTUNA_TABLE = "studies"
-_PATIENCE = 600.0
+_RECONNECT_SECONDS = 600.0
 """Seconds that a call waits for a database server that went away, such as through its restart."""
 
 SETTINGS = "sfgsearch.settings"
@@ -63,8 +64,9 @@ def create_study(
     config: Config,
     storage: str | BaseStorage | None = None,
     *,
-    objective: Objective | None = None,
+    objective: PlainObjective | None = None,
     join: bool = False,
+    enqueue: bool = True,
     note: Callable[[str], None] = _logger.warning,
 ) -> optuna.Study:
     """Create the study of a study file, or continue it, and enqueue the trials that it lacks.
@@ -78,6 +80,7 @@ def create_study(
         storage: Where to keep it: a database URL or an Optuna storage; what the study file says if None.
         objective: The study's objective, where there is one already, which saves loading the data again.
         join: Keep to the trials in all that an existing study was last told, instead of telling it the configuration's.
+        enqueue: Enqueue the trials that it lacks. Workers do without: each enqueues one when it is free.
         note: Takes a sentence about what changed since the study was last continued, where that is allowed.
 
     Raises:
@@ -91,17 +94,17 @@ def create_study(
     else:
         experiment = objective.experiment
     identity = StudyIdentity.of(experiment)
-    place = storage or _url_of(config)
-    if isinstance(place, str):
-        place = _open(config, place)
-    engine = engine_of(place)
+    opened = storage or _url_of(config)
+    if isinstance(opened, str):
+        opened = _open(config, opened)
+    engine = engine_of(opened)
     if engine is not None:
         check_schema(engine)
         with database_lock(engine, "schema"):
             Records(engine, config.name).create_tables()
     # Workers that start together: one creates the study and enqueues its trials, the others then find them.
     with _planning(engine, config.name):
-        study = _create(config, place, experiment.spec.task_names)
+        study = _create(config, opened, experiment.spec.task_names)
         _check_settings(study, config)
         check_identity(study, config, identity)
         note_imports(study, config, note)
@@ -111,8 +114,9 @@ def create_study(
             study.set_user_attr(TRIALS, config.trials)
         plan = as_planned(study, config)
         drop_surplus(study, plan)
-        space = AllocationSpace(config.searched, experiment.spec.filters, experiment.spec.task_names)
-        enqueue_missing(study, plan, space.warm_starts())
+        if enqueue:
+            space = AllocationSpace(config.searched, experiment.spec.filters, experiment.spec.task_names)
+            enqueue_missing(study, plan, space.warm_starts())
     study.pruner = _pruner(config.pruner)
     return study
 
@@ -124,14 +128,14 @@ def as_planned(study: optuna.Study, config: Config) -> Config:
 
 def planning(study: optuna.Study) -> AbstractContextManager[None]:
     """Exclude other processes that change the plan of the same study."""
-    return _planning(engine_of(study._storage), study.study_name)
+    return _planning(engine_of(study), study.study_name)
 
 
 def _planning(engine: Engine | None, name: str) -> AbstractContextManager[None]:
     return nullcontext() if engine is None else database_lock(engine, f"study {name}")
 
 
-def _create(config: Config, place: str | BaseStorage, tasks: Sequence[str]) -> optuna.Study:
+def _create(config: Config, storage: BaseStorage, tasks: Sequence[str]) -> optuna.Study:
     """Create or open Optuna's study.
 
     Raises:
@@ -140,7 +144,7 @@ def _create(config: Config, place: str | BaseStorage, tasks: Sequence[str]) -> o
     names = [f"relative error of {task}" for task in tasks] if config.study.objective == "per_task" else [SCORE]
     try:
         study = optuna.create_study(
-            study_name=config.name, storage=place, directions=["minimize"] * len(names), load_if_exists=True
+            study_name=config.name, storage=storage, directions=["minimize"] * len(names), load_if_exists=True
         )
     except ValueError as error:
         raise StudyError(f"{config.path}: {error}") from error
@@ -213,14 +217,8 @@ def has_study(url: str, name: str) -> bool:
 
 def records_of(study: optuna.Study) -> Records | None:
     """Return the records beside a study; None if the study is not in a database."""
-    engine = engine_of(study._storage)
+    engine = engine_of(study)
     return None if engine is None else Records(engine, study.study_name)
-
-
-def engine_of(storage: BaseStorage) -> Engine | None:
-    """Return the engine of a database storage, which Optuna wraps in a cache."""
-    backend = getattr(storage, "_backend", storage)
-    return backend.engine if isinstance(backend, RDBStorage) else None
 
 
 def seed_of(study: optuna.Study, config: Config) -> int:
@@ -231,7 +229,7 @@ def seed_of(study: optuna.Study, config: Config) -> int:
 
 def is_single_process(study: optuna.Study) -> bool:
     """Tell whether a study is in SQLite, where only one process may work on it at a time."""
-    engine = engine_of(study._storage)
+    engine = engine_of(study)
     return engine is not None and engine.dialect.name == "sqlite"
 
 
@@ -242,7 +240,7 @@ def _open(config: Config, url: str) -> RDBStorage:
             database.parent.mkdir(parents=True, exist_ok=True)
         full = with_driver(url)
         check_schema(full)
-        return open_storage(full, patience=_PATIENCE)
+        return open_storage(full, reconnect_seconds=_RECONNECT_SECONDS)
     except RecordsError as error:
         raise RecordsError(redact(f"{config.path}: study.storage: {error}", url)) from error
     except StudyError as error:

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import StudyModel
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    DateTime,
-    Engine,
-    RowMapping,
-    Table,
-    delete,
-    inspect,
-    select,
-    update,
-)
+from optuna.trial import TrialState
+from optuna_dashboard import get_note, save_note
+from sqlalchemy import Column, ColumnElement, Connection, DateTime, RowMapping, Table, delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from sfgsearch._optuna import resume, study_id, trial_id
 from sfgsearch.errors import StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._models import Base
 from sfgsearch.records._store import check_schema
+from sfgsearch.search._queue import requeue_running
 from sfgsearch.storage import database_lock, display_url, open_storage, redact, sqlite_file, with_driver
 
-_UNFINISHED = "(unfinished copy)"
+_COPY = "copy"
+"""Job of a study whose copy is not complete yet."""
+
 _STUDY, _OWNER = "study", "owner"
 
 
 def copy_study(source_url: str, target_url: str, study_name: str) -> None:
     """Copy a study, its trials and its records into another database.
 
-    Trials keep their numbers, states, parameters, values, attributes (links to artifacts among them) and reported
-    values. Nobody trains in the copy what was RUNNING in the source: such a trial waits there, with its parameters and
-    its number. Until the copy is complete the study has another name in the target; what an interrupted copy left is
-    removed by the next one. The source stays as it is; no process should be working on the study meanwhile.
-    A copy that :func:`optuna.copy_study` made in the target gets the records that it lacks.
+    Trials keep their numbers, states, parameters, values, attributes (links to artifacts among them), notes and
+    reported values. Nobody trains in the copy what was RUNNING in the source: such a trial waits there, with its
+    parameters and its number. What an interrupted copy left is removed by the next one. The source stays as it is; no
+    process should be working on the study meanwhile. A copy that :func:`optuna.copy_study` made in the target gets the
+    records that it lacks.
 
     Args:
         source_url: The database that the study is in.
@@ -64,12 +56,22 @@ def copy_study(source_url: str, target_url: str, study_name: str) -> None:
             _copy(source, target, study_name)
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = redact(redact(str(error.__cause__ or error).splitlines()[0], source_url), target_url)
-        places = f"from {display_url(source_url)} into {display_url(target_url)}"
-        raise StudyError(f"cannot copy the study {study_name!r} {places}: {reason}; try again") from error
+        route = f"from {display_url(source_url)} into {display_url(target_url)}"
+        raise StudyError(f"cannot copy the study {study_name!r} {route}: {reason}; try again") from error
     finally:
         for storage in (source, target):
             if storage is not None:
                 storage.engine.dispose()
+
+
+def is_unfinished_copy(url: str, name: str) -> bool:
+    """Tell whether what a database holds of a study is what an interrupted copy left, or one that goes on now."""
+    storage = _open(url)
+    try:
+        records = Records(storage.engine, name)
+        return records.have_jobs and _COPY in records.jobs.all([_COPY])
+    finally:
+        storage.engine.dispose()
 
 
 def _open(url: str) -> RDBStorage:
@@ -79,88 +81,65 @@ def _open(url: str) -> RDBStorage:
 
 
 def _copy(source: RDBStorage, target: RDBStorage, name: str) -> None:
-    source_id, unfinished = _find(source, name), f"{name} {_UNFINISHED}"
-    if source_id is None:
-        raise StudyError(f"no study {name!r} in {_place(source.engine)}")
-    present = _find(target, name)
-    if present is not None and _lacks_records(source, target, source_id, present, name):
-        with source.engine.connect() as reading, target.engine.begin() as writing:
-            _copy_rows(reading, writing, name)
-        return
-    if present is not None:
-        raise StudyError(f"there is a study {name!r} in {_place(target.engine)} already; give study.name another name")
-    remains = _find(target, unfinished)
-    if remains is not None:
-        target.delete_study(remains)
+    original = _find(source, name)
+    if original is None:
+        raise StudyError(f"no study {name!r} in {_shown(source)}")
+    records = Records(target.engine, name)
     with database_lock(target.engine, "schema"):
-        Records(target.engine, name).create_tables()
-    target_id = target.create_new_study(source.get_study_directions(source_id), unfinished)
-    for key, value in source.get_study_user_attrs(source_id).items():
-        target.set_study_user_attr(target_id, key, value)
-    attributes = source.get_study_system_attrs(source_id)
-    for key, value in attributes.items():
-        if not _TRIAL_NOTE.match(key):
-            target.set_study_system_attr(target_id, key, value)
-    for trial in sorted(source.get_all_trials(source_id), key=lambda trial: trial.number):
-        copied = target.create_new_trial(target_id, template_trial=_untaken(trial))
-        _copy_note(attributes, target, (source_id, trial._trial_id), (target_id, copied))
+        records.create_tables()
+    present = _find(target, name)
+    if present is not None and records.jobs.all([_COPY]):
+        optuna.delete_study(study_name=name, storage=target)
+        present = None
+    if present is None:
+        records.clear()
+        records.jobs.claim(_COPY, _COPY, _COPY, None)  # until the copy is complete
+        optuna.copy_study(from_study_name=name, from_storage=source, to_storage=target)
+        copied = optuna.load_study(study_name=name, storage=target)
+        _copy_notes(original, copied)
+        requeue_running(copied)
+    elif not _lacks_records(original, present, records):
+        raise StudyError(f"there is a study {name!r} in {_shown(target)} already; give study.name another name")
     with source.engine.connect() as reading, target.engine.begin() as writing:
         _copy_rows(reading, writing, name)
-        writing.execute(update(StudyModel).where(StudyModel.study_id == target_id).values(study_name=name))
 
 
-def _lacks_records(source: RDBStorage, target: RDBStorage, theirs: int, ours: int, name: str) -> bool:
+def _lacks_records(original: optuna.Study, copied: optuna.Study, records: Records) -> bool:
     """Tell whether a study of the target is a copy of the trials alone."""
-    with database_lock(target.engine, "schema"):
-        Records(target.engine, name).create_tables()
-    copied, originals = (
-        [(trial.number, trial.params, trial.values) for trial in storage.get_all_trials(study) if _is_complete(trial)]
-        for storage, study in ((target, ours), (source, theirs))
+    complete, originals = (
+        [
+            (trial.number, trial.params, trial.values)
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ]
+        for study in (copied, original)
     )
-    return bool(copied) and copied == originals and not Records(target.engine, name).latest()
+    return bool(complete) and complete == originals and not records.latest()
 
 
-def _is_complete(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.COMPLETE
+def _copy_notes(original: optuna.Study, copied: optuna.Study) -> None:
+    """Give trials their notes: optuna-dashboard keeps them in the study, under the database's own ids of trials.
 
-
-def _copy_note(attributes: dict[str, Any], target: RDBStorage, there: tuple[int, int], here: tuple[int, int]) -> None:
-    """Copy the note of a trial: optuna-dashboard keeps it in the study, under the database's own number of the trial.
-
-    Args:
-        attributes: System attributes of the study that has it.
-        target: The database that shall have it.
-        there: The study's and the trial's number in the source, which stand in paths within the note too.
-        here: Those in the target.
+    These ids, which differ, stand in paths of pictures too. What the copied study attributes hold under ids of the
+    source is overwritten.
     """
-    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
-
-    note = get_note_from_system_attrs(attributes, there[1])["body"]
-    if note:
-        before, after = (f"/artifacts/{study}/{trial}/" for study, trial in (there, here))
-        save_note_with_version(target, *here, 1, note.replace(before, after))
-
-
-_TRIAL_NOTE = re.compile(r"dashboard:\d+:note_")
+    theirs, ours = (study.get_trials(deepcopy=False) for study in (original, copied))
+    for there, here in zip(theirs, ours, strict=True):
+        note, copy = (get_note(resume(study, trial)) for study, trial in ((original, there), (copied, here)))
+        before = f"/artifacts/{study_id(original)}/{trial_id(there)}/"
+        note = note.replace(before, f"/artifacts/{study_id(copied)}/{trial_id(here)}/")
+        if note != copy:
+            save_note(resume(copied, here), note)
 
 
-def _find(storage: RDBStorage, name: str) -> int | None:
+def _find(storage: RDBStorage, name: str) -> optuna.Study | None:
     try:
-        return storage.get_study_id_from_name(name)
+        return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
     except KeyError:
         return None
 
 
-def _place(engine: Engine) -> str:
-    return display_url(engine.url.render_as_string(hide_password=False))
-
-
-def _untaken(trial: FrozenTrial) -> FrozenTrial:
-    """Return a running trial as one that waits; others as they are."""
-    if trial.state is not TrialState.RUNNING:
-        return trial
-    trial.state, trial.datetime_start = TrialState.WAITING, None
-    return trial
+def _shown(storage: RDBStorage) -> str:
+    return display_url(storage.engine.url.render_as_string(hide_password=False))
 
 
 def _copy_rows(reading: Connection, writing: Connection, name: str) -> None:

@@ -7,7 +7,8 @@ from optuna.trial import TrialState
 
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
-from sfgsearch.records import ALLOCATION, Records
+from sfgsearch.records import Records
+from sfgsearch.search._attributes import ALLOCATION
 
 
 def check_recorded(study: optuna.Study, config: Config, records: Records | None) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 
+from sfgsearch._optuna import storage_of, study_id
 from sfgsearch.config import Config
 from sfgsearch.search import artifact_folder
 
@@ -49,13 +50,13 @@ class DashboardServer:
 
         folder = artifact_folder(config)
         folder.mkdir(parents=True, exist_ok=True)
-        pages: _Application = wsgi(study._storage, artifact_store=FileSystemArtifactStore(folder))
+        pages: _Application = wsgi(storage_of(study), artifact_store=FileSystemArtifactStore(folder))
         if is_loopback(host):
             pages = _only_for_this_machine(pages)
         # A browser that asks for more at once than there are threads waits a moment, which is worth no warning.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server = create_server(pages, host=host, port=port, threads=_THREADS, ident=None)
-        self._study_id, self._host = study._study_id, host
+        self._study, self._host = study_id(study), host
 
     @property
     def port(self) -> int:
@@ -66,7 +67,7 @@ class DashboardServer:
     def url(self) -> str:
         """The address of the study's page."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}/dashboard/studies/{self._study_id}"
+        return f"http://{host}:{self.port}/dashboard/studies/{self._study}"
 
     def run(self) -> None:
         """Answer requests until an exception, such as KeyboardInterrupt, ends it."""

@@ -33,9 +33,9 @@ class EmbeddedPostgres:
 
     As a context manager it starts the server, or joins a running one, and gives its URL. Users are processes that are
     inside such a block; those that were killed do not count, and what they left is used or put right by the next one.
-    If the server is killed, one of its users starts it again on the same data and under the same URL, where those find
-    it that wait for it; see :func:`be_patient`. It listens on a socket that only its owner can reach, never on the
-    network.
+    If the server is killed, one of its users starts it again on the same data and under the same URL, where those
+    find it that wait for it; see :func:`retry_connections`. It listens on a socket that only its owner can reach,
+    never on the network.
 
     Args:
         folder: The study's folder; the server's files are in its sub-folder ``postgres``.

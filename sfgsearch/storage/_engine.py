@@ -9,8 +9,7 @@ from sqlalchemy import URL, Engine, column, create_engine, inspect, select, tabl
 from sfgsearch.errors import StudyError
 from sfgsearch.storage._disks import name_disk_errors
 from sfgsearch.storage._locks import database_lock
-from sfgsearch.storage._patience import be_patient
-from sfgsearch.storage._ping import ping_rarely
+from sfgsearch.storage._reconnect import retry_connections
 from sfgsearch.storage._urls import EMBEDDED, parse_url, with_driver
 
 if TYPE_CHECKING:
@@ -30,20 +29,20 @@ _KEEPALIVE = {
 """libpq: give up connecting after 10 s, notice a server or network that is gone after a minute."""
 
 
-def open_storage(url: str, *, patience: float = 0.0) -> RDBStorage:
+def open_storage(url: str, *, reconnect_seconds: float = 0.0) -> RDBStorage:
     """Open Optuna's storage in a database, creating its tables where they are missing.
 
     Any number of processes may open an empty database at once: one creates the tables, the others wait for it.
 
     Args:
         url: The database.
-        patience: Seconds that every later use waits for the server where it is away; see :func:`be_patient`. Opening
-            does not wait: a server that was never there is an error at once.
+        reconnect_seconds: How long every later use waits for a server that is away; see :func:`retry_connections`.
+            Opening does not wait: a server that was never there is an error at once.
 
     Raises:
         StudyError: If the database's driver is missing, or its tables are being created by a process that hangs.
     """
-    from sfgsearch.storage._sparing import SparingStorage
+    from optuna.storages import RDBStorage
 
     url = with_driver(url)
     try:
@@ -52,15 +51,14 @@ def open_storage(url: str, *, patience: float = 0.0) -> RDBStorage:
         raise _missing_driver(parse_url(url)) from error
     try:
         if _is_complete(engine):
-            storage = SparingStorage(url, engine_kwargs=engine_options(url))
+            storage = RDBStorage(url, engine_kwargs=engine_options(url))
         else:
             with database_lock(engine, "schema"):
-                storage = SparingStorage(url, engine_kwargs=engine_options(url))
+                storage = RDBStorage(url, engine_kwargs=engine_options(url))
     finally:
         engine.dispose()
     name_disk_errors(storage.engine)
-    ping_rarely(storage.engine)
-    be_patient(storage.engine, patience)
+    retry_connections(storage.engine, reconnect_seconds)
     return storage
 
 

@@ -1,12 +1,17 @@
-"""Telling a database that is away for a while from one that says no."""
+"""Outages of a database server: which errors mean one, and retrying what it interrupted."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _DRIVER_ERRORS = {"OperationalError", "InterfaceError", "InternalError"}
 _SQL_STATES = re.compile(r"08...|57P0[1235]|53300|25P03")
 """PostgreSQL: connection exceptions, shutdown, crash, start-up, idle sessions ended, too many clients."""
@@ -45,6 +50,27 @@ def is_outage(error: BaseException) -> bool:
         False for all that waiting does not heal: a wrong password, an unknown database, a statement that fails.
     """
     return any(_says_away(link) for link in _chain(error))
+
+
+def retry_on_outage(call: Callable[[], T], seconds: float = 600.0) -> T:
+    """Retry a call with exponential backoff while the database is unreachable, and return what it returns.
+
+    Args:
+        call: What uses the database, and may be done twice: an outage can hide that it was done.
+        seconds: How long to go on trying.
+
+    Raises:
+        Exception: What the call raises that is no outage, or is one still when the time is over.
+    """
+    deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -9,7 +9,7 @@ import optuna
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sfgsearch.reporting import Comparison
+from sfgsearch.comparison import Comparison
 from sfgsearch.visualization._colours import group_colours
 from sfgsearch.visualization._study_layout import (
     PAGE,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sfgsearch.reporting import Comparison
+from sfgsearch.comparison import Comparison
 from sfgsearch.visualization._study_layout import (
     PAGE,
     FigureSize,
@@ -46,7 +46,7 @@ def plot_comparison(
     compared by; hollow, the derived network as it was learned; dotted, its Monte-Carlo prediction.
 
     Args:
-        comparison: What :func:`sfgsearch.reporting.compare` returns.
+        comparison: What :func:`sfgsearch.comparison.compare` returns.
         metrics: Keys ``"<task>/<metric>"`` to show instead of the main ones.
         size: Where it is shown.
 

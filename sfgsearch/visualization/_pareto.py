@@ -5,9 +5,9 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
+from sfgsearch.comparison import Comparison
+from sfgsearch.comparison._formats import thousands
 from sfgsearch.records import STRATEGIES
-from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._formats import thousands
 from sfgsearch.visualization._study_layout import (
     INK,
     PAGE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sfgsearch.comparison._rows import DERIVED, INFERENCES, MONTE_CARLO, RETRAINED, REVERSED, SHUFFLED
 from sfgsearch.records import STRATEGIES
-from sfgsearch.reporting._rows import DERIVED, INFERENCES, MONTE_CARLO, RETRAINED, REVERSED, SHUFFLED
 from sfgsearch.visualization._colours import KIND_MARKERS
 from sfgsearch.visualization._colours import KINDS as KIND_COLOURS
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial
 
+from sfgsearch.search import TrialHooks
 from sfgsearch.search._finalists import Finalist
 from sfgsearch.training import EpochReport
 
 
-class WorkerListener:
-    """Is told what a worker does, and keeps it for itself; override what should be shown."""
+class WorkerListener(TrialHooks):
+    """Methods that a worker calls as it goes; override those whose news should be shown.
+
+    The epochs of trials reach it where it is among the hooks of the worker's objective.
+    """
 
     def begin(self, phase: str, items: int, epochs: int) -> None:
-        """Trials or finalists begin, so many of so many epochs each."""
-
-    def trial_epoch(self, number: int, name: str, report: EpochReport) -> None:
-        """A trial has finished an epoch."""
+        """Note that trials or finalists begin, so many of so many epochs each."""
 
     def trial_over(self, trial: FrozenTrial) -> None:
-        """A trial is complete, pruned, or has failed."""
+        """Note that a trial is complete, pruned, or has failed."""
 
     def finalist_epoch(self, finalist: Finalist, report: EpochReport) -> None:
-        """A finalist has finished an epoch."""
+        """Note that a finalist has finished an epoch."""
 
     def finalist_over(self, finalist: Finalist, failure: str | None) -> None:
-        """A finalist is recorded, or has failed for a reason."""
+        """Note that a finalist is recorded, or has failed for a reason."""
 
     def note(self, line: str) -> None:
-        """Something worth a line happened."""
+        """Note a sentence about something that happened."""

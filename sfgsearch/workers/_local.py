@@ -18,10 +18,10 @@ import click
 import optuna
 
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.search import Objective
-from sfgsearch.workers._crew import BAD_INPUT, LOOK, Crew, Ended
+from sfgsearch.reporting import Objective
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, leave_with_parent, work
+from sfgsearch.workers._pool import BAD_INPUT, POLL_SECONDS, Ended, WorkerPool
 from sfgsearch.workers._stop import INTERRUPTED, StopRequest
 
 ListenerFactory = Callable[[str], WorkerListener]
@@ -30,7 +30,7 @@ ListenerFactory = Callable[[str], WorkerListener]
 ObjectiveFactory = Callable[..., Objective]
 """Makes the objective from the configuration, in the worker's process; a function of a module."""
 
-_PATIENCE = 15.0
+_EXIT_SECONDS = 15.0
 _FORK_SERVER_GONE = 255
 """Exit status that a process seems to have when the one that it was forked from, and would say it, was killed."""
 
@@ -56,7 +56,7 @@ class _Running:
         return self.process is not None and self.process.is_alive()
 
 
-class LocalWorkers(Crew):
+class LocalWorkers(WorkerPool):
     """Workers as processes of this machine.
 
     The processes are forked from one that has imported everything, so that a new worker is there at once. When that one
@@ -85,9 +85,7 @@ class LocalWorkers(Crew):
         super().__init__(study, orders, note)
         self._listener, self._objective = listener, objective
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(
-            ["sfgsearch.workers._local", "sfgsearch.workers._preload", listener.__module__, objective.__module__]
-        )
+        self._context.set_forkserver_preload(["sfgsearch.workers._local", listener.__module__, objective.__module__])
         self._running: list[_Running] = []
 
     @property
@@ -113,7 +111,7 @@ class LocalWorkers(Crew):
 
     def _ended(self) -> list[Ended]:
         started = [running.process.sentinel for running in self._running if running.process]
-        wait(started, timeout=LOOK if len(started) == len(self._running) else 0.0)
+        wait(started, timeout=POLL_SECONDS if len(started) == len(self._running) else 0.0)
         ended = [running for running in self._running if not running.lives]
         self._running = [running for running in self._running if running not in ended]
         return [Ended(running.order, running.owner, *_outcome(running)) for running in ended]
@@ -124,7 +122,7 @@ class LocalWorkers(Crew):
 
     def _end(self) -> None:
         """Ask workers that are left to leave, and kill those that do not."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _EXIT_SECONDS
         left = [running.process for running in self._running if running.process]
         for process in left:
             process.terminate()
@@ -152,7 +150,7 @@ def _outcome(running: _Running) -> tuple[int | None, str]:
 
 def _end_orphan(pid: int) -> None:
     """Wait until a worker has left whose fork server was killed, and kill it if it does not."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _EXIT_SECONDS
     while _works(pid):
         if time.monotonic() > deadline:
             with suppress(ProcessLookupError):

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from sfgsearch.config import Config, load_config
-from sfgsearch.search import Objective, create_study
-from sfgsearch.storage import outlast
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study
+from sfgsearch.storage import retry_on_outage
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._stop import StopRequest
 from sfgsearch.workers._worker import Worker
 
-_LOOK = 1.0
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ def work(
     made = objective(config)
 
     def begin() -> Worker:
-        study = create_study(config, objective=made, join=True)
+        study = create_study(config, objective=made, join=True, enqueue=False)
         return Worker(study, made, owner=owner, name=order.name, stop=stop, listener=listener)
 
-    return outlast(begin).run()
+    return retry_on_outage(begin).run()
 
 
 def leave_with_parent(stop: StopRequest) -> None:
@@ -88,7 +89,7 @@ def leave_with_parent(stop: StopRequest) -> None:
 
     def look() -> None:
         while os.getppid() == fork_server and (parent is None or parent.is_alive()):
-            if stop.wait(_LOOK):
+            if stop.wait(_POLL_SECONDS):
                 return
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import optuna
 
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective
-from sfgsearch.storage import outlast
-from sfgsearch.workers._crew import LOOK, Crew, Ended
+from sfgsearch.reporting import Objective
+from sfgsearch.storage import retry_on_outage
 from sfgsearch.workers._order import WorkerOrder
+from sfgsearch.workers._pool import POLL_SECONDS, Ended, WorkerPool
 from sfgsearch.workers._ray_actor import RayActor, Speaker
 
 _THREADS = 3
@@ -117,7 +117,7 @@ class _Running:
     lines: Any
 
 
-class RayWorkers(Crew):
+class RayWorkers(WorkerPool):
     """Workers as actors of a Ray cluster, which this process has joined.
 
     Ray decides on which node each is, and waits until there is room. One that is lost with its process or its node gets
@@ -173,7 +173,7 @@ class RayWorkers(Crew):
     def _ended(self) -> list[Ended]:
         self._pass_signals_on()
         answers = [answer for running in self._running for answer in (running.result, running.lines)]
-        ready, _ = self._ray.wait(answers, num_returns=len(answers), timeout=LOOK)
+        ready, _ = self._ray.wait(answers, num_returns=len(answers), timeout=POLL_SECONDS)
         over = [running for running in self._running if running.result in ready]
         self._running = [running for running in self._running if running not in over]
         for running in self._running:
@@ -232,7 +232,7 @@ class RayWorkers(Crew):
         left, self._running = self._running, []
         for running in left:
             self._kill(running)
-            outlast(partial(self._jobs.release_dead, running.owner))
+            retry_on_outage(partial(self._jobs.release_dead, running.owner))
 
 
 def _reason(error: Exception) -> str:

@@ -12,11 +12,11 @@ from dataclasses import replace
 import optuna
 
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.search import Objective
+from sfgsearch.reporting import Objective
 from sfgsearch.storage import redact
-from sfgsearch.workers._crew import BAD_INPUT
 from sfgsearch.workers._listener import WorkerListener
 from sfgsearch.workers._order import WorkerOrder, work
+from sfgsearch.workers._pool import BAD_INPUT
 from sfgsearch.workers._stop import StopRequest
 
 Speaker = Callable[[str, Callable[[str], None]], WorkerListener]

@@ -1,4 +1,4 @@
-"""A training under the eyes of a worker: checkpoints, the lease, and the wish to leave."""
+"""A training under the eyes of a worker: checkpoints, the lease, and the request to leave."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WorkerSession(FolderSession):
 
     def after_epoch(self, epoch: int, capture: Capture) -> None:
         """Say that an epoch is finished, and leave where that is asked."""
-        self._lease.finished(epoch + 1)
+        self._lease.finish_epoch(epoch + 1)
         if self._stop.requested:
             self._leave(capture)
         super().after_epoch(epoch, capture)
@@ -55,7 +55,7 @@ class WorkerSession(FolderSession):
         """Save a checkpoint if the job is still the worker's."""
         self._lease.confirm()
         super().save(capture)
-        self._lease.bear_fruit()
+        self._lease.record_progress()
 
     def _leave(self, capture: Capture) -> None:
         self.save(capture)

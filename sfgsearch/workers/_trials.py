@@ -1,128 +1,118 @@
-"""Trials as jobs."""
+"""Running the trials of a study."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection
 
+from sfgsearch._optuna import resume, set_state
 from sfgsearch.errors import LeaseLostError, StudyError, TrainingInterrupted
-from sfgsearch.records import Job, Lease
-from sfgsearch.search._outstanding import held_back
-from sfgsearch.search._queue import FAILURE, RETRY_WITH, requeue
-from sfgsearch.search._refill import refill
-from sfgsearch.search._study import as_planned
-from sfgsearch.search._unfinished import Unfinished, unfinished_trials
-from sfgsearch.storage import ending, is_outage, outlast
-from sfgsearch.workers._post import Post, died
+from sfgsearch.records import Lease
+from sfgsearch.search._attributes import START
+from sfgsearch.search._leasing import trial_key
+from sfgsearch.search._outstanding import waits_for_learned
+from sfgsearch.search._queue import BEST_LEARNED, FAILURE, RETRY_WITH, enqueue, missing_entries, requeue
+from sfgsearch.search._study import as_planned, planning
+from sfgsearch.storage import is_outage, retry_on_outage
+from sfgsearch.workers._context import WorkerContext
+from sfgsearch.workers._runner import JobRunner, explain_lost_workers
 from sfgsearch.workers._session import WorkerSession
 
-_AHEAD = 8, 64
-"""How many waiting trials a worker looks at: a few, and more if others reached for the same ones."""
 
-
-class TrialJobs:
-    """Takes and trains the trials of a study.
+class TrialRunner(JobRunner):
+    """Trains the trials of a study, and creates those that its plan lacks, one when this worker is free.
 
     Args:
-        post: The worker's place.
+        context: The worker's state.
         sampler: Returns the sampler for a trial's number.
     """
 
-    def __init__(self, post: Post, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> None:
-        self._post, self._sampler = post, sampler
+    def __init__(self, context: WorkerContext, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> None:
+        super().__init__(context)
+        self._sampler = sampler
+        self._trial: FrozenTrial | None = None
+        self._left = True
 
-    def unfinished(self) -> list[Unfinished]:
-        """Return the trials that run or wait and may be trained now, running ones first."""
-        held = self._held_back()
-        return [trial for trial in unfinished_trials(self._post.study) if trial.number not in held]
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial ran, waited or was missing."""
+        return not self._left
 
-    def _held_back(self) -> frozenset[int]:
-        """Return the numbers of the trials that wait for others."""
-        study, config = self._post.study, self._post.config
-        return held_back(study, as_planned(study, config)) if config.quota.refined else frozenset()
+    def _acquire(self) -> Lease | None:
+        study, objective = self._context.study, self._context.objective
+        with planning(study):  # so that no two workers create the same trial
+            plan = as_planned(study, objective.config)
+            trials = study.get_trials(deepcopy=False)
+            missing = missing_entries(trials, plan, objective.space.warm_starts())
+            is_early = waits_for_learned(trials, plan)
+            startable = [entry for entry in missing if not (is_early and entry.start == BEST_LEARNED)]
+            unfinished = [trial for trial in trials if not trial.state.is_finished()]
+            self._left = bool(unfinished or missing)
+            ready = [trial for trial in unfinished if not (is_early and _waits_to_refine(trial))]
+            lease = self._take_one_of(ready, others=bool(startable))
+            if lease is None and startable:
+                enqueue(study, startable[0])
+                created = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[-1]
+                lease = self._take_one_of([created], others=True)
+            return lease
 
-    def do_next(self) -> bool:
-        """Train the next trial that nobody trains; False if there is none."""
-        held = self._held_back()
-        for few in _AHEAD:
-            ahead = few + len(held)
-            trials = unfinished_trials(self._post.study, ahead)
-            if self._do_one_of([trial for trial in trials if trial.number not in held]):
-                return True
-            if sum(trial.state is TrialState.WAITING for trial in trials) < ahead:
-                break  # that were all
-        return False
-
-    def _do_one_of(self, trials: Sequence[Unfinished]) -> bool:
-        by_key = {f"trial/{trial.number}": trial for trial in trials}
+    def _take_one_of(self, trials: Sequence[FrozenTrial], *, others: bool) -> Lease | None:
+        """Take the lease of the first trial that no worker has, running ones first, and let it run."""
+        in_order = sorted(trials, key=lambda trial: (trial.state is TrialState.WAITING, trial.number))
+        by_key = {trial_key(trial.number): trial for trial in in_order}
         begun = {key: trial.state is TrialState.RUNNING for key, trial in by_key.items()}
-        for key, seen in self._post.claims.look(begun):
-            if seen and seen.finished and self._is_over(by_key[key]):
-                continue  # it ended after the list was read
-            if self._post.claims.take(key, seen) and self._start(key, by_key[key]):
-                self._train(key, by_key[key], seen)
-                return True
-        return False
+        for key, seen in self._context.leases.free(begun, others=others):
+            lease = self._context.leases.take(key, seen)
+            if lease and self._begin(lease, by_key[key]):
+                self._trial = by_key[key]
+                return lease
+        return None
 
-    def _is_over(self, trial: Unfinished) -> bool:
-        return self._post.study._storage.get_trial(trial.id).state.is_finished()
-
-    def _start(self, key: str, trial: Unfinished) -> bool:
-        """Mark a trial that was taken as running; False if it was over, or begun elsewhere, by then."""
+    def _begin(self, lease: Lease, trial: FrozenTrial) -> bool:
+        """Let a trial run; False if it was over, or begun by a process that is no worker."""
         try:
-            if self._post.study._storage.set_trial_state_values(trial.id, TrialState.RUNNING):
+            if set_state(self._context.study, trial, TrialState.RUNNING) or trial.state is TrialState.RUNNING:
                 return True
-            if trial.state is TrialState.RUNNING:
-                return True  # still marked by the worker that had it before
         except UpdateFinishedTrialError:
             pass
-        self._post.jobs.finish(key, self._post.claims.owner)  # over, or begun by a process that is no worker
+        lease.finish()
         return False
 
-    def _train(self, key: str, chosen: Unfinished, seen: Job | None) -> None:
-        post = self._post
-        with post.holding(key, seen, lambda lease: self._hand_back(chosen, lease)) as (lease, session):
-            try:
-                state, values = self._outcome(chosen, seen, lease, session)
-                told = self._tell(chosen, state, values, lease, is_lost=post.is_doomed(seen))
-            except (LeaseLostError, UpdateFinishedTrialError):
-                post.listener.note(f"trial {chosen.number} went on elsewhere; its result here is dropped")
-                return
-            except TrainingInterrupted as leaving:
-                self._hand_back(chosen, lease)
-                post.listener.note(str(leaving))
-                return
-            except BaseException as error:
-                if not (isinstance(error, Exception) and is_outage(error)):
-                    self._hand_back(chosen, lease)
-                raise
-        post.clear_checkpoints(key)
-        post.listener.trial_over(told)
-        if state is TrialState.FAIL:
-            refill(post.study, post.objective)
-        post.refresh_page()
+    def _train(self, lease: Lease, session: WorkerSession) -> Callable[[], None]:
+        is_lost = self._context.has_killed_its_workers(lease)
+        state, values = self._give_up(lease) if is_lost else self._outcome(lease, session)
+        lease.confirm()
+        told = self._tell(state, values)
+        # A worker that dies here leaves a finished trial behind, whose lease nobody asks for any more.
+        retry_on_outage(partial(lease.finish, progressed=not is_lost))
+        return partial(self._context.listener.trial_over, told)
 
-    def _outcome(
-        self, chosen: Unfinished, seen: Job | None, lease: Lease, session: WorkerSession
-    ) -> tuple[TrialState, Sequence[float] | None]:
-        """Train a trial and return what Optuna shall be told."""
-        post = self._post
-        post.study.sampler = self._sampler(chosen.number)
-        known = getattr(post.study._storage, "_trial_id_to_study_id_and_number", {chosen.id})
-        if chosen.id not in known:  # another process has created it; Optuna's cache sets parameters of what it has read
-            post.study.get_trials(deepcopy=False)
-        trial = optuna.Trial(post.study, chosen.id)
-        if post.is_doomed(seen):
-            trial.set_user_attr(FAILURE, died(seen))
-            trial.set_user_attr(RETRY_WITH, "nothing")
-            return TrialState.FAIL, None
+    def _chosen(self) -> FrozenTrial:
+        if self._trial is None:
+            raise RuntimeError("no trial was acquired")
+        return self._trial
+
+    def _resumed(self) -> optuna.Trial:
+        trial = self._chosen()
+        self._context.study.sampler = self._sampler(trial.number)
+        return resume(self._context.study, trial)
+
+    def _give_up(self, lease: Lease) -> tuple[TrialState, None]:
+        """Keep the reason why a trial is not tried again."""
+        trial = self._resumed()
+        trial.set_user_attr(FAILURE, explain_lost_workers(lease))
+        trial.set_user_attr(RETRY_WITH, "nothing")
+        return TrialState.FAIL, None
+
+    def _outcome(self, lease: Lease, session: WorkerSession) -> tuple[TrialState, Sequence[float] | None]:
+        """Train the trial and return what Optuna shall be told."""
         try:
-            result = post.objective.train(trial, session, lease.held)
+            result = self._context.objective.train(self._resumed(), session, lease)
         except optuna.TrialPruned:
             return TrialState.PRUNED, None
         except TrainingInterrupted:
@@ -134,52 +124,35 @@ class TrialJobs:
         values = result if isinstance(result, tuple) else (result,)
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
 
-    def _tell(
-        self,
-        chosen: Unfinished,
-        state: TrialState,
-        values: Sequence[float] | None,
-        lease: Lease,
-        *,
-        is_lost: bool,
-    ) -> FrozenTrial:
-        """Tell Optuna how a trial ended, finish its job in the same transaction, and return the trial as it is then.
-
-        Args:
-            chosen: The trial.
-            state: How it ended.
-            values: Its values, if it is complete.
-            lease: The worker's right to say so.
-            is_lost: Whether it is given up without another try.
+    def _tell(self, state: TrialState, values: Sequence[float] | None) -> FrozenTrial:
+        """Tell Optuna how the trial ended, and return it as it is then.
 
         Raises:
-            LeaseLostError: If another worker has the job, or the trial does not run any more.
+            LeaseLostError: If the trial does not run any more.
         """
-        study, attempts = self._post.study, 0
-
-        def finish(connection: Connection) -> None:
-            if not self._post.jobs.finish(lease.key, lease.owner, lease.epochs, connection, fruitful=not is_lost):
-                raise LeaseLostError(f"{lease.key} belongs to another worker by now")
+        study, number, attempts = self._context.study, self._chosen().number, 0
 
         def tell() -> FrozenTrial:
             nonlocal attempts
             attempts += 1
-            return study.tell(chosen.number, values, state)
+            return study.tell(number, values, state)
 
         try:
-            with ending(study._storage, chosen.id, finish):
-                return outlast(tell)
-        except (LeaseLostError, ValueError) as error:  # the latter is Optuna's for a trial that is not running
-            told = study._storage.get_trial(chosen.id)
+            return retry_on_outage(tell)
+        except ValueError as error:  # Optuna's for a trial that is not running
+            told = study.get_trials(deepcopy=False)[number]
             if attempts == 1 or told.state is not state:  # an outage may have hidden that the trial was told
                 raise LeaseLostError(str(error)) from error
             return told
 
-    def _hand_back(self, chosen: Unfinished, lease: Lease) -> None:
-        """Let a trial wait for another worker, unless one has it already."""
+    def _hand_back(self, lease: Lease) -> None:
         try:
             lease.confirm()
         except LeaseLostError:
             return
-        requeue(self._post.study, chosen.id)
-        self._post.jobs.release(lease.key, lease.owner)
+        requeue(self._context.study, self._chosen())
+        lease.release()
+
+
+def _waits_to_refine(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.WAITING and trial.user_attrs.get(START) == BEST_LEARNED

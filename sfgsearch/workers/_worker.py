@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 
 import optuna
 
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective, records_of
+from sfgsearch.search import PlainObjective, records_of
+from sfgsearch.search._leasing import owner_key, process_name
+from sfgsearch.search._outstanding import outstanding_trials
 from sfgsearch.search._queue import requeue_running
-from sfgsearch.search._refill import refill
-from sfgsearch.search._study import is_single_process, seed_of, trial_sampler
-from sfgsearch.search._trial_page import prepare_reviews
+from sfgsearch.search._study import as_planned, is_single_process, seed_of, trial_sampler
 from sfgsearch.storage import is_outage
-from sfgsearch.workers._claims import Claims
-from sfgsearch.workers._finalists import FinalistJobs
-from sfgsearch.workers._heap import settled_heap
+from sfgsearch.workers._context import WorkerContext, checkpoint_folder
+from sfgsearch.workers._finalists import FinalistRunner
+from sfgsearch.workers._leases import Leases
 from sfgsearch.workers._listener import WorkerListener
-from sfgsearch.workers._post import Post, checkpoint_folder
 from sfgsearch.workers._stop import StopRequest
-from sfgsearch.workers._trials import TrialJobs
-from sfgsearch.workers._watch import Watch
+from sfgsearch.workers._trials import TrialRunner
 
 AWAY = 75
 """Exit status of a worker whose database did not come back: what sysexits.h has for failures that may pass."""
 
-_LONGEST_POLL = 2.0
+_LONGEST_POLL_SECONDS = 5.0
 
 
 class Worker:
@@ -50,7 +45,7 @@ class Worker:
         listener: Is told what happens.
         sampler: Returns the sampler for a trial's number. By default it is what the study file says, seeded by the
             study's seed and that number: suggestions do not depend on which worker asks.
-        patience: Seconds for which it tries again when the database is away; connections wait besides.
+        outage_seconds: For how long it tries again when the database is away; connections wait besides.
 
     Raises:
         StudyError: If the study is not in a database, or was begun with other data or another network.
@@ -59,36 +54,33 @@ class Worker:
     def __init__(
         self,
         study: optuna.Study,
-        objective: Objective,
+        objective: PlainObjective,
         *,
         owner: str | None = None,
         name: str | None = None,
         stop: StopRequest | None = None,
         listener: WorkerListener | None = None,
         sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None,
-        patience: float = 600.0,
+        outage_seconds: float = 600.0,
     ) -> None:
         records = records_of(study)
         if records is None:
             raise StudyError("a worker needs a study in a database; give study.storage the URL of one")
         objective.check(study)
-        config, host = objective.config, f"{socket.gethostname()}:{os.getpid()}"
-        owner = owner or f"{host[-50:]}:{uuid.uuid4().hex[:12]}"
-        self._post = Post(
-            study,
-            objective,
-            records,
-            Claims(records.jobs, owner, name or host, config.execution.grace),
-            stop or StopRequest(),
-            listener or WorkerListener(),
-            is_single_process(study),
+        config = objective.config
+        name = name or process_name()
+        self._is_alone = is_single_process(study)
+        leases = Leases(
+            records.jobs, owner or owner_key(name), name, config.execution.grace, threaded=not self._is_alone
         )
-        self._poll = min(config.execution.grace / 8, _LONGEST_POLL)
-        self._trials = TrialJobs(self._post, sampler or partial(trial_sampler, config, seed_of(study, config)))
-        self._finalists = FinalistJobs(self._post)
-        self._watch = Watch(study, self._post.claims)
-        self._in_finals, self._is_over = False, False
-        self._patience = patience
+        self._context = WorkerContext(
+            study, objective, records, leases, stop or StopRequest(), listener or WorkerListener()
+        )
+        self._poll_seconds = min(config.execution.grace / 8, _LONGEST_POLL_SECONDS)
+        self._trials = TrialRunner(self._context, sampler or partial(trial_sampler, config, seed_of(study, config)))
+        self._finalists = FinalistRunner(self._context)
+        self._in_finals = False
+        self._outage_seconds = outage_seconds
         self._away_since: float | None = None
 
     def run(self) -> int:
@@ -100,79 +92,64 @@ class Worker:
         Raises:
             KeyboardInterrupt: At the second SIGINT.
         """
-        stop = self._post.stop
-        with stop.listening(self._give_up):
-            if self._post.is_alone:
-                self._take_stock()
-            waiting = len(self._trials.unfinished())
-            if waiting:
-                prepare_reviews(has_pictures=self._post.config.review.pictures)
-            self._begin("trials", waiting)
-            with settled_heap():
-                return self._work_until_over(stop)
+        context = self._context
+        with context.stop.listening(self._hand_back):
+            if self._is_alone:
+                self._free_leftovers()
+            plan = as_planned(context.study, context.config)
+            self._begin("trials", outstanding_trials(context.study.get_trials(deepcopy=False), plan).unfinished)
+            return self._work_until_over(context.stop)
 
     def _work_until_over(self, stop: StopRequest) -> int:
-        is_idle = False
         while not stop.requested:
             try:
-                if not is_idle or self._watch.has_news():
-                    was_idle, is_idle = is_idle, not self._work()
-                    self._away_since = None
-                    if not is_idle:
-                        continue
-                    if not was_idle:
-                        self._watch.begin()
-                    if self._is_over:
-                        self._post.refresh_page(at_end=True)
-                        shutil.rmtree(checkpoint_folder(self._post.config), ignore_errors=True)
-                        break
+                has_worked = self._run_next()
                 self._away_since = None
+                if has_worked:
+                    continue
+                if self._trials.is_over and self._finalists.is_over:
+                    self._context.refresh_page(at_end=True)
+                    shutil.rmtree(checkpoint_folder(self._context.config), ignore_errors=True)
+                    break
             except Exception as error:
                 if not is_outage(error):
                     raise
-                is_idle = False
                 if self._has_waited_enough():
                     return AWAY
-            stop.wait(self._poll)
+            stop.wait(self._poll_seconds)
         return stop.status
+
+    def _run_next(self) -> bool:
+        """Do a job: trials first, and finalists when all trials are over; False if there is none to be had now."""
+        if self._trials.run_next():
+            return True
+        if not self._trials.is_over:
+            return False
+        if not self._in_finals:
+            self._in_finals = True
+            self._begin("finalists", len(self._finalists.remaining()))
+        return self._finalists.run_next()
 
     def _has_waited_enough(self) -> bool:
         """Note that the database is away; tell whether it has been for so long that this worker gives up."""
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
-            self._post.listener.note("the database went away; going on when it is back")
-        if now - self._away_since < self._patience:
+            self._context.listener.note("the database went away; going on when it is back")
+        if now - self._away_since < self._outage_seconds:
             return False
-        self._post.listener.note("the database has not come back; start this worker again when it has")
+        self._context.listener.note("the database has not come back; start this worker again when it has")
         return True
 
-    def _take_stock(self) -> None:
+    def _free_leftovers(self) -> None:
         """Free what dead processes left in a study that only this one works on."""
-        self._post.jobs.release_dead()
-        requeue_running(self._post.study)
-
-    def _work(self) -> bool:
-        """Do a job; False if there is none to be had now, and then note whether others are at any."""
-        self._is_over = False
-        if self._trials.do_next():
-            return True
-        if self._trials.unfinished():
-            return False
-        if refill(self._post.study, self._post.objective):
-            return True
-        if not self._in_finals:
-            self._in_finals = True
-            self._begin("finalists", len(self._finalists.remaining()))
-        if self._finalists.do_next():
-            return True
-        self._is_over = not self._finalists.left
-        return False
+        self._context.leases.jobs.release_dead()
+        requeue_running(self._context.study)
 
     def _begin(self, phase: str, items: int) -> None:
         if items:
-            self._post.listener.begin(phase, items, self._post.config.training.epochs)
+            self._context.listener.begin(phase, items, self._context.config.training.epochs)
 
-    def _give_up(self) -> None:
-        if self._post.give_up:
-            self._post.give_up()
+    def _hand_back(self) -> None:
+        if self._context.hand_back:
+            self._context.hand_back()

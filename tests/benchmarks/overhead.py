@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import RenderableType
 
-from sfgsearch.reporting._statistics import Interval, interval
+from sfgsearch.comparison._statistics import Interval, interval
 from tests.benchmarks.pair import Timing, Work, run_pair, train_as_trial, train_bare
 from tests.benchmarks.result import Goal, json_option, new_table, run_benchmark, storage_option
 from tests.benchmarks.site import Site

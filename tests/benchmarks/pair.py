@@ -18,12 +18,12 @@ import optuna
 from sfgsearch.config import load_config
 from sfgsearch.errors import BenchmarkError
 from sfgsearch.methods import Method
-from sfgsearch.search import Objective, create_study
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study
 from sfgsearch.search._queue import enqueue_missing
 from sfgsearch.search._study import trial_sampler
 from sfgsearch.training import EpochReport
 from sfgsearch.workers import StopRequest, Worker
-from sfgsearch.workers._heap import settle_heap
 from sfgsearch.workers._order import leave_with_parent
 from tests.benchmarks.gate import Gate
 from tests.benchmarks.machine import usable_cores
@@ -86,7 +86,6 @@ def train_bare(work: Work, gate: Gate) -> Timing:
         if os.getppid() != parent:
             raise SystemExit  # whoever started the benchmark is gone
 
-    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     trained = objective.experiment.train(method, config.study.seed, on_epoch=end_epoch)
@@ -105,7 +104,6 @@ def train_as_trial(work: Work, gate: Gate) -> Timing:
     stop = StopRequest()
     leave_with_parent(stop)
     worker = Worker(study, objective, stop=stop)
-    settle_heap()
     gate.wait()
     start, cpu = time.perf_counter(), time.process_time()
     status = worker.run()

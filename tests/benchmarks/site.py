@@ -13,7 +13,8 @@ import optuna
 
 from sfgsearch.config import Config, load_config
 from sfgsearch.errors import StudyError
-from sfgsearch.search import Objective, create_study, records_of
+from sfgsearch.reporting import Objective
+from sfgsearch.search import create_study, records_of
 from sfgsearch.storage import EmbeddedPostgres, display_url, is_sqlite, with_driver
 
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
-from sfgsearch.search import Objective
+from sfgsearch.reporting import Objective
 from sfgsearch.training import Checkpoint, EpochReport, Experiment, Trained, TrainingSession
 from sfgsearch.training._course import OnEpoch
 from sfgsearch.workers import WorkerListener

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
+from sfgsearch.comparison._statistics import interval
 from sfgsearch.data import MultiTaskData, digit_pairs, fashion_digits, rotated_mnist
 from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.methods import FixedAllocation, PriorSettings, SFGSettings, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.reporting import to_json
-from sfgsearch.reporting._statistics import interval
 from sfgsearch.training import Experiment, TrainingSettings
 from tests.benchmarks.result import json_option, new_table
 

@@ -49,20 +49,20 @@ def test_a_job_whose_owner_was_silent_is_taken_over_once(jobs):
     assert take(jobs, owner="b", seen=seen)
     assert not take(jobs, owner="c", seen=seen)
     job = jobs.all()["trial/0"]
-    assert (job.owner, job.claims, job.fruitless) == ("b", 2, 2)
+    assert (job.owner, job.claims, job.attempts_without_progress) == ("b", 2, 2)
 
 
 def test_a_sign_of_life_between_look_and_reach_keeps_the_job(jobs):
     take(jobs)
     seen = jobs.all()["trial/0"]
-    assert jobs.beat("trial/0", "a", 0, fruitful=False)
+    assert jobs.heartbeat("trial/0", "a", 0, progressed=False)
     assert not take(jobs, owner="b", seen=seen)
 
 
 def test_who_lost_a_job_can_neither_beat_nor_end_it(jobs):
     take(jobs)
     take(jobs, owner="b", seen=jobs.all()["trial/0"])
-    assert not jobs.beat("trial/0", "a", 3, fruitful=True)
+    assert not jobs.heartbeat("trial/0", "a", 3, progressed=True)
     assert not jobs.release("trial/0", "a")
     assert not jobs.fail("trial/0", "a", "reason")
     assert not jobs.finish("trial/0", "a")
@@ -72,18 +72,18 @@ def test_who_lost_a_job_can_neither_beat_nor_end_it(jobs):
 def test_a_finished_epoch_makes_a_job_fruitful(jobs):
     take(jobs)
     take(jobs, owner="b", seen=jobs.all()["trial/0"])
-    jobs.beat("trial/0", "b", 0, fruitful=False)
-    assert jobs.all()["trial/0"].fruitless == 2
-    jobs.beat("trial/0", "b", 1, fruitful=True)
+    jobs.heartbeat("trial/0", "b", 0, progressed=False)
+    assert jobs.all()["trial/0"].attempts_without_progress == 2
+    jobs.heartbeat("trial/0", "b", 1, progressed=True)
     job = jobs.all()["trial/0"]
-    assert (job.epoch, job.fruitless) == (1, 0)
+    assert (job.epoch, job.attempts_without_progress) == (1, 0)
 
 
 def test_a_released_job_is_free_and_not_held_against_it(jobs):
     take(jobs)
     assert jobs.release("trial/0", "a")
     job = jobs.all()["trial/0"]
-    assert (job.owner, job.fruitless) == (None, 0)
+    assert (job.owner, job.attempts_without_progress) == (None, 0)
     assert take(jobs, owner="b", seen=job)
 
 
@@ -117,5 +117,5 @@ def test_jobs_are_a_study_s_own(jobs):
 def test_times_have_their_zone(jobs):
     take(jobs)
     job = jobs.all()["trial/0"]
-    assert job.beat_at.utcoffset().total_seconds() == 0
-    assert job.claimed_at == job.beat_at
+    assert job.heartbeat_at.utcoffset().total_seconds() == 0
+    assert job.claimed_at == job.heartbeat_at

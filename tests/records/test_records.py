@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, event, inspect, text
 from sfgsearch import __version__
 from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.errors import LeaseLostError, RecordsError
-from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, MonteCarloRecord, Records
+from sfgsearch.records import SCHEMA_VERSION, ArchitectureRecord, Lease, MonteCarloRecord, Records
 
 LEARNED = ArchitectureRecord(
     trial=3,
@@ -116,10 +116,10 @@ def test_nothing_is_recorded_for_who_lost_the_job(engine):
     records = Records(engine, "study")
     records.create_tables()
     records.jobs.claim("trial/3", "me", "me", None)
-    records.add(LEARNED, held=("trial/3", "me"))
+    records.add(LEARNED, Lease(records.jobs, "trial/3", "me", 8.0))
     records.jobs.claim("trial/3", "another", "another", records.jobs.all()["trial/3"])
     with pytest.raises(LeaseLostError, match="belongs to another worker"):
-        records.add(replace(LEARNED, parameters=1), held=("trial/3", "me"))
+        records.add(replace(LEARNED, parameters=1), Lease(records.jobs, "trial/3", "me", 8.0))
     assert records.all() == [LEARNED]
 
 

@@ -4,9 +4,9 @@ import pytest
 from made_up_studies import make_study
 
 from sfgsearch.allocation import Allocation, LayerAllocation
-from sfgsearch.reporting import Missing, Shortfall, StudyStatus
+from sfgsearch.comparison import Missing, Shortfall, StudyStatus
+from sfgsearch.comparison._status import KindStatus
 from sfgsearch.reporting._note import escape_markdown, note_markdown, study_note
-from sfgsearch.reporting._status import KindStatus
 from sfgsearch.visualization.data import best_allocations
 
 WIN = {"learned": [0.10, 0.11, 0.12], "searched": [0.20, 0.22, 0.21], "manual": [0.30, 0.32, 0.31]}

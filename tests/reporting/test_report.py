@@ -10,13 +10,13 @@ from made_up_studies import make_study
 from PIL import Image
 
 from sfgsearch import load_config
+from sfgsearch.comparison import StudyStatus
+from sfgsearch.comparison._status import Failure, KindStatus
 from sfgsearch.data import InMemory, MultiTaskData
 from sfgsearch.errors import ReportError
-from sfgsearch.reporting import StudyStatus
 from sfgsearch.reporting._note import study_note
 from sfgsearch.reporting._report import Report, check_report_path, write_report
 from sfgsearch.reporting._settings import canonical_settings, command
-from sfgsearch.reporting._status import Failure, KindStatus
 from sfgsearch.tasks import Classification, Regression
 from sfgsearch.visualization.data import best_allocations
 

@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from sfgsearch.reporting import WIDEST, Comparison, Row, comparison_tables
-from sfgsearch.reporting._statistics import interval
+from sfgsearch.comparison import Comparison, Row
+from sfgsearch.comparison._statistics import interval
+from sfgsearch.reporting import WIDEST, comparison_tables
 
 TASKS = {"ct": ("mae", "psnr"), "organs": ("dice", "dice_bladder", "dice_left_femur", "dice_rectum", "accuracy")}
 KEYS = [f"{task}/{metric}" for task, metrics in TASKS.items() for metric in metrics]
@@ -39,7 +40,7 @@ def comparison():
 def show(comparison, width):
     """Return how many tables there are, and what they look like."""
     console = Console(width=width, file=io.StringIO())
-    tables = comparison_tables(comparison, console)
+    tables = comparison_tables(comparison)[0].to_rich(console)
     for table in tables:
         console.print(table)
     return len(tables), console.file.getvalue()

@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from sfgsearch import Objective, create_study, load_config, load_exported
 from sfgsearch.backbones import backbones
 from sfgsearch.cli import main
+from sfgsearch.comparison import read_comparison, read_status
 from sfgsearch.errors import ConfigError
 from sfgsearch.export import load_network
 from sfgsearch.search import current_finalists, load_study, missing_finalists, records_of, retrain_finalists
-from sfgsearch.search._study_review import read_comparison, read_status
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
 EQUAL = {

@@ -6,6 +6,7 @@ import math
 import optuna
 import pytest
 import torch
+from epoch_hook import EpochHook
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
@@ -14,8 +15,8 @@ from study_fixtures import DIVERGING
 from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import ConfigError, StudyError
-from sfgsearch.records import allocation_of, repairs_of
 from sfgsearch.search import enqueue_missing, records_of
+from sfgsearch.search._attributes import allocation_of, repairs_of
 
 
 def test_a_plain_study_with_its_own_sampler_pruner_and_callback(study):
@@ -221,7 +222,7 @@ def test_a_study_of_other_directions_is_refused_before_anything_is_trained(study
     config = study(study={"objective": objective})
     plain = optuna.create_study(directions=directions)
     with pytest.raises(StudyError, match=message):
-        plain.optimize(Objective(config, on_epoch=lambda *_: trained.append(_)), n_trials=1)
+        plain.optimize(Objective(config, [EpochHook(lambda *_: trained.append(_))]), n_trials=1)
     assert trained == []
     assert "kind" not in plain.trials[0].params
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sfgsearch.search import enqueue_missing
-from sfgsearch.search._outstanding import held_back, outstanding_trials, retry_given_up
+from sfgsearch.search._outstanding import outstanding_trials, retry_given_up, waits_for_learned
 from sfgsearch.search._queue import (
     FAILURE,
     RETRY_WITH,
@@ -299,31 +299,31 @@ def end_next(plain, state, **attributes):
 def test_refined_trials_are_held_back_until_learned_ones_are_over(plain, study, state):
     config = study(**REFINED)
     enqueue_missing(plain, config)
-    assert held_back(plain, config) == {3, 4}
+    assert waits_for_learned(plain.get_trials(), config)
     end_next(plain, state)
     end_next(plain, state)
-    assert held_back(plain, config) == {3, 4}, "one of two learned trials is over, and the searched one"
+    assert waits_for_learned(plain.get_trials(), config), "one of two learned trials is over, and the searched one"
     running = plain.ask()
-    assert held_back(plain, config) == {3, 4}, "the other one runs"
+    assert waits_for_learned(plain.get_trials(), config), "the other one runs"
     plain.tell(running, 1.0)
-    assert held_back(plain, config) == frozenset()
+    assert not waits_for_learned(plain.get_trials(), config)
     more = study(**{**REFINED, "quota": {"learned": 3, "searched": 1, "refined": 2}})
-    assert held_back(plain, more) == {3, 4}, "a learned trial more is asked for"
+    assert waits_for_learned(plain.get_trials(), more), "a learned trial more is asked for"
 
 
 def test_refined_trials_wait_for_retries_but_not_for_what_failed_for_good(plain, study):
     config = study(**{**REFINED, "quota": {"learned": 1, "searched": 0, "refined": 1}}, execution={"retries": 1})
     enqueue_missing(plain, config)
     end_next(plain, TrialState.FAIL, **{FAILURE: "a reason", RETRY_WITH: "other"})
-    assert held_back(plain, config) == {1}, "it is not even enqueued again yet"
+    assert waits_for_learned(plain.get_trials(), config), "it is not even enqueued again yet"
     assert enqueue_missing(plain, config) == 1
-    assert held_back(plain, config) == {1}
+    assert waits_for_learned(plain.get_trials(), config)
     plain.enqueue_trial({"kind": "learned"})
     retry = next(trial for trial in plain.get_trials() if trial.user_attrs.get("retries") == 1)
     plain._storage.set_trial_state_values(retry._trial_id, state=TrialState.RUNNING)
     plain._storage.set_trial_user_attr(retry._trial_id, FAILURE, "a reason")
     plain._storage.set_trial_state_values(retry._trial_id, state=TrialState.FAIL)
-    assert held_back(plain, config) == frozenset(), "what a user enqueued is not waited for either"
+    assert not waits_for_learned(plain.get_trials(), config), "what a user enqueued is not waited for either"
 
 
 def test_a_refined_trial_is_tried_again_from_the_same_learned_trials(plain, study):
@@ -334,4 +334,4 @@ def test_a_refined_trial_is_tried_again_from_the_same_learned_trials(plain, stud
     assert enqueue_missing(plain, config) == 1
     again = plain.get_trials()[-1]
     assert again.user_attrs == {"start": "0", "retries": 1, "retry_of": number}
-    assert held_back(plain, config) == frozenset()
+    assert not waits_for_learned(plain.get_trials(), config)

@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import allocation_of
+from sfgsearch.comparison import read_comparison, read_status
+from sfgsearch.comparison._progress import read_progress
+from sfgsearch.search._attributes import allocation_of
 from sfgsearch.search._proportions import GroupPrior
-from sfgsearch.search._shortfall import read_progress
-from sfgsearch.search._study_review import read_comparison, read_status
 from sfgsearch.workers import Worker
 
 SECTIONS = {

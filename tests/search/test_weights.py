@@ -14,8 +14,9 @@ from sfgsearch import Objective, create_study, load_config
 from sfgsearch.errors import LeaseLostError
 from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import plain_state
+from sfgsearch.records import Lease
 from sfgsearch.search import load_study, missing_finalists, records_of
-from sfgsearch.search._artifacts import Shelf, read_artifact, upload_weights
+from sfgsearch.search._artifacts import TrialArtifacts, read_artifact, upload_weights
 from sfgsearch.search._retraining import retrain
 
 
@@ -90,18 +91,18 @@ def test_a_finalist_that_comes_too_late_leaves_none(retrained):
     before, jobs = files_in(folder), records_of(created).jobs
     assert jobs.claim("finalist/0/1", "another", "another", None)
     with pytest.raises(LeaseLostError):
-        again(held=("finalist/0/1", "me"))
+        again(lease=Lease(jobs, "finalist/0/1", "me", 8.0))
     assert files_in(folder) == before
 
 
 def test_weights_that_somebody_deletes_in_the_dashboard_are_attached_anew(study, tmp_path):
     trial = create_study(study()).ask()
-    first = upload_weights(Shelf(trial, tmp_path, tmp_path), Tied())
+    first = upload_weights(TrialArtifacts(trial, tmp_path, tmp_path), Tied())
     trial.storage.set_trial_system_attr(
         trial._trial_id, f"artifacts:{first.artifact}", "null"
     )  # what the dashboard does
     again = optuna.Trial(trial.study, trial._trial_id)
-    assert upload_weights(Shelf(again, tmp_path, tmp_path), Tied()).artifact != first.artifact
+    assert upload_weights(TrialArtifacts(again, tmp_path, tmp_path), Tied()).artifact != first.artifact
     assert read_artifact(trial.study, trial.number, "weights.safetensors", tmp_path)
 
 
@@ -133,7 +134,7 @@ class Tied(nn.Module):
 def test_shared_and_strided_tensors_are_stored_whole(tmp_path, study):
     created = create_study(study())
     network = Tied()
-    stored = upload_weights(Shelf(created.ask(), tmp_path / "artifacts", tmp_path), network)
+    stored = upload_weights(TrialArtifacts(created.ask(), tmp_path / "artifacts", tmp_path), network)
     with FileSystemArtifactStore(tmp_path / "artifacts").open_reader(stored.artifact) as file:
         (tmp_path / "copy.safetensors").write_bytes(file.read())
     read = load_file(tmp_path / "copy.safetensors")

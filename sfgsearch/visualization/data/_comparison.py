@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
-from sfgsearch.reporting._rows import RELATIVE_ERROR, Row
+from sfgsearch.comparison import Comparison
+from sfgsearch.comparison._formats import mean_in_words, quantity_name, scale_of, shown_unit
+from sfgsearch.comparison._rows import RELATIVE_ERROR, Row
 from sfgsearch.tasks import FRACTION
 from sfgsearch.visualization._study_marks import shortened
 
@@ -19,7 +19,7 @@ class MetricPoint:
     Args:
         name: The finalist.
         kind: Its kind.
-        inference: How it predicts; see :class:`sfgsearch.reporting.Row`.
+        inference: How it predicts; see :class:`sfgsearch.comparison.Row`.
         seeds: How many seeds.
         mean: The mean over seeds.
         low: Lower end of the 95 % interval; the mean for one seed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sfgsearch.reporting._formats import scale_of, shown_unit
+from sfgsearch.comparison._formats import scale_of, shown_unit
 from sfgsearch.tasks import FRACTION
 from sfgsearch.training import EpochReport
 from sfgsearch.visualization.data._trajectories import History, reports_of

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import optuna
 
-from sfgsearch.reporting import Comparison
-from sfgsearch.reporting._formats import mean_in_words, quantity_name, scale_of, shown_unit
-from sfgsearch.reporting._rows import RELATIVE_ERROR
+from sfgsearch.comparison import Comparison
+from sfgsearch.comparison._formats import mean_in_words, quantity_name, scale_of, shown_unit
+from sfgsearch.comparison._rows import RELATIVE_ERROR
 from sfgsearch.tasks import FRACTION
 from sfgsearch.visualization.data._labels import Label, fractions, place_labels
 from sfgsearch.visualization.data._scales import spans_decades

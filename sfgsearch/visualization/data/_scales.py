@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from sfgsearch.reporting._formats import thousands
+from sfgsearch.comparison._formats import thousands
 
 _DECADE = 10.0
 _FEWEST_TICKS, _MOST_TICKS = 3, 8

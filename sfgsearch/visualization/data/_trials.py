@@ -6,7 +6,7 @@ import math
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sfgsearch.records import strategy_of_trial
+from sfgsearch.search._attributes import strategy_of_trial
 
 
 def kind_of(trial: FrozenTrial) -> str:

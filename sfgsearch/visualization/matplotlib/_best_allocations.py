@@ -8,7 +8,7 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sfgsearch.reporting import Comparison
+from sfgsearch.comparison import Comparison
 from sfgsearch.visualization._colours import group_colours
 from sfgsearch.visualization._study_marks import heading
 from sfgsearch.visualization.data._allocations import BestAllocation, best_allocations, longest_layers

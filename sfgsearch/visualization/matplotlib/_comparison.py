@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sfgsearch.reporting import Comparison
+from sfgsearch.comparison import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading
 from sfgsearch.visualization.data._comparison import MetricPanel, comparison_panels, panel_titles, which_finalists
 from sfgsearch.visualization.matplotlib._study_axes import (
@@ -36,7 +36,7 @@ def plot_comparison(comparison: Comparison, *, metrics: Sequence[str] | None = N
     The twin of :func:`sfgsearch.visualization.plot_comparison`.
 
     Args:
-        comparison: What :func:`sfgsearch.reporting.compare` returns.
+        comparison: What :func:`sfgsearch.comparison.compare` returns.
         metrics: Keys ``"<task>/<metric>"`` to show instead of the main ones.
 
     Returns:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from sfgsearch.comparison import Comparison
 from sfgsearch.records import STRATEGIES
-from sfgsearch.reporting import Comparison
 from sfgsearch.visualization._study_marks import MARKS, heading, mark
 from sfgsearch.visualization.data._pareto import Cloud, pareto_cloud
 from sfgsearch.visualization.matplotlib._study_axes import (
