@@ -61,6 +61,7 @@ def test_the_bare_training_is_that_of_the_first_trial(study):
     assert (settings.lr, settings.kl_weight) == (params["learned.lr"], params["learned.kl_weight"])
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_said_and_leaves_no_process(study_file):
     broken = study_file(data={"name": "folder", "path": "nowhere"})
     with pytest.raises(BenchmarkError, match="a training of the benchmark failed: ConfigError"):

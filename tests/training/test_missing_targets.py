@@ -106,7 +106,7 @@ def spec_of(tasks):
 def make_experiment(data=None, augmentation=None, **settings):
     data = data or partly_labelled(0)
     spec = spec_of(data.tasks)
-    given = {"epochs": 2, "batch_size": 7, "lr": 0.02, "device": "cpu", "monte_carlo_samples": 3} | settings
+    given = {"epochs": 1, "batch_size": 7, "lr": 0.02, "device": "cpu", "monte_carlo_samples": 3} | settings
     return Experiment(data, spec, TrainingSettings(**given), augmentation or Augmentation())
 
 
@@ -248,7 +248,7 @@ def test_gradients_of_absent_labels_are_exactly_zero(loss, dtype):
 
 
 def make_trainer(data, **settings):
-    experiment = make_experiment(data, length_scale=0.0, **settings)
+    experiment = make_experiment(data, epochs=2, length_scale=0.0, **settings)
     spec = experiment.spec
     randomness = Randomness.from_seed(0, CPU)
     system = FixedAllocation(Allocation.hard_sharing(spec.filters, spec.task_names)).build(spec, randomness, CPU)
