@@ -23,7 +23,11 @@ from sfgsearch.search import load_study
 METRICS = {f"{task}/{metric}" for task in ("first", "second") for metric in ("accuracy", "balanced_accuracy", "f1")}
 
 
-SMALL = {"manual": {"methods": ["hard_sharing", "equal"]}, "quota": {"learned": 1, "searched": 1}}
+SMALL = {
+    "manual": {"methods": ["hard_sharing", "equal"]},
+    "quota": {"learned": 1, "searched": 1},
+    "training": {"epochs": 1},
+}
 
 
 ONE = {"manual": {"methods": ["equal"]}, "quota": {"learned": 0, "searched": 0}, "comparison": {"seeds": 1}}
@@ -245,7 +249,7 @@ def test_an_interrupted_run_says_so_and_continues(study_file, call, monkeypatch)
 
 
 def test_trials_option_holds_for_trials_that_wait_already(study_file, call):
-    path = study_file()
+    path = study_file(comparison={"seeds": 1, "as_learned": False})
     create_study(load_config(path))
     assert call("run", path, "--trials", 3)[0] == 0
     finished = [trial for trial in load_study(load_config(path)).trials if trial.state.name == "COMPLETE"]

@@ -16,7 +16,7 @@ def switch(tmp_path):
     return tmp_path / "switch"
 
 
-@pytest.mark.parametrize("told", [TRIALS_FAIL, FINALISTS_FAIL])
+@pytest.mark.parametrize("told", [TRIALS_FAIL, pytest.param(FINALISTS_FAIL, marks=pytest.mark.slow)])
 def test_what_fails_for_good_is_named_everywhere_and_complete_after_another_chance(
     study_file, tmp_path, call, switch, told
 ):
