@@ -94,6 +94,9 @@ BACKBONES = {
 }
 
 
+SIZES = [("vgg", 1), ("vgg", 2), ("vgg", 3), ("resnet", 3), ("concatenation", 2)]
+
+
 @functools.cache
 def spec_of(name, num_tasks):
     backbone, image_shape = BACKBONES[name]

@@ -1,5 +1,6 @@
 """Fixtures of tiny studies on real digits: a trial takes well under a second."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,17 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in merged.items() if value is not None}
 
 
+def write_study(folder: Path, **sections: Any) -> Path:
+    """Write the tiny study with changed sections into a file, and return its path."""
+    path = folder / "tiny.toml"
+    path.write_text(tomlkit.dumps(merge(TINY, sections)))
+    return path
+
+
 @pytest.fixture
 def study_file(tmp_path):
-    """Write the tiny study with changed sections into a file, and return its path."""
-
-    def write(**sections: Any) -> Path:
-        path = tmp_path / "tiny.toml"
-        path.write_text(tomlkit.dumps(merge(TINY, sections)))
-        return path
-
-    return write
+    """Return a function that writes the tiny study with changed sections, and returns its path."""
+    return functools.partial(write_study, tmp_path)
 
 
 @pytest.fixture
@@ -63,7 +65,6 @@ def trained_study(tmp_path_factory):
 
     The file asks for one finalist of each sort per trial, of seed 1, and for a learned one that is learned again.
     """
-    path = tmp_path_factory.mktemp("trained") / "tiny.toml"
     changes = {
         "manual": {"methods": ["equal", "constant_probabilities"]},
         "quota": {"learned": 1, "searched": 1},
@@ -71,7 +72,7 @@ def trained_study(tmp_path_factory):
         "training": {"epochs": 1},
         "review": None,
     }
-    path.write_text(tomlkit.dumps(merge(TINY, changes)))
+    path = write_study(tmp_path_factory.mktemp("trained"), **changes)
     config = load_config(path)
     objective = Objective(config)
     created = create_study(config, objective=objective)

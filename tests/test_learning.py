@@ -8,6 +8,8 @@ from sfgsearch.methods import StochasticFilterGroups, manual_methods
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment, TrainingSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained():

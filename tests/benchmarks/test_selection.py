@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from tests.benchmarks import selection
 
 
+@pytest.mark.slow
 def test_random_trials_are_retrained_on_splits_of_their_own(study_file):
     path = study_file(training={"epochs": 4, "batch_size": 64, "lr": 0.03})
     done = CliRunner().invoke(selection.main, [str(path), "--trials", "3", "--seeds", "2", "--json"])

@@ -26,6 +26,7 @@ def run(*options):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_network_is_trained_on_every_split():
     rows = json.loads(run("--json"))["rows"]
     names = ["hard sharing", "late", *(f"{name}{more}" for name in splits.LEARNED for more in ("", ", retrained"))]

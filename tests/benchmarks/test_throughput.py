@@ -49,6 +49,7 @@ def test_a_goal_says_number_and_verdict(wall, is_met):
     assert str(goal).endswith("met" if is_met else "MISSED")
 
 
+@pytest.mark.slow
 def test_sleeping_trials_do_all_that_a_real_one_does(postgres, tmp_path, monkeypatch):
     seen, notes, url = {}, [], postgres()
 

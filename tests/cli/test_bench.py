@@ -16,9 +16,9 @@ def small(study_file):
 
 
 def test_every_method_has_a_row_for_every_number_of_tasks(small, capsys):
-    main(["bench", str(small), "--tasks", "1,2,3", "--seconds", "0.01", "--json"])
+    main(["bench", str(small), "--tasks", "1,2", "--seconds", "0.01", "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [(row["tasks"], row["method"]) for row in rows] == [(tasks, name) for tasks in (1, 2, 3) for name in METHODS]
+    assert [(row["tasks"], row["method"]) for row in rows] == [(tasks, name) for tasks in (1, 2) for name in METHODS]
     for row in rows:
         assert set(row) == {"method", "tasks", "ms", "ratio", "macs", "peak_bytes"}
         assert row["ms"] > 0

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from study_fixtures import write_study
 
 from sfgsearch import create_study, load_config
-from sfgsearch.cli import main
 from sfgsearch.serving import is_loopback
 
 
@@ -36,51 +36,43 @@ def ask(address, host=None):
             return error.code, error.read().decode()
 
 
-@pytest.fixture
-def study(study_file):
-    path = study_file()
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = write_study(tmp_path_factory.mktemp("served"))
     create_study(load_config(path))
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_the_study_until_a_signal_ends_it(study, number):
+def end(process, number):
+    """Send a signal, check that the server ends well, and return what it wrote to standard error."""
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return errors
+
+
+@pytest.mark.slow
+def test_it_serves_the_study_until_a_signal_ends_it(study):
     with serving(study) as (process, address):
         found = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/dashboard/studies/(\d+)", address)
         assert found, process.stderr.read()
-        assert ask(address)[0] == 200
-        _, studies = ask(f"{found[1]}/api/studies")
-        assert load_config(study).name in studies
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == 0
-        assert errors == ""
-
-
-def test_a_crowd_of_requests_is_answered_without_a_word(study):
-    with serving(study) as (process, address):
+        assert load_config(study).name in ask(f"{found[1]}/api/studies")[1]
         with ThreadPoolExecutor(32) as crowd:
             answers = list(crowd.map(ask, [address] * 64))
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-    assert {status for status, _ in answers} == {200}
-    assert errors == ""
-
-
-def test_pages_elsewhere_in_the_web_cannot_use_it(study):
-    with serving(study) as (_, address):
-        assert ask(address, host="elsewhere.example")[0] == 403
+        assert {status for status, _ in answers} == {200}
+        assert ask(address, host="elsewhere.example")[0] == 403, "a page elsewhere in the web"
         assert ask(address, host="localhost:8000")[0] == 200, "as through a tunnel"
+        assert end(process, signal.SIGTERM) == ""
 
 
+@pytest.mark.slow
 def test_an_address_that_others_reach_is_worth_a_warning(study):
     with serving(study, "--host", "0.0.0.0") as (process, address):
         assert address.startswith("http://0.0.0.0:")
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-        assert "warning: 0.0.0.0 may be reached from other machines" in errors
+        assert "warning: 0.0.0.0 may be reached from other machines" in end(process, signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--port", "99999"], ["--host", "203.0.113.9"]])
 def test_where_it_cannot_listen_is_one_line(study, options):
     command = [sys.executable, "-m", "sfgsearch", "dashboard", str(study), *options]
@@ -89,11 +81,10 @@ def test_where_it_cannot_listen_is_one_line(study, options):
     assert options[1] in refused.stderr.splitlines()[-1]
 
 
-def test_a_study_that_is_not_there_is_one_line(study_file, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["dashboard", str(study_file())])
-    assert ended.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_a_study_that_is_not_there_is_one_line(study_file, call):
+    status, _, err = call("dashboard", study_file())
+    assert status == 2
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST"])

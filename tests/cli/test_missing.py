@@ -8,22 +8,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from sfgsearch import create_study, load_config
-from sfgsearch.cli import main
 from sfgsearch.search import load_study
-
-
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture
@@ -31,7 +16,7 @@ def switch(tmp_path):
     return tmp_path / "switch"
 
 
-@pytest.mark.parametrize("told", [TRIALS_FAIL, FINALISTS_FAIL])
+@pytest.mark.parametrize("told", [TRIALS_FAIL, pytest.param(FINALISTS_FAIL, marks=pytest.mark.slow)])
 def test_what_fails_for_good_is_named_everywhere_and_complete_after_another_chance(
     study_file, tmp_path, call, switch, told
 ):

@@ -12,8 +12,6 @@ import pytest
 import tomlkit
 from PIL import Image
 
-from sfgsearch.cli import main
-
 STUDIES = Path(__file__).parents[2] / "studies"
 SMALL = {
     "training": {"epochs": 1, "batch_size": 8, "calibration_batches": 1, "monte_carlo_samples": 2, "threads": 1},
@@ -26,17 +24,6 @@ PLAIN = {
     **SMALL,
 }
 ORGANS = 6
-
-
-def call(capsys, *arguments):
-    """Run a command and return its exit status, standard output and standard error."""
-    try:
-        main([str(argument) for argument in arguments])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
 
 
 def merge(settings, changes):
@@ -60,18 +47,18 @@ def shrink(name, folder, **changes):
     return write_study(folder / name, merge(settings, changes))
 
 
-def check_run(capsys, study, metrics, *options):
+def check_run(call, study, metrics, *options):
     """Run a study to its end; check table, ``compare`` and ``show``; return what was on standard error."""
     settings = tomllib.loads(study.read_text())
     methods, finalists = settings["manual"]["methods"], settings["comparison"].get("manual")
-    status, out, err = call(capsys, "run", study, *options)
+    status, out, err = call("run", study, *options)
     assert status == 0, err
     assert "failed" not in err, "a trial or finalist failed"
     names = [*methods, f"learned-{len(methods)}", f"searched-{len(methods) + 1}"]
     for name in names:
         assert name in err, "its trial"
         assert name in out or (finalists and name in methods)
-    status, printed, _ = call(capsys, "compare", study, "--json")
+    status, printed, _ = call("compare", study, "--json")
     rows = json.loads(printed)["rows"]
     assert status == 0
     assert {row["kind"] for row in rows} == {"learned", "searched", "manual"}
@@ -80,7 +67,7 @@ def check_run(capsys, study, metrics, *options):
         assert set(row["metrics"]) >= metrics
         assert row["parameters"] > 0
         assert row["macs"] > 0
-    status, printed, _ = call(capsys, "show", study, "--trial", len(methods), "--json")
+    status, printed, _ = call("show", study, "--trial", len(methods), "--json")
     trial = json.loads(printed)
     assert (status, trial["kind"]) == (0, "learned")
     assert set(trial["metrics"]) == metrics
@@ -88,7 +75,7 @@ def check_run(capsys, study, metrics, *options):
         *dict.fromkeys(metric.split("/")[0] for metric in trial["metrics"]),
         "shared",
     ]
-    status, printed, _ = call(capsys, "show", study, "--trial", 0)
+    status, printed, _ = call("show", study, "--trial", 0)
     assert status == 0
     assert all(metric in printed for metric in metrics), "none is cut"
     return err
@@ -99,9 +86,9 @@ def of_two_classes(task):
     return {f"{task}/{metric}" for metric in ("accuracy", "balanced_accuracy", "f1", "auroc")}
 
 
-def check_refused(capsys, study, *options):
+def check_refused(call, study, *options):
     """Check that a study ends at once, with status 2 and one line; return the line."""
-    status, out, err = call(capsys, "run", study, *options)
+    status, out, err = call("run", study, *options)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert not study.with_suffix("").exists(), "the database was touched"
@@ -161,14 +148,16 @@ def write_subjects(folder, number=5):
     return folder
 
 
-def test_faces(tmp_path, capsys):
+@pytest.mark.slow
+def test_faces(tmp_path, call):
     study = shrink("utkface.toml", tmp_path, data={"size": 16}, backbone={"width": 1 / 16})
     faces = write_faces(tmp_path / "elsewhere")
-    err = check_run(capsys, study, {"age/mae", *of_two_classes("gender")}, "--data", faces)
+    err = check_run(call, study, {"age/mae", *of_two_classes("gender")}, "--data", faces)
     assert "skipped 6 of 46 files: 117_0_0_20170109150557335.jpg (age is '117', not 0 to 116), 30_1_2" in err
     assert "and 3 more" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "comparison"),
     [
@@ -176,13 +165,13 @@ def test_faces(tmp_path, capsys):
         ({"mode": "patches", "patch": [4, 12, 12], "patches_per_volume": 3}, {"manual": 2}),
     ],
 )
-def test_volumes(tmp_path, capsys, data, comparison):
+def test_volumes(tmp_path, call, data, comparison):
     backbone = {"width": 0.125, "blocks": 1}
     study = shrink("prostate.toml", tmp_path, data=data, backbone=backbone, comparison=comparison)
     write_subjects(tmp_path / "data" / "prostate")
     organs = ("left_femur", "right_femur", "bladder", "rectum", "prostate")
     dice = {f"organs/dice_{organ}" for organ in organs}
-    err = check_run(capsys, study, {"ct/mae", "ct/psnr", "organs/dice", "organs/accuracy"} | dice)
+    err = check_run(call, study, {"ct/mae", "ct/psnr", "organs/dice", "organs/accuracy"} | dice)
     assert "skipped 3 of 8 subjects" in err
     assert "of 5 subjects 1 without ct and 1 without labels" in err
     assert "x-missing: no mr.nii.gz" in err
@@ -191,15 +180,15 @@ def test_volumes(tmp_path, capsys, data, comparison):
 
 
 @pytest.mark.parametrize("name", ["utkface.toml", "prostate.toml"])
-def test_wrong_and_empty_folders_are_refused_in_one_line(tmp_path, capsys, name):
+def test_wrong_and_empty_folders_are_refused_in_one_line(tmp_path, call, name):
     study = shrink(name, tmp_path)
     (tmp_path / "empty").mkdir()
-    assert f"there is no folder {tmp_path / 'data'}" in check_refused(capsys, study)
-    assert f"there is no folder {tmp_path / 'absent'}" in check_refused(capsys, study, "--data", tmp_path / "absent")
-    assert f"{tmp_path / 'empty'} h" in check_refused(capsys, study, "--data", tmp_path / "empty")
+    assert f"there is no folder {tmp_path / 'data'}" in check_refused(call, study)
+    assert f"there is no folder {tmp_path / 'absent'}" in check_refused(call, study, "--data", tmp_path / "absent")
+    assert f"{tmp_path / 'empty'} h" in check_refused(call, study, "--data", tmp_path / "empty")
     (tmp_path / "empty" / "subject").mkdir()
     (tmp_path / "empty" / "30_0_0_20170109150557335.jpg").write_bytes(b"")
-    assert "usable" in check_refused(capsys, study, "--data", tmp_path / "empty")
+    assert "usable" in check_refused(call, study, "--data", tmp_path / "empty")
 
 
 NUMBER = 40
@@ -211,10 +200,6 @@ DENSE = {
     "shape": {"type": "segmentation", "key": "mask", "classes": ["outside", "disc"]},
     "dose": {"type": "dense_regression", "unit": "Gy", "scale": 50.0, "span": 100.0},
 }
-METRICS = [
-    (WHOLE, {*of_two_classes("kind"), "size/mae"}),
-    (DENSE, {"shape/dice", "shape/dice_disc", "shape/accuracy", "dose/mae", "dose/psnr"}),
-]
 
 
 def draw_discs():
@@ -234,15 +219,14 @@ def draw_discs():
     }
 
 
-@pytest.mark.parametrize(("tasks", "metrics"), METRICS)
-def test_an_npz_file(tmp_path, capsys, tasks, metrics):
+def test_an_npz_file(tmp_path, call):
     np.savez(tmp_path / "discs.npz", **draw_discs())
-    settings = {"data": {"name": "npz", "path": "discs.npz", "tasks": tasks}, **copy.deepcopy(PLAIN)}
-    check_run(capsys, write_study(tmp_path / "discs.toml", settings), metrics)
+    settings = {"data": {"name": "npz", "path": "discs.npz", "tasks": WHOLE}, **copy.deepcopy(PLAIN)}
+    check_run(call, write_study(tmp_path / "discs.toml", settings), {*of_two_classes("kind"), "size/mae"})
 
 
-@pytest.mark.parametrize(("tasks", "metrics"), METRICS)
-def test_a_folder_of_pictures(tmp_path, capsys, tasks, metrics):
+@pytest.mark.slow
+def test_a_folder_of_pictures(tmp_path, call):
     discs = draw_discs()
     place = tmp_path / "discs"
     place.mkdir()
@@ -256,5 +240,6 @@ def test_a_folder_of_pictures(tmp_path, capsys, tasks, metrics):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    settings = {"data": {"name": "folder", "path": "absent", "tasks": tasks, "colours": "grey"}, **copy.deepcopy(PLAIN)}
-    check_run(capsys, write_study(tmp_path / "pictures.toml", settings), metrics, "--data", place)
+    settings = {"data": {"name": "folder", "path": "absent", "tasks": DENSE, "colours": "grey"}, **copy.deepcopy(PLAIN)}
+    metrics = {"shape/dice", "shape/dice_disc", "shape/accuracy", "dose/mae", "dose/psnr"}
+    check_run(call, write_study(tmp_path / "pictures.toml", settings), metrics, "--data", place)

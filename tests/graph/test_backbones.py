@@ -24,9 +24,10 @@ TASKS = {
 }
 CASES = [
     *((name, dimensions, "batch", 2, "dense") for name in SMALL for dimensions in (2, 3)),
-    *((name, 2, "batch", num_tasks, "whole") for name in SMALL for num_tasks in (1, 2, 3)),
-    *(("resnet", dimensions, norm, 3, "dense") for dimensions in (2, 3) for norm in ("instance", "none")),
-    *(("highresnet", 2, norm, 2, "whole") for norm in ("instance", "none")),
+    *((name, 2, "batch", 3, "whole") for name in SMALL),
+    *(("vgg_small", 2, "batch", num_tasks, "whole") for num_tasks in (1, 2)),
+    *(("resnet", dimensions, norm, 3, "dense") for dimensions, norm in ((3, "instance"), (2, "none"))),
+    ("highresnet", 2, "instance", 2, "whole"),
 ]
 
 

@@ -14,10 +14,13 @@ from executions import (
 
 from sfgsearch.graph import DenseNetwork, StreamsNetwork, compact
 
-KINDS = [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.3)]
+CASES = [
+    *((name, num_tasks, off) for name in NAMES for num_tasks, off in ((3, 0.0), (2, 0.3))),
+    *((name, 1, 0.0) for name in ("plain", "residual", "attention")),
+]
 
 
-@pytest.fixture(params=[(name, *kind) for name in NAMES for kind in KINDS], ids=str, scope="module")
+@pytest.fixture(params=CASES, ids=str, scope="module")
 def case(request):
     name, num_tasks, off = request.param
     return Case(build(name, num_tasks), image_shape(name), off=off)

@@ -19,7 +19,6 @@ from sfgsearch.nn import NetworkSpec, Structure
 
 CPU = torch.device("cpu")
 BATCH = 8
-IMAGE_SHAPE = (2, 16, 16)
 # Sampled groups of narrow layers may come out empty by chance, and an empty group trains nothing.
 BACKBONE_OPTIONS = {
     "vgg_small": {"plan": (24, "pool", 32, 24)},
@@ -27,12 +26,13 @@ BACKBONE_OPTIONS = {
     "resnet": {"depth": 8, "width": 1.5},
     "highresnet": {"width": 1.5, "blocks": 1},
 }
+SIDES = {"vgg11": 16}
 METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 # A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
 # Policies of residual blocks learn one after another.
 METHOD_STEPS = {"learning_to_branch": 40, "adashare": 5}
-# What select residual blocks needs a backbone that has some.
-METHOD_BACKBONES = {"adashare": {"resnet", "highresnet"}}
+# What selects residual blocks needs a backbone that has some.
+METHOD_BACKBONES = {"adashare": ("resnet", "highresnet")}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
 DESCRIBED_ONLY = {"task_routing", "learned_routing", "adashare", "maximum_roaming", "learning_to_branch"}
@@ -60,27 +60,33 @@ METHODS = {
 }
 
 
-@pytest.fixture(params=[1, 2, 3], ids="T={}".format)
-def num_tasks(request):
-    return request.param
+@functools.cache
+def spec_of(backbone, tasks):
+    side = SIDES.get(backbone, 8)
+    build = functools.partial(backbones[backbone], **BACKBONE_OPTIONS.get(backbone, {}))
+    return NetworkSpec(build, tasks, (2, side, side))
 
 
-@pytest.fixture(params=list(shipped(backbones)))
-def spec(request, tiny, num_tasks):
-    backbone = functools.partial(backbones[request.param], **BACKBONE_OPTIONS.get(request.param, {}))
-    return NetworkSpec(backbone, tiny.tasks(num_tasks), IMAGE_SHAPE)
+def cases():
+    """Return every method on its first backbone for T = 1, 2, 3 and on its second, and three methods on the others."""
+    found = []
+    for name in METHODS:
+        first, second = METHOD_BACKBONES.get(name, ("vgg_small", "resnet"))
+        found += [(name, first, 1), (name, first, 2), (name, first, 3), (name, second, 2)]
+    others = [name for name in shipped(backbones) if name not in ("vgg_small", "resnet")]
+    return found + [(name, other, 2) for other in others for name in ("learned", "searched", "cross_stitch")]
 
 
-@pytest.fixture(params=list(METHODS))
-def name(request, spec):
-    if spec.backbone.func.__name__ not in METHOD_BACKBONES.get(request.param, backbones):
-        pytest.skip("refused, see test_backbones_without_residual_blocks_are_refused")
+@pytest.fixture(params=cases(), ids=lambda case: "{}-{}-T={}".format(*case))
+def case(request):
     return request.param
 
 
 @pytest.fixture
-def build(name, spec):
+def build(case, tiny):
     """Return what builds the method's system from a seed."""
+    name, backbone, num_tasks = case
+    spec = spec_of(backbone, tiny.tasks(num_tasks))
     method = METHODS[name](spec)
     return lambda seed=0: method.build(spec, Randomness.from_seed(seed, CPU), CPU)
 
@@ -101,8 +107,8 @@ def take_step(tiny, system, step=0, steps=10):
     return predictions
 
 
-def test_a_method_keeps_the_contract(tiny, name, build):
-    system = build()
+def test_a_method_keeps_the_contract(tiny, case, build):
+    name, system = case[0], build()
     spec = system.spec
     steps = METHOD_STEPS.get(name, 1)
     for step in range(steps):
@@ -190,7 +196,7 @@ def predict(tiny, system):
     return predictor.eval(), images
 
 
-@pytest.mark.parametrize("name", ["learned", "equal", "searched"], indirect=True)
+@pytest.mark.parametrize("case", [one for one in cases() if one[0] in ("learned", "equal", "searched")], indirect=True)
 def test_a_network_in_training_equals_the_compact_one(tiny, system):
     tiny.randomise(system.network)
     system.begin_step(9, 10)  # gates of the learned one have settled

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from awkward_networks import NAMES, build, image_shape
+from awkward_networks import build, image_shape
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfgsearch.allocation import Allocation, LayerAllocation
@@ -56,10 +56,17 @@ def filters_of(plan):
     return {f"conv{index}": width for index, width in enumerate(widths, 1)}
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
-@pytest.mark.parametrize("make", [Allocation.hard_sharing, Allocation.equal])
-@pytest.mark.parametrize("plan", [DIVISIBLE, (8, 7, "pool", 5), (4,)], ids=str)
+@pytest.mark.parametrize(
+    ("plan", "make", "num_tasks", "norm"),
+    [
+        (DIVISIBLE, Allocation.equal, 1, "batch"),
+        (DIVISIBLE, Allocation.equal, 2, "none"),
+        (DIVISIBLE, Allocation.hard_sharing, 2, "batch"),
+        ((8, 7, "pool", 5), Allocation.equal, 3, "batch"),
+        ((8, 7, "pool", 5), Allocation.hard_sharing, 3, "none"),
+        ((4,), Allocation.equal, 2, "batch"),
+    ],
+)
 def test_counts_equal_the_closed_form(tiny, plan, make, num_tasks, norm):
     tasks = tuple(HEAD_OUTPUTS)[:num_tasks]
     allocation = make(filters_of(plan), tasks)
@@ -95,7 +102,7 @@ def test_single_tasks_cost_a_network_each(tiny):
     assert together == tuple(sum(values) for values in zip(*alone, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "norm" not in name and name != "attention"])
+@pytest.mark.parametrize("name", ["plain", "depthwise", "grouped", "transposed", "volume"])
 def test_torch_counts_the_same(name):
     """Grouped, depthwise and transposed convolutions, plain and in groups."""
     network, shape = build(name, 2).eval(), image_shape(name)

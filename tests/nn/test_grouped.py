@@ -41,9 +41,10 @@ def spec(request, tiny):
     return NetworkSpec(functools.partial(resnet, depth=8, width=0.25), tiny.tasks(2), (2, 6, 6))
 
 
-@pytest.mark.parametrize("hidden", [0, 5])
-@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("num_tasks", "norm", "hidden"),
+    [(1, "batch", 0), (2, "batch", 5), (3, "batch", 0), (2, "instance", 0), (2, "none", 5)],
+)
 def test_derived_networks_stay_equal_when_statistics_are_reestimated(tiny, num_tasks, norm, hidden):
     spec = tiny.spec(num_tasks, norm=norm, hidden=hidden)
     network, assignment = tiny.grouped(spec), tiny.assignments(spec)

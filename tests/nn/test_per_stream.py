@@ -18,15 +18,17 @@ from sfgsearch.tasks import DenseRegression
 TASKS = (DenseRegression("ct"), DenseRegression("t2"))
 CPU = torch.device("cpu")
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+# One of each structure: allocated, ensemble, lockstep, routed and branched.
+MANUAL = ("equal", "constant_probabilities", "cross_stitch", "task_routing", "learning_to_branch")
 METHODS = {
     "learned": lambda _spec: StochasticFilterGroups(SFGSettings(execution="streams", settle=0.0)),
-    **{name: manual_methods[name] for name in manual_methods},
+    **{name: manual_methods[name] for name in MANUAL},
 }
 
 
-@pytest.fixture(params=[(1, 6, 6), (1, 4, 4, 4)], ids=["2d", "3d"])
+@pytest.fixture(params=[(1, 6, 6), (1, 4, 4, 4)], ids=["2d", "3d"], scope="module")
 def spec(request):
-    backbone = functools.partial(highresnet, width=0.2, blocks=2, per_stream=True)
+    backbone = functools.partial(highresnet, width=0.2, blocks=1, per_stream=True)
     return NetworkSpec(backbone, TASKS, request.param)
 
 
@@ -81,6 +83,7 @@ def test_a_task_trains_its_own_blocks_and_leaves_those_of_others_alone(spec):
         assert not any(weight.grad is not None and weight.grad.any() for weight in own[1].parameters())
 
 
+@pytest.mark.parametrize("spec", [(1, 6, 6)], ids=["2d"], indirect=True)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_and_its_network_is_rebuilt_from_its_structure(spec, name):
     randomness = Randomness.from_seed(0, CPU)
@@ -115,7 +118,7 @@ def test_statistics_are_those_of_every_stream(spec):
     predictor = system.predictor(lambda: iter([batch]))
     with torch.no_grad():
         found, expected = predictor.eval()(batch), predictor.train()(batch)
-    for task in expected:  # running variances are unbiased, which adds up over 17 norms
+    for task in expected:  # running variances are unbiased, which adds up over 11 norms
         torch.testing.assert_close(found[task], expected[task], rtol=0.05, atol=0.05)
 
 

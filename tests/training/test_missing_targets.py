@@ -97,10 +97,16 @@ METHODS = {
 }
 
 
+@functools.cache
+def spec_of(tasks):
+    """Return the same specification for the same tasks, so that it is analysed once."""
+    return NetworkSpec(functools.partial(vgg_small, plan=(10, 12)), tasks, (1, SIDE, SIDE))
+
+
 def make_experiment(data=None, augmentation=None, **settings):
     data = data or partly_labelled(0)
-    spec = NetworkSpec(functools.partial(vgg_small, plan=(10, 12)), data.tasks, data.image_shape)
-    given = {"epochs": 2, "batch_size": 7, "lr": 0.02, "device": "cpu", "monte_carlo_samples": 3} | settings
+    spec = spec_of(data.tasks)
+    given = {"epochs": 1, "batch_size": 7, "lr": 0.02, "device": "cpu", "monte_carlo_samples": 3} | settings
     return Experiment(data, spec, TrainingSettings(**given), augmentation or Augmentation())
 
 
@@ -202,10 +208,9 @@ def test_every_method_trains_and_is_measured_on_what_is_present(method):
         assert trained.monte_carlo.metrics["test"].keys() == trained.metrics["test"].keys() | uncertain
 
 
-@pytest.mark.parametrize("augmentation", [{"padding": "zero"}, {"padding": "reflect"}], ids=str)
-@pytest.mark.parametrize("method", ["hard_sharing", "learned"])
-def test_augmentation_and_learned_weights_take_holes(method, augmentation):
-    changes = Augmentation(flips=("horizontal",), crop=2, rotation=30.0, **augmentation)
+@pytest.mark.parametrize(("method", "padding"), [("hard_sharing", "zero"), ("learned", "reflect")])
+def test_augmentation_and_learned_weights_take_holes(method, padding):
+    changes = Augmentation(flips=("horizontal",), crop=2, rotation=30.0, padding=padding)
     for holes in (True, False):
         experiment = make_experiment(partly_labelled(0, holes=holes), changes, task_weighting="uncertainty")
         trained = experiment.train(METHODS[method](experiment.spec), 0)
@@ -243,15 +248,17 @@ def test_gradients_of_absent_labels_are_exactly_zero(loss, dtype):
 
 
 def make_trainer(data, **settings):
-    experiment = make_experiment(data, length_scale=0.0, **settings)
-    spec = NetworkSpec(experiment.spec.backbone, data.tasks, data.image_shape)
+    experiment = make_experiment(data, epochs=2, length_scale=0.0, **settings)
+    spec = experiment.spec
     randomness = Randomness.from_seed(0, CPU)
     system = FixedAllocation(Allocation.hard_sharing(spec.filters, spec.task_names)).build(spec, randomness, CPU)
     return system, Trainer(system, data, experiment.settings, randomness, CPU)
 
 
-@pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
-@pytest.mark.parametrize("absent", NAMES)
+@pytest.mark.parametrize(
+    ("absent", "weighting"),
+    [("kind", "uncertainty"), ("size", "fixed"), ("mask", "uncertainty"), ("dose", "fixed"), ("dose", "uncertainty")],
+)
 def test_a_task_without_any_label_adds_nothing(absent, weighting):
     """Its head stays as it was, and all others go the way that they go where it has no weight."""
     images, targets = draw(28, 3)
@@ -329,20 +336,20 @@ def test_uncertainty_is_averaged_over_what_is_present():
     )
 
 
-@pytest.fixture(params=[True, False], ids=["a third is missing", "all labels"])
-def finished(request, study):
+@pytest.fixture
+def finished(study):
     """Run a study of all kinds to its end, finalists included."""
     config = study(
-        data={"name": "partly_labelled", "holes": request.param, "pairs_per_digit": None},
+        data={"name": "partly_labelled", "pairs_per_digit": None},
         backbone={"plan": [10, 12]},
         training={"epochs": 1, "batch_size": 7, "monte_carlo_samples": 2},
-        manual={"methods": list(MANUAL)},
+        manual={"methods": ["hard_sharing", "equal", "cross_stitch"]},
         quota={"learned": 1, "searched": 1},
-        comparison={"seeds": 1, "manual": 2, "splits": "study"},
+        comparison={"seeds": 1, "manual": 1, "splits": "study"},
     )
     objective = Objective(config)
     created = create_study(config, objective=objective)
-    created.optimize(objective, n_trials=2 + len(MANUAL))
+    created.optimize(objective, n_trials=5)
     retrain_finalists(objective, records_of(created), missing_finalists(created, config), study=created)
     return config, objective, created
 
@@ -351,7 +358,7 @@ def test_a_study_with_holes_says_what_one_can_check(finished):
     """Every record's metrics are those of its network on the labels that its study has."""
     config, objective, created = finished
     records, data = records_of(created).all(), objective.experiment.data
-    assert [record.role for record in records].count("trial") == 2 + len(MANUAL)
+    assert [record.role for record in records].count("trial") == 5
     assert {record.kind for record in records if record.role == "finalist"} == {"learned", "searched", "manual"}
     assert missing_finalists(created, config) == []
     for record in records:
