@@ -71,6 +71,7 @@ def test_the_parts_find_each_other(manifests):
     assert keys == ["SFGSEARCH_STORAGE", "PGPASSWORD"]
 
 
+@pytest.mark.slow
 def test_a_pod_that_is_stopped_leaves_its_trial_to_the_next_which_ends_the_study(pod, manifests, cluster_study):
     cluster_study.hold_up(1)
     stopped, following = pod("sfgsearch-0-mxk4q"), pod("sfgsearch-0-z8w2c")
@@ -90,6 +91,7 @@ def test_a_pod_that_is_stopped_leaves_its_trial_to_the_next_which_ends_the_study
     cluster_study.check_end()
 
 
+@pytest.mark.slow
 def test_a_pod_with_a_wrong_password_is_not_started_again(pod, manifests):
     with pod("sfgsearch-0-mxk4q", PGPASSWORD="wrong").running() as process:
         out, _ = process.communicate(timeout=300)

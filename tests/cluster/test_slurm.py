@@ -11,6 +11,8 @@ from cluster_study import CLUSTER, PASSWORD, USER, wait_for
 from faults import outcomes, twin
 from slurm_cluster import PROGRAMS, SlurmCluster
 
+pytestmark = pytest.mark.slow
+
 LEFT = "sfgsearch: interrupted; the same command continues"
 
 

@@ -706,9 +706,9 @@ def plain(image_shape):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "least_dice"), [(plain, 0.6), (functools.partial(vgg_small, plan=(8, "pool", 8)), 0.4)]
+    ("mode", "patch", "backbone", "least_dice"),
+    [("slices", 8, plain, 0.6), ("patches", (8, 8, 6), functools.partial(vgg_small, plan=(8, "pool", 8)), 0.4)],
 )
-@pytest.mark.parametrize(("mode", "patch"), [("slices", 8), ("patches", (8, 8, 6))])
 def test_a_network_learns_from_patches_and_is_measured_on_what_is_whole(folder, mode, patch, backbone, least_dice):
     data = mr_ct(1, path=folder, mode=mode, patch=patch)
     spec = NetworkSpec(backbone, data.tasks, data.image_shape)

@@ -37,6 +37,7 @@ def small_study_of_own_parts(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_study_of_own_data_network_and_method(small_study_of_own_parts, capsys):
     main(["run", str(small_study_of_own_parts)])
     study = load_study(load_config(small_study_of_own_parts))
