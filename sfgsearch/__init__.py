@@ -24,18 +24,19 @@ __all__ = [
     "load_exported",
 ]
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "Allocation": "allocation",
-        "Config": "config",
-        "Objective": "reporting",
-        "SFGSearchError": "errors",
-        "create_study": "search",
-        "load_config": "config",
-        "load_exported": "export",
-    },
-)
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "Allocation": "allocation",
+            "Config": "config",
+            "Objective": "reporting",
+            "SFGSearchError": "errors",
+            "create_study": "search",
+            "load_config": "config",
+            "load_exported": "export",
+        },
+    )
 
 
 def __dir__() -> list[str]:

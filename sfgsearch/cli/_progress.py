@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sfgsearch.reporting import duration
+from sfgsearch.comparison._formats import duration
 from sfgsearch.search._finalists import Finalist
 from sfgsearch.search._queue import FAILURE
 from sfgsearch.training import EpochReport

@@ -30,23 +30,24 @@ __all__ = [
     "study_status",
 ]
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "Comparison": "_comparison",
-        "Missing": "_shortfall",
-        "PairedBootstrap": "_paired",
-        "PairedTest": "_paired",
-        "Row": "_rows",
-        "Shortfall": "_shortfall",
-        "Spent": "_comparison",
-        "StudyStatus": "_status",
-        "compare": "_comparison",
-        "paired_bootstrap": "_paired",
-        "read_comparison": "_progress",
-        "read_progress": "_progress",
-        "read_status": "_progress",
-        "retry_failed": "_progress",
-        "study_status": "_status",
-    },
-)
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "Comparison": "_comparison",
+            "Missing": "_shortfall",
+            "PairedBootstrap": "_paired",
+            "PairedTest": "_paired",
+            "Row": "_rows",
+            "Shortfall": "_shortfall",
+            "Spent": "_comparison",
+            "StudyStatus": "_status",
+            "compare": "_comparison",
+            "paired_bootstrap": "_paired",
+            "read_comparison": "_progress",
+            "read_progress": "_progress",
+            "read_status": "_progress",
+            "retry_failed": "_progress",
+            "study_status": "_status",
+        },
+    )

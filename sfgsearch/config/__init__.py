@@ -36,4 +36,7 @@ __all__ = [
     "manual_candidates",
 ]
 
-__getattr__ = lazy_exports(__name__, dict.fromkeys(("build_experiment", "load_data", "manual_candidates"), "_build"))
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__ = lazy_exports(
+        __name__, dict.fromkeys(("build_experiment", "load_data", "manual_candidates"), "_build")
+    )

@@ -26,19 +26,20 @@ __all__ = [
     "trial_tables",
 ]
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "Column": "_table",
-        "Objective": "_objective",
-        "Table": "_table",
-        "WIDEST": "_table",
-        "comparison_tables": "_study_tables",
-        "describe_trial": "_show",
-        "status_summary": "_status_tables",
-        "status_tables": "_status_tables",
-        "tests_table": "_study_tables",
-        "to_json": "_show",
-        "trial_tables": "_trial_tables",
-    },
-)
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "Column": "_table",
+            "Objective": "_objective",
+            "Table": "_table",
+            "WIDEST": "_table",
+            "comparison_tables": "_study_tables",
+            "describe_trial": "_show",
+            "status_summary": "_status_tables",
+            "status_tables": "_status_tables",
+            "tests_table": "_study_tables",
+            "to_json": "_show",
+            "trial_tables": "_trial_tables",
+        },
+    )

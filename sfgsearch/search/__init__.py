@@ -36,25 +36,26 @@ __all__ = [
     "study_storage",
 ]
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "PlainObjective": "_objective",
-        "PrunedTrial": "_hooks",
-        "TrainedTrial": "_hooks",
-        "TrialHooks": "_hooks",
-        "WithinKindPruner": "_sampling",
-        "artifact_folder": "_artifacts",
-        "copy_study": "_transfer",
-        "create_study": "_study",
-        "current_finalists": "_finalists",
-        "enqueue_missing": "_queue",
-        "load_study": "_study",
-        "missing_finalists": "_finalists",
-        "records_of": "_study",
-        "retrain_finalists": "_retraining",
-        "select_finalists": "_finalists",
-        "sole_process": "_database",
-        "study_storage": "_database",
-    },
-)
+if not TYPE_CHECKING:  # which would take every name for one of the package
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "PlainObjective": "_objective",
+            "PrunedTrial": "_hooks",
+            "TrainedTrial": "_hooks",
+            "TrialHooks": "_hooks",
+            "WithinKindPruner": "_sampling",
+            "artifact_folder": "_artifacts",
+            "copy_study": "_transfer",
+            "create_study": "_study",
+            "current_finalists": "_finalists",
+            "enqueue_missing": "_queue",
+            "load_study": "_study",
+            "missing_finalists": "_finalists",
+            "records_of": "_study",
+            "retrain_finalists": "_retraining",
+            "select_finalists": "_finalists",
+            "sole_process": "_database",
+            "study_storage": "_database",
+        },
+    )
