@@ -88,8 +88,8 @@ def refresh_study_review(
 def study_graphs(study: optuna.Study, review: StudyReview) -> dict[str, go.Figure]:
     """Return the graphs of a study's page, sized for it, by their names in :data:`GRAPHS`."""
     from sfgsearch import visualization
-    from sfgsearch.visualization._study_layout import CARD
-    from sfgsearch.visualization.data._comparison import one_metric_each
+    from sfgsearch.visualization import CARD
+    from sfgsearch.visualization.data import one_metric_each
 
     comparison = review.comparison
     return {

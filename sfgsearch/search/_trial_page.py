@@ -136,7 +136,8 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
 
     def plot_activations(network: GroupedNetwork) -> Figure:
         images = _examples(experiment.data.validation, experiment.spec.image_shape, len(review.tasks))
-        return matplotlib.plot_activations(activation_maps(network, images), trial=review)
+        figure: Figure = matplotlib.plot_activations(activation_maps(network, images), trial=review)
+        return figure
 
     drawings: dict[str, Callable[[], Figure]] = {"allocation.png": partial(matplotlib.plot_allocation, review)}
     if learned:
@@ -150,14 +151,14 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
 
 def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
     """Return the pictures that can be drawn, by file name."""
-    from sfgsearch.visualization.matplotlib._sheet import as_png
+    from sfgsearch.visualization import matplotlib
 
     pictures = {}
     for name, draw in drawings.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # letters that matplotlib's font has not, for one
-                pictures[name] = as_png(draw())
+                pictures[name] = matplotlib.as_png(draw())
         except Exception as error:  # whatever there is in networks and names of other people's
             _logger.warning("trial %d: no %s: %s: %s", number, name, type(error).__name__, error)
     return pictures
