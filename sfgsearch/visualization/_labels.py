@@ -87,7 +87,7 @@ def _rise(up: int) -> float:
 def _along(ends: Floats) -> Floats:
     """Return points along a line, shape (points, 2)."""
     count = max(int(np.linalg.norm(ends[1] - ends[0]) / _STEP), 1)
-    return ends[0] + np.linspace(0, 1, count + 1)[:, None] * (ends[1] - ends[0])
+    return np.asarray(np.linspace(ends[0], ends[1], count + 1), dtype=float)
 
 
 def _box(point: Floats, length: float, right: int, up: int) -> Floats:

@@ -118,7 +118,7 @@ def _part(length: float, whole: float) -> float:
 def _axes(panel: Panel, around: Rect, x: str, y: str) -> dict[str, Any]:
     """Return the layout of the axes of a panel, called x and y."""
     across, up = _domains(panel.rect, around)
-    shown = {} if panel.frame != "none" else {"visible": False, "fixedrange": True}
+    shown = {} if panel.frame != "none" else {"visible": False, "fixedrange": True, "scaleanchor": False}
     box = {"mirror": True, "showline": True} if panel.frame == "box" else {}
     return {
         f"xaxis{x[1:]}": _axis(panel.x) | box | shown | {"domain": across, "anchor": y},

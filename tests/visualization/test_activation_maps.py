@@ -12,8 +12,7 @@ from PIL import Image
 from sfgsearch.backbones import vgg_small
 from sfgsearch.nn import NetworkSpec, stream_activations
 from sfgsearch.visualization import activation_maps
-from sfgsearch.visualization.matplotlib import plot_activations
-from sfgsearch.visualization.matplotlib._sheet import as_png
+from sfgsearch.visualization.matplotlib import as_png, plot_activations
 
 
 def test_filters_are_chosen_by_entropy(tiny):

@@ -15,7 +15,7 @@ from trial_samples import sample_trial
 from sfgsearch import visualization
 from sfgsearch.allocation import Allocation, group_names
 from sfgsearch.visualization import matplotlib as twins
-from sfgsearch.visualization._study_layout import CARD, PAGE, FigureSize
+from sfgsearch.visualization import CARD, PAGE, FigureSize
 
 LONG = ("grey_matter", "organs_of_the_pelvis_in_all_slices", "ct", "diagnosis_of_the_left_eye", "age_at_examination")
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.34], "manual": [0.2, 0.4]}

@@ -13,8 +13,9 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from sfgsearch import visualization
 from sfgsearch.records import allocation_of
 from sfgsearch.visualization import matplotlib as twins
-from sfgsearch.visualization._colours import KINDS, group_colours
-from sfgsearch.visualization._study_layout import CARD, plain, rounded
+from sfgsearch.visualization import CARD
+from sfgsearch.visualization._plotly import plain, rounded
+from sfgsearch.visualization._style import KINDS, group_colours
 from sfgsearch.visualization.data import best_allocations
 
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.34], "manual": [0.2, 0.4]}
@@ -140,7 +141,7 @@ def test_layers_that_tasks_skip_leave_a_gap_beside_the_other_kinds(monkeypatch):
     def without_a_layer(trial):
         return skipping if trial.number == first.trial else allocation_of(trial)
 
-    monkeypatch.setattr("sfgsearch.visualization.data._allocations.allocation_of", without_a_layer)
+    monkeypatch.setattr("sfgsearch.visualization.figures._best_allocations.allocation_of", without_a_layer)
     figure = visualization.plot_best_allocations(made.study, made.comparison)
     assert [trace.y for trace in figure.data[:4:3]] == [(0, 2), (0, 1, 2)]
     assert figure.layout.yaxis.ticktext == ("conv1", "conv2", "conv3")

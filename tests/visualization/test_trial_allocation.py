@@ -10,7 +10,7 @@ from trial_samples import SHAPES, sample_trial
 from sfgsearch import visualization
 from sfgsearch.errors import StudyError
 from sfgsearch.visualization import TrialReview, matplotlib
-from sfgsearch.visualization._colours import group_colours
+from sfgsearch.visualization._style import group_colours
 
 
 def drawn_by_matplotlib(figure):

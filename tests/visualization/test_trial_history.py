@@ -7,7 +7,7 @@ from trial_samples import sample_trial
 
 from sfgsearch import visualization
 from sfgsearch.visualization import matplotlib
-from sfgsearch.visualization._colours import task_colours
+from sfgsearch.visualization._style import task_colours
 
 
 def by_panel(figure):

@@ -9,7 +9,7 @@ from trial_samples import SHAPES, sample_trial
 
 from sfgsearch import visualization
 from sfgsearch.visualization import matplotlib
-from sfgsearch.visualization._colours import group_colours
+from sfgsearch.visualization._style import group_colours
 
 
 def expected(trial):

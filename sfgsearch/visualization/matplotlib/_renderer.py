@@ -190,8 +190,7 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
             if mark.fill:
                 axes.add_artist(Polygon(np.column_stack([mark.x, mark.y]), facecolor=mark.fill, linewidth=0))
             # Axes have their ends: artists that are added so are spared the search for them.
-            steps = "steps-post" if mark.is_step else "default"
-            axes.add_artist(Line2D(mark.x, mark.y, drawstyle=steps, **_line(mark)))
+            axes.add_artist(Line2D(mark.x, mark.y, **_line(mark)))
         case Bars():
             _draw_bars(axes, mark)
         case Heat():
@@ -205,7 +204,8 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
 
 
 def _line(mark: Line) -> dict[str, Any]:
-    return {"color": mark.colour, "linestyle": _DASHES[mark.dash], "linewidth": 1.2 * mark.width * _POINTS}
+    look = {"color": mark.colour, "linestyle": _DASHES[mark.dash], "linewidth": 1.2 * mark.width * _POINTS}
+    return look | ({"drawstyle": "steps-post"} if mark.is_step else {})
 
 
 def _draw_points(axes: Axes, mark: Points) -> None:
