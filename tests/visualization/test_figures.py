@@ -55,12 +55,16 @@ def test_both_renderers_draw_the_same_description(name, arguments):
     assert drawn.layout.height == pytest.approx(height, abs=1)
     for panel, one in zip(figure.panels, axes, strict=True):
         shown = [traces.pop(0) for mark in panel.marks if not isinstance(mark, Text)]
-        by_plotly = [point for trace in shown if trace.type == "scatter" for point in zip(trace.x, trace.y, strict=True)]
+        by_plotly = [
+            point for trace in shown if trace.type == "scatter" for point in zip(trace.x, trace.y, strict=True)
+        ]
         wanted = [point for mark in panel.marks for point in points_of(mark)]
         assert by_plotly == pytest.approx(wanted, rel=1e-5)
         by_matplotlib = [tuple(point) for line in one.lines for point in line.get_xydata()]
         assert all(any(point == pytest.approx(other) for other in by_matplotlib) for point in wanted)
-        assert len(one.images) == sum(isinstance(mark, Heat) or type(mark).__name__ == "Picture" for mark in panel.marks)
+        assert len(one.images) == sum(
+            isinstance(mark, Heat) or type(mark).__name__ == "Picture" for mark in panel.marks
+        )
         assert (one.get_xlabel(), one.get_xlim()) == (panel.x.title if panel.frame != "none" else "", panel.x.span)
     assert not traces
     entries = [trace.name for trace in drawn.data if trace.showlegend]

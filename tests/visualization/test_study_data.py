@@ -8,6 +8,7 @@ from made_up_studies import add_trial, make_study, tasks_of
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from sfgsearch.visualization._scales import log_ticks, spans_decades, tick_text, tick_texts
 from sfgsearch.visualization.data import (
     best_allocations,
     budget_curves,
@@ -15,7 +16,6 @@ from sfgsearch.visualization.data import (
     pareto_data,
     tuning,
 )
-from sfgsearch.visualization._scales import log_ticks, spans_decades, tick_text, tick_texts
 from sfgsearch.visualization.figures._comparison import panel_titles
 from sfgsearch.visualization.figures._pareto import ParetoPoint, pareto_front
 
