@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
@@ -12,7 +13,7 @@ from trial_samples import sample_trial
 
 from sfgsearch import visualization
 from sfgsearch.visualization import _plotly, activation_maps, matplotlib
-from sfgsearch.visualization._description import Axis, Figure, Heat, Line, Marker, Panel, Points, Text
+from sfgsearch.visualization._description import Axis, Figure, Heat, Line, Marker, Panel, Picture, Points, Text
 from sfgsearch.visualization._labels import place_names
 from sfgsearch.visualization._layout import Frame
 from sfgsearch.visualization.figures import FIGURES, describe, plot_names
@@ -55,16 +56,12 @@ def test_both_renderers_draw_the_same_description(name, arguments):
     assert drawn.layout.height == pytest.approx(height, abs=1)
     for panel, one in zip(figure.panels, axes, strict=True):
         shown = [traces.pop(0) for mark in panel.marks if not isinstance(mark, Text)]
-        by_plotly = [
-            point for trace in shown if trace.type == "scatter" for point in zip(trace.x, trace.y, strict=True)
-        ]
-        wanted = [point for mark in panel.marks for point in points_of(mark)]
-        assert by_plotly == pytest.approx(wanted, rel=1e-5)
-        by_matplotlib = [tuple(point) for line in one.lines for point in line.get_xydata()]
-        assert all(any(point == pytest.approx(other) for other in by_matplotlib) for point in wanted)
-        assert len(one.images) == sum(
-            isinstance(mark, Heat) or type(mark).__name__ == "Picture" for mark in panel.marks
-        )
+        wanted = np.array([point for mark in panel.marks for point in points_of(mark)], dtype=float).reshape(-1, 2)
+        by_plotly = [np.column_stack([trace.x, trace.y]) for trace in shown if trace.type == "scatter"]
+        np.testing.assert_allclose(np.concatenate([wanted[:0], *by_plotly]), wanted, rtol=1e-5, atol=1e-9)
+        by_matplotlib = np.concatenate([wanted[:0], *(line.get_xydata() for line in one.lines)])
+        assert all(np.isclose(by_matplotlib, point).all(1).any() for point in wanted)
+        assert len(one.images) == sum(isinstance(mark, Heat | Picture) for mark in panel.marks)
         assert (one.get_xlabel(), one.get_xlim()) == (panel.x.title if panel.frame != "none" else "", panel.x.span)
     assert not traces
     entries = [trace.name for trace in drawn.data if trace.showlegend]
@@ -141,7 +138,7 @@ def test_names_keep_clear_of_each_other_and_of_the_edges():
 
 def test_names_keep_clear_of_the_front():
     points = [(0.1, 0.4), (0.5, 0.38), (0.9, 0.36)]
-    lines = list(zip(points, points[1:], strict=False))
+    lines = list(pairwise(points))
     texts = place_names(["hard_sharing", "a_long_name_of_a_finalist", "single_task"], points, lines, 800, 400)
     for left, bottom, right, top in boxes(texts, points, 800, 400):
         across = np.linspace(max(left, 80), min(right, 720), 50)
