@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from itertools import dropwhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -52,8 +52,7 @@ def prepare_reviews(*, has_pictures: bool) -> None:
     # Imported when they are first needed: commands that review nothing do without.
     from optuna_dashboard import artifact  # noqa: F401
 
-    from sfgsearch.visualization import matplotlib
-
+    matplotlib = _plots()
     if has_pictures:
         _drawn({"": lambda: matplotlib.plot_allocation(Allocation.equal({"layer": 2}, ("task",)))}, 0)
 
@@ -111,9 +110,9 @@ def review_pruned(
         shelf: Its artifacts.
         has_pictures: Whether there shall be pictures.
     """
-    from sfgsearch.visualization import matplotlib
     from sfgsearch.visualization.data import TrialReview
 
+    matplotlib = _plots()
     units = {f"{task.name}/{metric}": unit for task in tasks for metric, unit in task.units.items()}
     headline = tuple(f"{task.name}/{metric}" for task in tasks for metric in task.headline)
     names = tuple(task.name for task in tasks)
@@ -129,9 +128,9 @@ def review_pruned(
 
 def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, learned: bool) -> dict[str, bytes]:
     """Return the pictures of a trial as PNG files; those of probabilities only where filters differ in them."""
-    from sfgsearch.visualization import matplotlib
     from sfgsearch.visualization.data import activation_maps
 
+    matplotlib = _plots()
     network = trained.system.network
 
     def plot_activations(network: GroupedNetwork) -> Figure:
@@ -149,10 +148,16 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
     return _drawn(drawings, review.number)
 
 
-def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
-    """Return the pictures that can be drawn, by file name."""
+def _plots() -> Any:
+    """Return the module of matplotlib figures, whose functions are made from the list of figures."""
     from sfgsearch.visualization import matplotlib
 
+    return matplotlib
+
+
+def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
+    """Return the pictures that can be drawn, by file name."""
+    matplotlib = _plots()
     pictures = {}
     for name, draw in drawings.items():
         try:
