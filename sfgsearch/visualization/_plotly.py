@@ -18,6 +18,7 @@ from PIL import Image
 
 from sfgsearch.visualization._description import (
     FAINT,
+    GREY,
     INK,
     Axis,
     Bars,
@@ -60,14 +61,15 @@ def draw(figure: Figure) -> go.Figure:
             traces.append({"xaxis": x, "yaxis": y} | _trace(mark, panel) | entry)
             named.add(name)
     if figure.note:
-        place = {"x": 0, "xref": "paper", "xanchor": "left", "xshift": 12 - around.left, "y": 1, "yref": "paper"}
-        place |= {
-            "yanchor": "bottom",
-            "yshift": around.top + NOTE_HEIGHT / 2 - 7,
-            "font": {"size": 11, "color": "#666666"},
-        }
-        annotations.append({"text": plain(figure.note), "showarrow": False, **place})
+        annotations.append(_note(figure.note, around))
     return go.Figure(traces, layout | {"annotations": annotations})
+
+
+def _note(note: str, around: Rect) -> dict[str, Any]:
+    """Return the annotation between the legend and the panels."""
+    shifts = {"xshift": 12 - around.left, "yshift": around.top + NOTE_HEIGHT / 2 - 7}
+    corner = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom"}
+    return {"text": plain(note), "showarrow": False, "font": {"size": 11, "color": GREY}, **corner, **shifts}
 
 
 def plain(text: str) -> str:
@@ -256,5 +258,5 @@ def _picture(mark: Picture) -> dict[str, Any]:
     Image.fromarray(mark.pixels).save(buffer, format="png")
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     tall, wide = mark.pixels.shape[:2]
-    place = {"x0": 0.5 / wide, "dx": 1 / wide, "y0": 1 - 0.5 / tall, "dy": -1 / tall}
-    return {"type": "image", "source": source, "hoverinfo": "skip", **place}
+    cells = {"x0": 0.5 / wide, "dx": 1 / wide, "y0": 1 - 0.5 / tall, "dy": -1 / tall}
+    return {"type": "image", "source": source, "hoverinfo": "skip", **cells}

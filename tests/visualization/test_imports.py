@@ -3,11 +3,23 @@
 import subprocess
 import sys
 
+STEPS = """
+import sys
+def show():
+    print(*(name for name in ("sfgsearch.visualization", "optuna_dashboard", "plotly", "matplotlib") if name in sys.modules))
+import sfgsearch
+show()
+from sfgsearch import visualization
+import sfgsearch.visualization.data
+show()
+visualization.plot_history([])
+show()
+visualization.matplotlib.plot_history([])
+show()
+"""
 
-def test_drawing_with_plotly_is_loaded_when_it_is_used():
-    code = (
-        "import sys, sfgsearch\n"
-        "print([name for name in ('plotly', 'optuna_dashboard', 'sfgsearch.visualization') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+
+def test_drawing_libraries_are_loaded_when_they_draw():
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    drawing = "sfgsearch.visualization"
+    assert done.stdout.splitlines() == ["", drawing, f"{drawing} plotly", f"{drawing} plotly matplotlib"]
