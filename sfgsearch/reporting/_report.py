@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from sfgsearch import visualization
 from sfgsearch._files import drafts_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison
@@ -134,7 +135,7 @@ def write_report(report: Report, path: Path) -> list[Path]:
     pictures = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in for it
-        for name, figure in _figures(report, "matplotlib").items():
+        for name, figure in _figures(report, visualization.matplotlib).items():
             pictures[name] = folder / f"{name}.png"
             with drafts_of(pictures[name]) as (draft,):
                 figure.savefig(draft, format="png", dpi=_DPI)
@@ -144,9 +145,8 @@ def write_report(report: Report, path: Path) -> list[Path]:
     return [path, *pictures.values()]
 
 
-def _figures(report: Report, backend: str) -> dict[str, Any]:
-    """Draw all figures, with plotly or matplotlib."""
-    draw = _backend(backend)
+def _figures(report: Report, draw: ModuleType) -> dict[str, Any]:
+    """Draw all figures by the functions of a module, those of plotly or of matplotlib."""
     study, comparison = report.study, report.comparison
     return {
         "comparison": draw.plot_comparison(comparison),
@@ -155,13 +155,6 @@ def _figures(report: Report, backend: str) -> dict[str, Any]:
         "tuning": draw.plot_tuning_importances(study),
         "budget": draw.plot_budget(study),
     }
-
-
-def _backend(name: str) -> ModuleType:
-    import sfgsearch.visualization
-    import sfgsearch.visualization.matplotlib
-
-    return sfgsearch.visualization.matplotlib if name == "matplotlib" else sfgsearch.visualization
 
 
 def _html(report: Report) -> str:
@@ -177,7 +170,7 @@ def _html(report: Report) -> str:
                 config={"displaylogo": False, "responsive": True},
             )
         )
-        for name, figure in _figures(report, "plotly").items()
+        for name, figure in _figures(report, visualization).items()
     }
     template = _templates(autoescape=True).get_template("report.html.jinja")
     text: str = template.render(figures=drawn, plotly=Markup(get_plotlyjs()), **report.words)

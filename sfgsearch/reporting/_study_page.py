@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
+from sfgsearch import visualization
 from sfgsearch._optuna import engine_of, storage_of, study_id
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
@@ -25,6 +26,8 @@ from sfgsearch.reporting._note import note_markdown
 from sfgsearch.reporting._study_review import StudyReview, review_study
 from sfgsearch.search._study import records_of
 from sfgsearch.storage import database_lock
+from sfgsearch.visualization import CARD
+from sfgsearch.visualization.data import one_metric_each
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -86,10 +89,6 @@ def refresh_study_review(
 
 def study_graphs(study: optuna.Study, review: StudyReview) -> dict[str, go.Figure]:
     """Return the graphs of a study's page, sized for it, by their names in :data:`GRAPHS`."""
-    from sfgsearch import visualization
-    from sfgsearch.visualization._study_layout import CARD
-    from sfgsearch.visualization.data._comparison import one_metric_each
-
     comparison = review.comparison
     return {
         "comparison": visualization.plot_comparison(comparison, metrics=one_metric_each(comparison), size=CARD),

@@ -13,6 +13,7 @@ from sfgsearch.reporting._note import NoteLine, study_note
 from sfgsearch.reporting._report import Report
 from sfgsearch.search._identity import data_of
 from sfgsearch.search._study import as_planned, seed_of
+from sfgsearch.visualization.data import best_allocations
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,6 @@ class StudyReview:
 
 def review_study(study: optuna.Study, config: Config) -> StudyReview:
     """Read what there is to say about a study."""
-    from sfgsearch.visualization.data import best_allocations
-
     progress = read_progress(study, config)
     comparison, status = progress.comparison(study), progress.status()
     best = next((one for one in best_allocations(study, comparison) if one.kind == "learned"), None)
@@ -43,8 +42,6 @@ def review_study(study: optuna.Study, config: Config) -> StudyReview:
 
 def read_report(study: optuna.Study, config: Config) -> Report:
     """Return what a report of a study shows, with the seed and the trials that the study was told."""
-    from sfgsearch.visualization.data import best_allocations
-
     told = as_planned(study, config.with_overrides(seed=seed_of(study, config)))
     found = review_study(study, config)
     allocations = [(best.name, best.allocation) for best in best_allocations(study, found.comparison)]

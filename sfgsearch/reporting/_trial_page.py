@@ -1,7 +1,9 @@
-"""What there is to look at of a trial in optuna-dashboard: pictures, a table of its layers and a note."""
+"""The page of a trial in optuna-dashboard: pictures, a table of its layers and a note."""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +18,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 from torch import Tensor
 
+from sfgsearch.allocation import Allocation
 from sfgsearch.data import Split
 from sfgsearch.nn import GroupedNetwork, mapped_layers
 from sfgsearch.reporting._note import NoteLine, note_markdown
@@ -23,17 +26,11 @@ from sfgsearch.reporting._trial_note import pruned_note, trial_note
 from sfgsearch.search._artifacts import TrialArtifacts
 from sfgsearch.search._hooks import PrunedTrial, TrainedTrial, TrialHooks
 from sfgsearch.training import Experiment, Trained
+from sfgsearch.visualization import matplotlib
+from sfgsearch.visualization.data import TrialReview, activation_maps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from sfgsearch.visualization.data import TrialReview
-
-
-import csv
-import io
-
-from sfgsearch.allocation import Allocation
 
 LAYERS_FILE = "layers.csv"
 
@@ -58,8 +55,6 @@ class TrialPages(TrialHooks):
 
     def on_trained(self, trial: optuna.Trial, end: TrainedTrial) -> None:
         """Show what there is to look at of a trial that came to its end."""
-        from sfgsearch.visualization.data import TrialReview
-
         record, trained = end.record, end.trained
         probabilities = {name: probs.numpy() for name, probs in trained.system.probabilities().items()}
         learned = any(np.ptp(probs, axis=0).max() > 1e-6 for probs in probabilities.values())
@@ -71,9 +66,6 @@ class TrialPages(TrialHooks):
 
     def on_pruned(self, trial: optuna.Trial, end: PrunedTrial) -> None:
         """Show what there is of a pruned trial: pictures of its history and a note."""
-        from sfgsearch.visualization import matplotlib
-        from sfgsearch.visualization.data import TrialReview
-
         tasks, history = end.experiment.data.tasks, end.history
         units = {f"{task.name}/{metric}": unit for task in tasks for metric, unit in task.units.items()}
         headline = tuple(f"{task.name}/{metric}" for task in tasks for metric in task.headline)
@@ -89,14 +81,12 @@ class TrialPages(TrialHooks):
 
 def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, learned: bool) -> dict[str, bytes]:
     """Return the pictures of a trial as PNG files; those of probabilities only where filters differ in them."""
-    from sfgsearch.visualization import matplotlib
-    from sfgsearch.visualization.data import activation_maps
-
     network = trained.system.network
 
     def plot_activations(network: GroupedNetwork) -> Figure:
         images = _examples(experiment.data.validation, experiment.spec.image_shape, len(review.tasks))
-        return matplotlib.plot_activations(activation_maps(network, images), trial=review)
+        figure: Figure = matplotlib.plot_activations(activation_maps(network, images), trial=review)
+        return figure
 
     drawings: dict[str, Callable[[], Figure]] = {"allocation.png": partial(matplotlib.plot_allocation, review)}
     if learned:
@@ -110,14 +100,12 @@ def _pictures(review: TrialReview, trained: Trained, experiment: Experiment, *, 
 
 def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
     """Return the pictures that can be drawn, by file name."""
-    from sfgsearch.visualization.matplotlib._sheet import as_png
-
     pictures = {}
     for name, draw in drawings.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # letters that matplotlib's font has not, for one
-                pictures[name] = as_png(draw())
+                pictures[name] = matplotlib.as_png(draw())
         except Exception as error:  # whatever there is in networks and names of other people's
             _logger.warning("trial %d: no %s: %s: %s", number, name, type(error).__name__, error)
     return pictures

@@ -1,29 +1,25 @@
-"""Pictures of what was learned and of whole studies."""
+"""Figures of what was learned and of whole studies, drawn with plotly; :mod:`.matplotlib` draws the same for files.
+
+Every figure is one description (:mod:`._description`) in one file (:mod:`.figures`), which two renderers draw. None of
+the drawing libraries is loaded before a figure is drawn with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from sfgsearch.visualization import matplotlib
-from sfgsearch.visualization._allocation import plot_allocation
-from sfgsearch.visualization._best_allocations import plot_best_allocations
-from sfgsearch.visualization._budget import plot_budget
-from sfgsearch.visualization._comparison import plot_comparison
-from sfgsearch.visualization._history import plot_history
-from sfgsearch.visualization._pareto import plot_pareto
-from sfgsearch.visualization._probabilities import plot_probabilities
-from sfgsearch.visualization._simplex import plot_simplex
-from sfgsearch.visualization._tuning import plot_tuning_importances
-from sfgsearch.visualization.data._activations import activation_maps
-from sfgsearch.visualization.data._trial_review import TrialReview
+from sfgsearch.visualization._layout import CARD, PAGE, FigureSize
+from sfgsearch.visualization._trial_review import TrialReview
+from sfgsearch.visualization.figures import plot_function, plot_names
+from sfgsearch.visualization.figures._activations import activation_maps
 
-__all__ = [
-    "TrialReview",
-    "activation_maps",
-    "matplotlib",
-    "plot_allocation",
-    "plot_best_allocations",
-    "plot_budget",
-    "plot_comparison",
-    "plot_history",
-    "plot_pareto",
-    "plot_probabilities",
-    "plot_simplex",
-    "plot_tuning_importances",
-]
+__all__ = ["CARD", "PAGE", "FigureSize", "TrialReview", "activation_maps", "matplotlib", *plot_names()]
+
+
+def __getattr__(name: str) -> Any:
+    return plot_function(name, "sfgsearch.visualization._plotly")
+
+
+def __dir__() -> list[str]:
+    return __all__

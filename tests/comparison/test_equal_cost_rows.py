@@ -10,7 +10,6 @@ from rich.console import Console
 from sfgsearch.comparison import Missing, Shortfall, compare
 from sfgsearch.comparison._hypervolume import hypervolumes
 from sfgsearch.reporting import comparison_tables
-from sfgsearch.visualization.data._labels import fractions, place_labels
 
 TASKS = tasks_of(2)
 GOAL = 1000
@@ -112,24 +111,3 @@ def test_hypervolumes_are_the_share_of_points_that_are_dominated():
         beaten = [(cost >= row.macs / macs) & (error >= row.error.mean) for row in rows]
         assert one.value == pytest.approx(np.any(beaten, axis=0).mean(), abs=0.003)
     assert [(one.kind, one.networks) for one in found] == [("learned", 2), ("manual", 4)]
-
-
-def boxes(labels, points, width, height):
-    """Return where names stand, in letters of six pixels."""
-    for label, (x, y) in zip(labels, points, strict=True):
-        shift = {"left": -8 - 6 * len(label.text), "center": -3 * len(label.text), "right": 8}[label.horizontal]
-        rise = {"top": 8, "middle": -6.5, "bottom": -21}[label.vertical]
-        yield x * width + shift, y * height + rise, x * width + shift + 6 * len(label.text), y * height + rise + 13
-
-
-def test_names_in_figures_keep_clear_of_each_other_and_of_the_edges():
-    points = [(0.0, 0.5), (0.02, 0.52), (0.5, 0.5), (0.52, 0.5), (0.5, 0.54), (1.0, 0.0), (0.99, 0.03)]
-    names = [f"network_{index}" for index in range(len(points))]
-    found = list(boxes(place_labels(names, points, 800, 400), points, 800, 400))
-    for index, (left, bottom, right, top) in enumerate(found):
-        assert left >= 0
-        assert right <= 800
-        for other in found[index + 1 :]:
-            assert right <= other[0] or other[2] <= left or top <= other[1] or other[3] <= bottom
-    assert fractions([1.0, 10.0, 100.0], is_log=True) == pytest.approx([0, 0.5, 1])
-    assert fractions([3.0, 3.0], is_log=False) == [0.5, 0.5]

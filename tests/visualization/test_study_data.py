@@ -8,16 +8,16 @@ from made_up_studies import add_trial, make_study, tasks_of
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from sfgsearch.visualization._scales import log_ticks, spans_decades, tick_text, tick_texts
 from sfgsearch.visualization.data import (
     best_allocations,
     budget_curves,
     comparison_panels,
-    pareto_cloud,
+    pareto_data,
     tuning,
 )
-from sfgsearch.visualization.data._comparison import panel_titles
-from sfgsearch.visualization.data._pareto import ParetoPoint, pareto_front
-from sfgsearch.visualization.data._scales import log_ticks, spans_decades, tick_text, tick_texts
+from sfgsearch.visualization.figures._comparison import panel_titles
+from sfgsearch.visualization.figures._pareto import ParetoPoint, pareto_front
 
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.3], "manual": [0.2, 0.4]}
 
@@ -54,11 +54,11 @@ def test_nobody_on_the_front_is_beaten_and_everyone_off_it_is():
 
 def test_the_front_is_one_of_finalists_or_of_trials_before_there_are_any():
     made = make_study(ERRORS)
-    cloud = pareto_cloud(made.study, made.comparison)
-    assert cloud.is_of_finalists
-    assert set(cloud.front) <= set(cloud.finalists)
-    assert sorted(one.value for one in cloud.finalists) == pytest.approx([15, 30, 30])
-    before = pareto_cloud(made.study)
+    data = pareto_data(made.study, made.comparison)
+    assert data.is_of_finalists
+    assert set(data.front) <= set(data.finalists)
+    assert sorted(one.value for one in data.finalists) == pytest.approx([15, 30, 30])
+    before = pareto_data(made.study)
     assert not before.is_of_finalists
     assert set(before.front) <= set(before.trials)
     assert len(before.trials) == 6
@@ -66,12 +66,12 @@ def test_the_front_is_one_of_finalists_or_of_trials_before_there_are_any():
 
 def test_a_task_can_be_chosen():
     made = make_study(ERRORS)
-    cloud = pareto_cloud(made.study, made.comparison, "task_1/mae")
-    assert (cloud.unit, cloud.higher_is_better) == ("degrees", False)
-    assert {one.name: one.value for one in cloud.finalists}["learned-3"] == pytest.approx(6)
-    assert cloud.trials[0].value == pytest.approx(made.study.trials[0].user_attrs["validation/task_1/mae"])
+    data = pareto_data(made.study, made.comparison, "task_1/mae")
+    assert (data.unit, data.higher_is_better) == ("degrees", False)
+    assert {one.name: one.value for one in data.finalists}["learned-3"] == pytest.approx(6)
+    assert data.trials[0].value == pytest.approx(made.study.trials[0].user_attrs["validation/task_1/mae"])
     with pytest.raises(ValueError, match="task_0/accuracy"):
-        pareto_cloud(made.study, made.comparison, "task_0/mae")
+        pareto_data(made.study, made.comparison, "task_0/mae")
 
 
 def test_the_best_of_each_kind_is_the_comparisons_or_the_best_trial():
@@ -80,8 +80,7 @@ def test_the_best_of_each_kind_is_the_comparisons_or_the_best_trial():
     assert [one.kind for one in best] == ["learned", "searched", "manual"]
     assert [one.trial for one in best] == [3, 4, 5]
     assert best[0].error == pytest.approx(0.15)
-    assert len(best[0].shares) == 30
-    assert all(sum(parts) == pytest.approx(1) for one in best for parts in one.shares)
+    assert len(best[0].allocation.layers) == 30
     errors = {trial.number: trial.user_attrs["relative_error"] for trial in made.study.trials}
     for one in best_allocations(made.study):
         same = [number for number in errors if made.study.trials[number].params["kind"] == one.kind]

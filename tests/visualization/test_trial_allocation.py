@@ -10,7 +10,7 @@ from trial_samples import SHAPES, sample_trial
 from sfgsearch import visualization
 from sfgsearch.errors import StudyError
 from sfgsearch.visualization import TrialReview, matplotlib
-from sfgsearch.visualization._colours import group_colours
+from sfgsearch.visualization._style import group_colours
 
 
 def drawn_by_matplotlib(figure):
@@ -29,7 +29,7 @@ def test_bars_are_the_shares_of_groups(tasks, layers):
     np.testing.assert_allclose(drawn_by_matplotlib(matplotlib.plot_allocation(trial)), expected, rtol=1e-9)
     assert [bar.name for bar in bars] == [*trial.tasks, "shared"]
     assert [bar.marker.color for bar in bars] == list(group_colours(trial.tasks).values())
-    counts = [[row[1] for row in bar.customdata] for bar in bars]
+    counts = [[int(text.split(": ")[1].split(" of ")[0]) for text in bar.hovertext] for bar in bars]
     assert np.transpose(counts).tolist() == [list(layer.counts) for layer in trial.allocation.layers]
 
 
@@ -39,9 +39,9 @@ def test_an_allocation_alone_will_do():
     assert figure.layout.title.text == "Filters of every group by layer"
     assert visualization.plot_allocation(trial).layout.title.text.startswith("Trial 7, learned-7: ")
     assert [bar.x for bar in figure.data] == [bar.x for bar in visualization.plot_allocation(trial).data]
-    texts = [text.get_text() for text in matplotlib.plot_allocation(trial.allocation).texts]
+    texts = [text.get_text() for text in matplotlib.plot_allocation(trial.allocation).axes[0].texts]
     widths = [str(layer.num_filters) for layer in trial.allocation.layers]
-    assert [text for text in texts if text.isdigit()] == widths
+    assert texts[-len(widths) - 1 :] == [*widths, "filters"]
 
 
 def test_names_are_shown_as_they_are():

@@ -7,12 +7,12 @@ from trial_samples import sample_trial
 
 from sfgsearch import visualization
 from sfgsearch.visualization import matplotlib
-from sfgsearch.visualization._colours import task_colours
+from sfgsearch.visualization._style import task_colours
 
 
 def by_panel(figure):
     """Return names and values of the curves of every panel of a plotly figure, by its title."""
-    titles = [annotation.text for annotation in figure.layout.annotations]
+    titles = [annotation.text[3:-4] for annotation in figure.layout.annotations]  # in bold
     axes = dict.fromkeys(trace.yaxis or "y" for trace in figure.data)
     return {
         title: {trace.name: trace.y for trace in figure.data if (trace.yaxis or "y") == axis}
@@ -45,7 +45,7 @@ def test_both_libraries_show_the_same(tasks):
     trial = sample_trial(tasks, 4)
     panels = by_panel(visualization.plot_history(trial))
     twins = matplotlib.plot_history(trial).axes
-    assert [axes.get_title() for axes in twins] == list(panels)
+    assert [axes.texts[0].get_text() for axes in twins] == list(panels)
     for axes, curves in zip(twins, panels.values(), strict=True):
         for line, values in zip(axes.lines, curves.values(), strict=True):
             assert line.get_xdata().tolist() == [1, 2, 3]
@@ -78,7 +78,7 @@ def test_metrics_of_plain_reports_are_plain_numbers_unless_units_are_given():
 
 def test_no_epoch_is_said():
     assert visualization.plot_history([]).layout.annotations[0].text == "No epoch has come to its end"
-    assert matplotlib.plot_history([]).texts[-1].get_text() == "No epoch has come to its end"
+    assert matplotlib.plot_history([]).axes[0].texts[0].get_text() == "No epoch has come to its end"
 
 
 def test_a_single_epoch_is_a_point():

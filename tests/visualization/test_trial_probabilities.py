@@ -9,7 +9,7 @@ from trial_samples import SHAPES, sample_trial
 
 from sfgsearch import visualization
 from sfgsearch.visualization import matplotlib
-from sfgsearch.visualization._colours import group_colours
+from sfgsearch.visualization._style import group_colours
 
 
 def expected(trial):
@@ -21,12 +21,12 @@ def expected(trial):
 def test_few_layers_have_a_panel_of_curves_each(tasks):
     trial = sample_trial(tasks, 4)
     figure = visualization.plot_probabilities(trial)
-    curves = np.array([trace.y for trace in figure.data]).reshape(tasks + 1, 4, 3)
-    np.testing.assert_allclose(curves.transpose(1, 2, 0), expected(trial), rtol=1e-4)
+    curves = np.array([trace.y for trace in figure.data]).reshape(4, tasks + 1, 3)
+    np.testing.assert_allclose(curves.transpose(0, 2, 1), expected(trial), rtol=1e-4)
     assert {trace.x for trace in figure.data} == {(1, 2, 3)}
-    assert [trace.line.color for trace in figure.data[::4]] == list(group_colours(trial.tasks).values())
+    assert [trace.line.color for trace in figure.data[: tasks + 1]] == list(group_colours(trial.tasks).values())
     panels = matplotlib.plot_probabilities(trial).axes
-    assert [axes.get_title() for axes in panels] == list(trial.probabilities)
+    assert [axes.texts[0].get_text() for axes in panels] == list(trial.probabilities)
     lines = [[line.get_ydata() for line in axes.lines] for axes in panels]
     np.testing.assert_allclose(np.transpose(lines, (0, 2, 1)), expected(trial))
 
@@ -34,14 +34,14 @@ def test_few_layers_have_a_panel_of_curves_each(tasks):
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5])
 def test_many_layers_become_rows_of_a_map_per_group(tasks):
     trial = sample_trial(tasks, 30)
-    maps = visualization.plot_probabilities(trial).data
+    maps = visualization.plot_probabilities(trial).data[: tasks + 1]
     values = np.array([one.z for one in maps])
-    np.testing.assert_allclose(values.transpose(1, 2, 0), expected(trial), rtol=1e-4)
+    np.testing.assert_allclose(values.transpose(1, 2, 0), expected(trial), rtol=1e-3)
     assert [one.colorscale[-1][1] for one in maps] == list(group_colours(trial.tasks).values())
     images = [axes.images[0] for axes in matplotlib.plot_probabilities(trial).axes[: tasks + 1]]
     strengths = np.array([image.get_array() for image in images])
     np.testing.assert_allclose(np.square(strengths).transpose(1, 2, 0), expected(trial), rtol=1e-6)
-    assert images[0].get_extent() == [0.5, 3.5, 29.5, -0.5]
+    assert images[0].get_extent() == [0.5, 3.5, -0.5, 29.5]
 
 
 def test_reports_and_what_is_stored_of_them_give_the_same_figure():
@@ -56,7 +56,8 @@ def test_reports_and_what_is_stored_of_them_give_the_same_figure():
 def test_any_number_of_epochs_will_do(epochs):
     for layers in (4, 30):
         trial = sample_trial(2, layers, epochs=epochs)
-        assert len(visualization.plot_probabilities(trial).data[0].x) == epochs
+        first = visualization.plot_probabilities(trial).data[0]
+        assert len(first.z[0] if first.type == "heatmap" else first.x) == epochs
         assert matplotlib.plot_probabilities(trial).axes
 
 
@@ -65,7 +66,7 @@ def test_methods_without_probabilities_say_so():
     fixed = replace(trial, history=[replace(report, mean_probs={}) for report in trial.history])
     (annotation,) = visualization.plot_probabilities(fixed).layout.annotations
     assert annotation.text == "This method has no group probabilities"
-    assert annotation.text in [text.get_text() for text in matplotlib.plot_probabilities(fixed).texts]
+    assert annotation.text in [text.get_text() for text in matplotlib.plot_probabilities(fixed).axes[0].texts]
 
 
 def test_all_shapes_are_named_by_trial():

@@ -1,28 +1,27 @@
-"""The same pictures for files: matplotlib twins of :mod:`sfgsearch.visualization`.
+"""The figures of :mod:`sfgsearch.visualization` for files, as figures of matplotlib."""
 
-They return figures of matplotlib's object-oriented interface, which leave the state of pyplot alone.
-"""
+from __future__ import annotations
 
-from sfgsearch.visualization.matplotlib._activations import plot_activations
-from sfgsearch.visualization.matplotlib._allocation import plot_allocation
-from sfgsearch.visualization.matplotlib._best_allocations import plot_best_allocations
-from sfgsearch.visualization.matplotlib._budget import plot_budget
-from sfgsearch.visualization.matplotlib._comparison import plot_comparison
-from sfgsearch.visualization.matplotlib._history import plot_history
-from sfgsearch.visualization.matplotlib._pareto import plot_pareto
-from sfgsearch.visualization.matplotlib._probabilities import plot_probabilities
-from sfgsearch.visualization.matplotlib._simplex import plot_simplex
-from sfgsearch.visualization.matplotlib._tuning import plot_tuning_importances
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "plot_activations",
-    "plot_allocation",
-    "plot_best_allocations",
-    "plot_budget",
-    "plot_comparison",
-    "plot_history",
-    "plot_pareto",
-    "plot_probabilities",
-    "plot_simplex",
-    "plot_tuning_importances",
-]
+from sfgsearch.visualization.figures import plot_function, plot_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["as_png", *plot_names()]
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as a small PNG file without transparency."""
+    from sfgsearch.visualization.matplotlib import _renderer
+
+    return _renderer.as_png(figure)
+
+
+def __getattr__(name: str) -> Any:
+    return plot_function(name, "sfgsearch.visualization.matplotlib._renderer")
+
+
+def __dir__() -> list[str]:
+    return __all__

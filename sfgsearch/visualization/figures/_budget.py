@@ -1,4 +1,4 @@
-"""What it took to reach a score."""
+"""The budget figure: what it took to reach a score."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch.records import STRATEGIES
-from sfgsearch.visualization.data._trials import error_of, kind_of
+from sfgsearch.visualization._description import Axis, Figure, Line, Mark, Panel, Points, saying
+from sfgsearch.visualization._layout import PAGE, FigureSize, Frame, Rect
+from sfgsearch.visualization._scales import value_axis
+from sfgsearch.visualization._style import KINDS, kind_marker, study_title
+from sfgsearch.visualization._trials import error_of, kind_of
 
+_HEIGHT = 320
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -78,3 +83,45 @@ def time_unit(seconds: float) -> tuple[str, float]:
         if seconds >= 2 * length:
             return unit, length
     return "s", 1.0
+
+
+def budget_figure(study: optuna.Study, *, size: FigureSize = PAGE) -> Figure:
+    """Plot the best relative error so far of each kind against the training time and the trials that it took.
+
+    Time is what the trials of a kind took together, pruned and failed ones too, whoever trained them.
+
+    Args:
+        study: The study, in any storage.
+        size: Where it is shown.
+    """
+    curves, title = budget_curves(study), study_title(study.study_name, "what it took to reach a score")
+    if not curves:
+        return saying(title, "No trial is complete yet", size)
+    unit, length = time_unit(max(curve.seconds[-1] for curve in curves))
+    frame = Frame(size, legend=tuple(curve.kind for curve in curves))
+    rects = frame.rects(2, [_HEIGHT])
+    errors = [100 * error for curve in curves for error in curve.errors]
+    left = value_axis(errors, "best relative error so far, %, validation")
+    right = value_axis(errors, has_labels=False)
+    times = [[seconds / length for seconds in curve.seconds] for curve in curves]
+    counts = [list(map(float, curve.trials)) for curve in curves]
+    panels = (
+        _panel(rects[0], f"training time of the kind, {unit}", left, curves, times),
+        _panel(rects[1], "trials of the kind", right, curves, counts),
+    )
+    return Figure(title, panels, frame.height([_HEIGHT]), size)
+
+
+def _panel(rect: Rect, title: str, y: Axis, curves: list[BudgetCurve], spent: list[list[float]]) -> Panel:
+    marks = list[Mark]()
+    for curve, x in zip(curves, spent, strict=True):
+        errors = [100 * error for error in curve.errors]
+        hover = [f"{curve.kind}: {error:.3g} % after {at:.4g}" for at, error in zip(x, errors, strict=True)]
+        steps = len(x) - (not curve.improved[-1])
+        marks += [
+            Points(x[:steps], errors[:steps], kind_marker(curve.kind), curve.kind, hover[:steps]),
+            Line(x, errors, KINDS[curve.kind], curve.kind, is_step=True),
+        ]
+    return Panel(
+        rect, value_axis([end for x in spent for end in x], title, is_log=False, starts_at_zero=True), y, tuple(marks)
+    )

@@ -1,8 +1,9 @@
-"""What tuning the parameters of a strategy did."""
+"""The tuning figure: what tuning the parameters of a strategy did."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,13 @@ from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from sfgsearch.records import Strategy
-from sfgsearch.visualization.data._trials import error_of, kind_of
+from sfgsearch.visualization._description import GREY, UNIT, Axis, Bars, Figure, Panel, Points, Text, row_axis, saying
+from sfgsearch.visualization._layout import LETTER, PAGE, FigureSize, Frame, Rect, label_width, shortened
+from sfgsearch.visualization._scales import value_axis
+from sfgsearch.visualization._style import KINDS, kind_marker, study_title
+from sfgsearch.visualization._trials import error_of, kind_of
+
+_COLUMNS, _BAR, _SLICE = 3, 20, 150
 
 FEWEST_TRIALS = 10
 """Trials, all or those that have a parameter, below which no importance is told: it would be luck."""
@@ -150,3 +157,63 @@ def _importances(judged: list[tuple[FrozenTrial, float]], prefix: str, names: li
     )
     found = get_param_importances(alone, params=params)
     return {name.removeprefix(prefix): float(value) for name, value in found.items()}
+
+
+def tuning_importances_figure(
+    study: optuna.Study, *, strategy: Strategy = "learned", slices: int | None = None, size: FigureSize = PAGE
+) -> Figure:
+    """Plot what tuning did over the trials of one strategy, such as that of temperature, KL weight and prior.
+
+    On top the importance of every tuned parameter, where there are enough trials to tell; below the relative error
+    against each of them.
+
+    Args:
+        study: The study, in any storage.
+        strategy: Whose trials; shares of filters, or their curve over depth, are what searched ones tune.
+        slices: How many parameters to show below, the most important ones; all if None.
+        size: Where it is shown.
+    """
+    found = tuning(study, strategy)
+    title, shown = study_title(study.study_name, f"what tuning did among {strategy} trials"), found.slices[:slices]
+    if not shown:
+        return saying(title, found.remark, size)
+    columns = min(_COLUMNS, len(shown))
+    bars = _BAR * len(found.importances) + 10 if found.importances else 8
+    heights = [float(bars), *[float(_SLICE)] * -(-len(shown) // columns)]
+    frame = Frame(size, left=max(label_width(found.importances or []), 62), foot=56, top=8)
+    first, *rects = frame.rects(columns, heights)
+    panels = [_importance_panel(found, first._replace(width=frame.width(1)))]
+    errors = [100 * error for one in shown for error in one.errors]
+    for index, (one, rect) in enumerate(zip(shown, rects[columns - 1 :], strict=False)):
+        y = value_axis(errors, "" if index % columns else "relative error, %", has_labels=not index % columns)
+        panels.append(_slice_panel(one, rect, y, strategy))
+    return Figure(title, tuple(panels), frame.height(heights), size)
+
+
+def _importance_panel(found: Tuning, rect: Rect) -> Panel:
+    if not found.importances:
+        words = Text(0, 0, found.remark, horizontal="left", size=13, colour=GREY, is_relative=True)
+        return Panel(rect, UNIT, UNIT, (words,), frame="none")
+    values = [100 * value for value in found.importances.values()]
+    hover = [f"{name}: {value:.3g} %" for name, value in zip(found.importances, values, strict=True)]
+    ends = [(0.0, value) for value in values]
+    rows = [(row - 0.4, row + 0.4) for row in range(len(values))]
+    title = "\n".join(textwrap.wrap(f"importance, % ({found.remark})", int(rect.width / LETTER)))
+    x = value_axis(values, title, is_log=False, starts_at_zero=True)
+    return Panel(rect, x, row_axis(list(found.importances)), (Bars(ends, rows, KINDS[found.strategy], hover=hover),))
+
+
+def _slice_panel(one: ParameterSlice, rect: Rect, y: Axis, strategy: str) -> Panel:
+    hover = [
+        f"trial {number}, {value}\n{100 * error:.3g} %"
+        for number, value, error in zip(one.numbers, one.values, one.errors, strict=True)
+    ]
+    words = one.categories
+    x = [float(words.index(value)) for value in one.values] if one.is_category else list(one.values)
+    points = Points(x, [100 * error for error in one.errors], kind_marker(strategy, opacity=0.6), hover=hover)
+    title = shortened(one.name, int(rect.width / LETTER))
+    if one.is_category:
+        letters = max(int(rect.width / len(words) / LETTER) - 1, 3)
+        ticks = tuple((float(index), shortened(word, letters)) for index, word in enumerate(words))
+        return Panel(rect, Axis((-0.5, len(words) - 0.5), title, ticks), y, (points,))
+    return Panel(rect, value_axis(x, title, is_log=one.is_log, length=rect.width), y, (points,))

@@ -1,4 +1,4 @@
-"""Axes that both drawing libraries lay out alike."""
+"""Ticks and ends of axes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from sfgsearch.comparison._formats import thousands
+from sfgsearch.visualization._description import Axis
 
 _DECADE = 10.0
 _FEWEST_TICKS, _MOST_TICKS = 3, 8
@@ -15,12 +16,57 @@ _LETTER, _APART = 6.5, 8.0
 
 _MOST_DIGITS = 9
 _SMALL = 0.9995e-3
+_MARGIN = 0.06
+"""Of an axis beyond its values, as a part of what they span."""
+
+
+def value_axis(
+    values: Iterable[float],
+    title: str = "",
+    *,
+    is_log: bool | None = None,
+    length: float = math.inf,
+    has_labels: bool = True,
+    starts_at_zero: bool = False,
+) -> Axis:
+    """Return an axis that holds some values, logarithmic with a few round ticks where it shall be.
+
+    Args:
+        values: What is drawn.
+        title: What stands along it.
+        is_log: Whether it is logarithmic; where values span a decade if None.
+        length: Pixels of a horizontal axis, where that is short.
+        has_labels: Whether ticks have names.
+        starts_at_zero: Whether a linear axis begins at zero.
+    """
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    if spans_decades(known) if is_log is None else is_log:
+        margin = (max(known) / min(known)) ** _MARGIN
+        ticks = tuple((tick, tick_text(tick)) for tick in log_ticks(known, length))
+        return Axis((min(known) / margin, max(known) * margin), title, ticks, is_log=True, has_labels=has_labels)
+    low, high = 0.0 if starts_at_zero else min(known), max(known)
+    margin = _MARGIN * (high - low) or 0.05 * abs(high) or 0.5
+    span = (low if starts_at_zero else low - margin, high + margin)
+    return Axis(span, title, count=max(min(5, int(length // 45)), 2) if length < math.inf else 5, has_labels=has_labels)
+
+
+def epoch_axis(epochs: Sequence[int], title: str = "") -> Axis:
+    """Return the axis of some epochs: whole numbers."""
+    margin = 0.03 * (epochs[-1] - epochs[0]) or 0.5
+    ticks = ((float(epochs[0]), str(epochs[0])),) if len(epochs) == 1 else None
+    return Axis((epochs[0] - margin, epochs[-1] + margin), title, ticks, count=4, is_integer=True, has_grid=False)
 
 
 def spans_decades(values: Iterable[float]) -> bool:
     """Tell whether positive values span a factor of ten or more, so that a logarithmic axis serves."""
     known = [value for value in values if math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) / min(known) >= _DECADE
+
+
+def fraction(value: float, axis: Axis) -> float:
+    """Return where a value lies along an axis, from 0 at its first end to 1."""
+    first, value, last = (math.log(one) if axis.is_log else one for one in (axis.span[0], value, axis.span[1]))
+    return (value - first) / (last - first)
 
 
 def log_ticks(values: Iterable[float], length: float = math.inf) -> list[float]:

@@ -1,7 +1,8 @@
-"""The allocations of the best of each kind."""
+"""The figure of the best allocation of each kind."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,18 @@ from sfgsearch.comparison import Comparison
 from sfgsearch.comparison._formats import thousands
 from sfgsearch.records import STRATEGIES
 from sfgsearch.search._attributes import allocation_of
-from sfgsearch.visualization.data._layers import layer_shares
-from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
+from sfgsearch.visualization._description import Axis, Figure, Panel, row_axis, saying
+from sfgsearch.visualization._layout import LINE, PAGE, FigureSize, Frame, Rect, label_width
+from sfgsearch.visualization._style import study_title
+from sfgsearch.visualization._trials import error_of, kind_of, name_of
+from sfgsearch.visualization.figures._allocation import FEW, share_bars
+
+_PERCENT = ((0.0, "0"), (50.0, "50"), (100.0, "100"))
+_ROOMY, _TIGHT = 34, 19
+"""Pixels of a row where there are few and where there are many."""
+
+_LABEL = 13
+"""Pixels that the name of a row needs."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,6 @@ class BestAllocation:
     def caption(self) -> tuple[str, str, str]:
         """What stands over its panel besides the kind: name, error and cost."""
         return self.name, f"error {100 * self.error:.1f} %", f"{thousands(self.macs)} multiply-adds"
-
-    @property
-    def shares(self) -> list[list[float]]:
-        """Per layer in depth order, every group's part of the filters; the parts of a layer sum to one."""
-        return layer_shares(self.allocation)
 
 
 def best_allocations(study: optuna.Study, comparison: Comparison | None = None) -> list[BestAllocation]:
@@ -82,10 +88,35 @@ def best_allocations(study: optuna.Study, comparison: Comparison | None = None) 
     return found
 
 
-def longest_layers(best: Sequence[BestAllocation]) -> list[str]:
-    """Return the names of the layers of the allocation that has the most: those that tasks skip are left out.
+def best_allocations_figure(
+    study: optuna.Study, comparison: Comparison | None = None, *, size: FigureSize = PAGE
+) -> Figure:
+    """Plot how the best of each kind shares its filters, layer by layer, the first layer on top.
 
     Args:
-        best: At least one.
+        study: The study, in any storage.
+        comparison: Its finalists, whose best are taken; without it the best trials.
+        size: Where it is shown; where that is low, some layers go without their names.
     """
-    return [layer.name for layer in max((one.allocation.layers for one in best), key=len)]
+    best = best_allocations(study, comparison)
+    title = study_title(study.study_name, "how the best of each kind shares its filters")
+    if not best:
+        return saying(title, "No trial is complete yet", size)
+    # Tasks may skip layers of their own; the longest allocation has all of them.
+    layers = [layer.name for layer in max((one.allocation.layers for one in best), key=len)]
+    legend = best[0].allocation.groups
+    frame = Frame(size, legend, left=label_width(layers), top=4 * LINE + 14, foot=44)
+    wanted = [max(len(layers) * (_ROOMY if len(layers) <= FEW else _TIGHT), 120.0)]
+    step = math.ceil(_LABEL * len(layers) / frame.heights(wanted)[0])
+    rects = frame.rects(len(best), wanted)
+    panels = tuple(
+        _panel(one, rect, layers, row_axis(layers, step=step, has_labels=not index))
+        for index, (one, rect) in enumerate(zip(best, rects, strict=True))
+    )
+    return Figure(title, panels, frame.height(wanted), size)
+
+
+def _panel(best: BestAllocation, rect: Rect, layers: Sequence[str], y: Axis) -> Panel:
+    rows = [layers.index(layer.name) for layer in best.allocation.layers]
+    x = Axis((0.0, 100.0), "filters, %", _PERCENT)
+    return Panel(rect, x, y, tuple(share_bars(best.allocation, rows)), (best.kind, *best.caption))

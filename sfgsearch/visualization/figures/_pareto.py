@@ -1,20 +1,27 @@
-"""Accuracy against multiply-adds."""
+"""The Pareto figure: accuracy against multiply-adds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import optuna
 
 from sfgsearch._choices import FRACTION
 from sfgsearch.comparison import Comparison
-from sfgsearch.comparison._formats import mean_in_words, quantity_name, scale_of, shown_unit
+from sfgsearch.comparison._formats import mean_in_words, quantity_name, scale_of, shown_unit, thousands
 from sfgsearch.comparison._rows import RELATIVE_ERROR
-from sfgsearch.visualization.data._labels import Label, fractions, place_labels
-from sfgsearch.visualization.data._scales import spans_decades
-from sfgsearch.visualization.data._trials import error_of, kind_of, name_of
+from sfgsearch.records import STRATEGIES
+from sfgsearch.visualization._description import INK, Axis, Figure, Line, Panel, Points, Text, saying
+from sfgsearch.visualization._labels import place_names
+from sfgsearch.visualization._layout import PAGE, FigureSize, Frame
+from sfgsearch.visualization._scales import fraction, spans_decades, value_axis
+from sfgsearch.visualization._style import KINDS_AND_INFERENCES, kind_label, kind_marker, study_title
+from sfgsearch.visualization._trials import error_of, kind_of, name_of
+
+_HEIGHT = 420
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class ParetoPoint:
 
 
 @dataclass(frozen=True)
-class Cloud:
+class ParetoData:
     """Trials and finalists by multiply-adds and one quantity.
 
     Args:
@@ -79,18 +86,6 @@ class Cloud:
         """What the legend calls the front."""
         return f"Pareto front of {'finalists' if self.is_of_finalists else 'trials'}"
 
-    def labels(self, width: float, height: float) -> list[Label]:
-        """Return where the names of finalists stand, in a figure of so many pixels."""
-        points = [*self.finalists, *self.trials]
-        x = fractions([point.macs for point in points], is_log=self.has_log_macs)
-        y = fractions([point.value for point in points], is_log=self.has_log_values)
-        return place_labels([point.name for point in self.finalists], list(zip(x, y, strict=True)), width, height)
-
-    @property
-    def has_log_macs(self) -> bool:
-        """Whether multiply-adds span a decade."""
-        return spans_decades(point.macs for point in (*self.trials, *self.finalists))
-
     @property
     def has_log_values(self) -> bool:
         """Whether the quantity spans a decade, its intervals too where they stay above zero."""
@@ -98,7 +93,7 @@ class Cloud:
         return all(point.low > 0 for point in points) and spans_decades(point.value for point in points)
 
 
-def pareto_cloud(study: optuna.Study, comparison: Comparison | None = None, metric: str | None = None) -> Cloud:
+def pareto_data(study: optuna.Study, comparison: Comparison | None = None, metric: str | None = None) -> ParetoData:
     """Return trials and finalists by multiply-adds and relative error, or another quantity.
 
     Args:
@@ -133,7 +128,7 @@ def pareto_cloud(study: optuna.Study, comparison: Comparison | None = None, metr
             finalists.append(ParetoPoint(row.name, row.strategy, row.inference, row.macs, *ends, row.seeds))
     front = pareto_front(finalists or trials, higher_is_better=higher_is_better)
     title = quantity_name(metric or RELATIVE_ERROR)
-    return Cloud(
+    return ParetoData(
         title, shown_unit(unit), higher_is_better, tuple(trials), tuple(finalists), tuple(front), bool(finalists)
     )
 
@@ -146,3 +141,79 @@ def pareto_front(points: Sequence[ParetoPoint], *, higher_is_better: bool) -> li
         if not front or sign * point.value < sign * front[-1].value:
             front.append(point)
     return front
+
+
+def pareto_figure(
+    study: optuna.Study, comparison: Comparison | None = None, *, metric: str | None = None, size: FigureSize = PAGE
+) -> Figure:
+    """Plot quality against multiply-adds: trials faintly, named finalists with 95 % intervals, and the Pareto front.
+
+    Trials are measured on the validation split with one seed, finalists on the test split over several; the front is
+    one of finalists, or of trials as long as there are none. All have the study's width.
+
+    Args:
+        study: The study, in any storage.
+        comparison: Its finalists, where there are any.
+        metric: A main metric ``"<task>/<metric>"`` of the comparison instead of the mean relative error.
+        size: Where it is shown.
+
+    Raises:
+        ValueError: If the comparison has no such metric.
+    """
+    data = pareto_data(study, comparison, metric)
+    title = study_title(study.study_name, f"{data.title} against multiply-adds")
+    if not data.front:
+        return saying(title, "No trial is complete yet", size)
+    marks: list[Line | Points] = [*_front(data), *_trials(data), *_finalists(data)]
+    frame = Frame(size, legend=tuple(mark.name for mark in marks))
+    points = (*data.trials, *data.finalists)
+    (rect,) = frame.rects(1, [_HEIGHT])
+    x = value_axis([point.macs for point in points], "multiply-adds for one image", length=rect.width)
+    ends = [end for point in points for end in (point.low, point.high)]
+    y = value_axis(ends, data.axis, is_log=data.has_log_values)
+    names = [] if size.is_tight else _names(data, x, y, rect.width, rect.height)
+    return Figure(title, (Panel(rect, x, y, (*marks, *names)),), frame.height([_HEIGHT]), size)
+
+
+def _front(data: ParetoData) -> list[Line]:
+    macs, values = [point.macs for point in data.front], [point.value for point in data.front]
+    return [Line(macs, values, INK, data.front_name, width=1.5, dash="dot")] if len(data.front) > 1 else []
+
+
+def _trials(data: ParetoData) -> Iterator[Points]:
+    for kind in STRATEGIES:
+        if points := [point for point in data.trials if point.kind == kind]:
+            hover = [f"{_what(one)}\n{one.value:.4g} {data.unit}, validation, one seed" for one in points]
+            macs, values = [point.macs for point in points], [point.value for point in points]
+            yield Points(macs, values, kind_marker(kind, size=7, opacity=0.3), f"{kind} trials", hover)
+
+
+def _finalists(data: ParetoData) -> Iterator[Points]:
+    for pair in KINDS_AND_INFERENCES:
+        if points := [point for point in data.finalists if (point.kind, point.inference) == pair]:
+            yield Points(
+                [point.macs for point in points],
+                [point.value for point in points],
+                kind_marker(*pair, size=11),
+                kind_label(*pair),
+                [f"{_what(point)}\n{point.written(data.unit)}, test" for point in points],
+                y_errors=[point.high - point.value for point in points],
+            )
+
+
+def _what(point: ParetoPoint) -> str:
+    return f"{point.name}, {thousands(point.macs)} multiply-adds"
+
+
+def _names(data: ParetoData, x: Axis, y: Axis, width: float, height: float) -> list[Text]:
+    """Return the names of finalists, clear of points, the front and intervals as far as that can be."""
+
+    def at(macs: float, value: float) -> tuple[float, float]:
+        return fraction(macs, x), fraction(value, y)
+
+    points = [at(point.macs, point.value) for point in (*data.finalists, *data.trials)]
+    front = [at(point.macs, point.value) for point in data.front]
+    intervals = [(at(point.macs, point.low), at(point.macs, point.high)) for point in data.finalists]
+    names = [point.name for point in data.finalists]
+    texts = place_names(names, points, [*pairwise(front), *intervals], width, height)
+    return [replace(text, x=point.macs, y=point.value) for text, point in zip(texts, data.finalists, strict=True)]
