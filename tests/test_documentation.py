@@ -83,4 +83,4 @@ def test_code_of_the_readme_runs(study_file, tmp_path, monkeypatch, capsys):
     assert len(code) == 3
     for block in code:
         exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
-    assert "layer1.0.conv1" in capsys.readouterr().out
+    assert "stage1_block1.conv1" in capsys.readouterr().out
