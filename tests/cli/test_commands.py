@@ -76,7 +76,7 @@ def test_compare_prints_the_contract(finished, call):
     pairs = {(test["first"]["kind"], test["second"]["kind"]) for test in data["tests"]}
     assert pairs == {("learned", "searched"), ("learned", "manual"), ("searched", "manual")}
     table = call("compare", path)[1]
-    assert "the best learned and searched against others" in table
+    assert "The best learned and searched against others" in table
     assert "learned-2 derived" in table
     assert "learned-2 monte" in table
 
