@@ -1,7 +1,7 @@
 """Backbones: the convolutional networks that allocations apply to."""
 
 from sfgsearch.backbones._highresnet import HighResBlock, HighResNet, highresnet
-from sfgsearch.backbones._registry import backbones
+from sfgsearch.backbones._layers import backbones
 from sfgsearch.backbones._resnet import BasicBlock, ResNet, resnet
 from sfgsearch.backbones._vgg import VGG, vgg11, vgg_small
 

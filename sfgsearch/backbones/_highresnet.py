@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sfgsearch.backbones._layers import conv3, norm_of, widen
-from sfgsearch.backbones._registry import backbones
+from sfgsearch.backbones._layers import backbones, conv3, norm_of, widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn import PerStream
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import NormName, PerStream
 
 _FILTERS = (16, 32, 64, 64, 64)
 _DILATIONS = (1, 2, 4)

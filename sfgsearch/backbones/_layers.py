@@ -1,15 +1,24 @@
-"""Layers of the built-in backbones."""
+"""Layers of the built-in backbones, and the table of backbones that study files can name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
+from sfgsearch._registry import Registry
 from sfgsearch.errors import BackboneError
 from sfgsearch.nn import norm_factory
+
+backbones: Registry[Callable[..., nn.Module]] = Registry(
+    "backbone", "@sfgsearch.backbones.backbones.register('my_backbone')"
+)
+"""Functions of ``(image_shape, *, options...)`` that return any module of features; see
+:class:`sfgsearch.nn.MultiTaskNetwork`. The keyword options are what a study file may set; the study's norm is one. An
+option ``width``, a float that scales the filters of all layers, lets a comparison match multiply-adds."""
+
 
 _LEAST, _MOST = 1e-3, 100.0
 _GOLDEN = (5**0.5 - 1) / 2

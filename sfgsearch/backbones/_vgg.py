@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from sfgsearch.backbones._layers import conv3, norm_of, widen
-from sfgsearch.backbones._registry import backbones
+from sfgsearch.backbones._layers import backbones, conv3, norm_of, widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import NormName
 
 POOL = "pool"
 _VGG11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512)

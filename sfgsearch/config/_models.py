@@ -25,8 +25,7 @@ from sfgsearch.data import data_sets
 from sfgsearch.data._augmentation import FlipAxis, Padding
 from sfgsearch.data._registry import takes_path
 from sfgsearch.functional import InitialFamily, ScheduleFamily
-from sfgsearch.methods import manual_methods
-from sfgsearch.methods._settings import PriorFamily
+from sfgsearch.methods import PriorFamily, manual_methods
 from sfgsearch.nn import Execution
 from sfgsearch.training import Precision, Weighting
 

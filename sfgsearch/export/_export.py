@@ -11,12 +11,9 @@ from torch import nn
 
 from sfgsearch.errors import ExportError, SFGSearchError
 from sfgsearch.export._description import describe_network
-from sfgsearch.export._formats import Format
-from sfgsearch.export._onnx import OnnxFormat
-from sfgsearch.export._pt2 import Pt2Format
+from sfgsearch.export._formats import Format, OnnxFormat, Pt2Format, WeightsFormat
+from sfgsearch.export._program import verify
 from sfgsearch.export._rebuild import load_network
-from sfgsearch.export._verify import verify
-from sfgsearch.export._weights import WeightsFormat
 from sfgsearch.records import ArchitectureRecord
 
 FORMATS: dict[str, Format] = {".pt2": Pt2Format(), ".onnx": OnnxFormat(), ".safetensors": WeightsFormat()}

@@ -13,8 +13,7 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._layers import FoundLayer
 from sfgsearch.graph._nodes import operation
-from sfgsearch.graph._per_stream import StreamPart
-from sfgsearch.graph._propagation import Propagation
+from sfgsearch.graph._propagation import Propagation, StreamPart
 from sfgsearch.graph._trace import Trace, trace
 
 _LARGE_TIE = 8

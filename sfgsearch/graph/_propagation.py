@@ -1,4 +1,4 @@
-"""Following filters through a network's graph: one run on shadows."""
+"""Propagation of filter ids through a network's graph: one run on shadows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,44 @@ from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds
 from sfgsearch.graph._layers import FoundLayer, FoundNorm
 from sfgsearch.graph._nodes import call, operation, owners, place
-from sfgsearch.graph._per_stream import PerStream
 from sfgsearch.graph._rules import CONSTANT, CONVOLUTIONS, Shadow, find_rule
 from sfgsearch.graph._trace import Trace
+
+
+class PerStream(nn.Module):
+    """A part of a network that every stream has a copy of, and in which all channels of a stream mix.
+
+    It reads what a stream carries and gives the stream other features, of which nothing is any filter's: the layers
+    above read them whole. Ordinary residual blocks between allocated convolutions are such a part (Bragman et al., ICCV
+    2019). The network then runs in the streams' execution alone; in the plain network the part runs once.
+
+    Args:
+        part: Maps features (B, K, *space) to features (B, K', *space).
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the part returns."""
+        features: Tensor = self.part(x)
+        return features
+
+
+@dataclass(frozen=True)
+class StreamPart:
+    """Where a network's graph runs a part that every stream has of its own.
+
+    Args:
+        path: Path of the :class:`PerStream`.
+        source: The operation whose value it reads.
+        reads: Rows of the table of gates that it reads, int64 of shape (K,).
+    """
+
+    path: str
+    source: fx.Node
+    reads: Tensor
 
 
 @dataclass

@@ -11,9 +11,16 @@ from torch import Tensor, nn
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
 from sfgsearch.graph import LockstepNetwork
-from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
-from sfgsearch.methods._registry import manual_methods
+from sfgsearch.methods._method import (
+    LEARNING_RATES,
+    TEMPERATURES,
+    Calibration,
+    Method,
+    Randomness,
+    System,
+    check_between,
+    manual_methods,
+)
 from sfgsearch.nn import (
     Complexity,
     DrawnRoute,

@@ -11,10 +11,17 @@ from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
-from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._fixed import FixedSystem
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
-from sfgsearch.methods._registry import manual_methods
+from sfgsearch.methods._method import (
+    LEARNING_RATES,
+    TEMPERATURES,
+    Calibration,
+    Method,
+    Randomness,
+    System,
+    check_between,
+    manual_methods,
+)
 from sfgsearch.nn import (
     Complexity,
     GateSampling,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.methods._between import check_between
-from sfgsearch.methods._constant import ConstantProbabilities
 from sfgsearch.methods._fixed import FixedAllocation
-from sfgsearch.methods._method import Method
-from sfgsearch.methods._registry import manual_methods as manual_methods
+from sfgsearch.methods._method import Method, check_between
+from sfgsearch.methods._method import manual_methods as manual_methods
+from sfgsearch.methods._sfg import ConstantProbabilities
 from sfgsearch.nn import NetworkSpec
 
 _MOST_SAMPLES = 1000

@@ -1,4 +1,4 @@
-"""The interface between methods and the one trainer that serves them all."""
+"""The interface between methods and the one trainer that serves them all, and the registry of manual methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sfgsearch._registry import Registry
 from sfgsearch.allocation import Allocation
 from sfgsearch.nn import Complexity, MonteCarloEnsemble, NetworkSpec, Structure, plain_state
 
@@ -194,3 +195,23 @@ class Method(ABC):
         """
         del given, wanted
         return self
+
+
+manual_methods: Registry[Callable[..., Method]] = Registry(
+    "manual method", "@sfgsearch.methods.manual_methods.register('my_method')"
+)
+"""Functions of ``(spec, *, options...)``; the keyword options are what a study file may set."""
+
+
+LEARNING_RATES = (1e-12, 100.0)
+TEMPERATURES = (1e-4, 1e4)
+
+
+def check_between(name: str, number: float, low: float, high: float) -> None:
+    """Check that an option is between two bounds, both included.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {number}")

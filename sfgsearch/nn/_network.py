@@ -1,4 +1,4 @@
-"""Plain multi-task networks: a backbone that all tasks read and one head per task; and what specifies one."""
+"""Plain multi-task networks: a backbone and one head per task, what specifies one, and several side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import Analysis, analyse, evaluating
+from sfgsearch.graph import Analysis, LockstepNetwork, Reading, analyse, evaluating
 
 
 class Head(nn.Module):
@@ -210,3 +210,46 @@ class NetworkSpec:
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)
+
+
+class SingleTaskNetworks(nn.Module):
+    """T networks side by side, each of which predicts one task.
+
+    Args:
+        networks: The networks, each with predictions by task name.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, generator: torch.Generator | None = None) -> SingleTaskNetworks:
+        """Build them.
+
+        Args:
+            spec: The network of which every task gets one.
+            generator: Fixes the weights that are drawn.
+        """
+        return cls(spec.build(generator, [task]) for task in spec.tasks)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions by task name for images of shape (B, C, *space)."""
+        return {name: prediction for network in self.networks for name, prediction in network(images).items()}
+
+
+def build_lockstep(
+    spec: NetworkSpec, copies: int, reading: Reading, generator: torch.Generator | None = None
+) -> LockstepNetwork:
+    """Build copies of a backbone that start from different weights, and the heads of all tasks.
+
+    Args:
+        spec: The network.
+        copies: Copies of the backbone.
+        reading: What layers read of the copies.
+        generator: Fixes the weights that are drawn; without one, all copies start alike.
+    """
+    networks = [spec.build(generator) for _ in range(copies)]
+    heads = [networks[task % copies].ordered_heads[task] for task in range(len(spec.tasks))]
+    backbones = [network.backbone for network in networks]
+    return LockstepNetwork(spec.plain_analysis, backbones, heads, spec.task_names, reading)

@@ -13,9 +13,8 @@ from sfgsearch._registry import Registry
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.graph import FixedStreams, StreamsNetwork, compact
 from sfgsearch.nn._grouped import Assignment, assignment_rows
-from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
-from sfgsearch.nn._network import NetworkSpec
-from sfgsearch.nn._single_task import SingleTaskNetworks
+from sfgsearch.nn._network import NetworkSpec, SingleTaskNetworks
+from sfgsearch.nn._prediction import MonteCarloEnsemble
 
 
 @dataclass(frozen=True)

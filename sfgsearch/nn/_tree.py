@@ -12,9 +12,8 @@ from torch import nn
 
 from sfgsearch.errors import AllocationError
 from sfgsearch.graph import Analysis, Copies, Layer, LockstepNetwork, Read, Reading, reached
-from sfgsearch.nn._lockstep import build_lockstep
-from sfgsearch.nn._network import NetworkSpec
-from sfgsearch.nn._routes import DrawnRoutes, routed_layers
+from sfgsearch.nn._branching import DrawnRoutes, routed_layers
+from sfgsearch.nn._network import NetworkSpec, build_lockstep
 from sfgsearch.nn._structure import Structure, structures
 
 

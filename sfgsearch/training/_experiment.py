@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from sfgsearch.data import Augmentation, MultiTaskData, batches
 from sfgsearch.data._finite import check_images
 from sfgsearch.errors import NonFiniteLossError
-from sfgsearch.methods import Method, System
-from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import Complexity, NetworkSpec, complexity
-from sfgsearch.tasks import Task
-from sfgsearch.training._course import Course, OnEpoch, Stopwatch
+from sfgsearch.methods import Method, Randomness, System
+from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
-from sfgsearch.training._fingerprint import fingerprint
-from sfgsearch.training._report import EpochReport, StepLosses
+from sfgsearch.training._results import EpochReport, MonteCarlo, StepLosses, Trained
+from sfgsearch.training._run import OnEpoch, Stopwatch, TrainingRun, fingerprint
 from sfgsearch.training._session import TrainingSession
 from sfgsearch.training._settings import TrainingSettings, lacks_bf16, resolve_device
 from sfgsearch.training._trainer import Trainer
@@ -39,59 +36,6 @@ def _kernels(settings: TrainingSettings) -> Iterator[None]:
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
-
-
-@dataclass(frozen=True)
-class MonteCarlo:
-    """What Monte-Carlo prediction with a trained network came to.
-
-    Args:
-        samples: S, the sampled masks.
-        metrics: Metrics by split, then by ``"<task>/<metric>"``; ``"<task>/uncertainty"`` is the mean over images of
-            :meth:`sfgsearch.tasks.Task.uncertainty`.
-        scores: Mean relative error over tasks, by split.
-        parameters: Trainable numbers of the masked network, which all samples share.
-        macs: Multiply-adds for one image, of all samples.
-    """
-
-    samples: int
-    metrics: dict[str, Metrics]
-    scores: dict[str, float]
-    parameters: int
-    macs: int
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left behind.
-
-    Args:
-        tasks: The tasks.
-        system: The trained system.
-        predictor: The network that predicts, in evaluation mode.
-        seed: The seed that it all came from.
-        metrics: Metrics of the predictor by split, then by ``"<task>/<metric>"``.
-        scores: Mean relative error over tasks, by split.
-        history: One report per epoch.
-        seconds: Wall-clock time of training and evaluation; of an interrupted training, that up to the checkpoints
-            that it went on from included.
-        monte_carlo: Monte-Carlo prediction, for methods that predict with another network than that.
-    """
-
-    tasks: tuple[Task, ...]
-    system: System
-    predictor: nn.Module
-    seed: int
-    metrics: dict[str, Metrics]
-    scores: dict[str, float]
-    history: list[EpochReport]
-    seconds: float
-    monte_carlo: MonteCarlo | None = None
-
-    @cached_property
-    def complexity(self) -> Complexity:
-        """Size and cost of the network that predicts, counted when it is first asked for."""
-        return self.system.complexity()
 
 
 @dataclass(frozen=True)
@@ -179,9 +123,9 @@ class Experiment:
         """
         stopwatch = Stopwatch()
         with self.limited_threads(), _kernels(self.settings):
-            system, course = self._begin(method, seed, stopwatch, session)
+            system, run = self._begin(method, seed, stopwatch, session)
             try:
-                course.run(partial(self._report, system), on_epoch, session)
+                run.run(partial(self._report, system), on_epoch, session)
             except NonFiniteLossError:
                 check_images(self.data.train, "train")
                 raise
@@ -190,22 +134,22 @@ class Experiment:
             sampled = self._monte_carlo(system, [s for s in splits if s != "train"]) if monte_carlo else None
         scores = {split: self._score(metrics[split], split) for split in splits}
         seconds = stopwatch.seconds
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, course.history, seconds, sampled)
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, run.history, seconds, sampled)
 
     def _begin(
         self, method: Method, seed: int, stopwatch: Stopwatch, session: TrainingSession | None
-    ) -> tuple[System, Course]:
+    ) -> tuple[System, TrainingRun]:
         """Return a training at its start, or where the session's checkpoint has it."""
-        system, course = self._build(method, seed, stopwatch)
+        system, run = self._build(method, seed, stopwatch)
         checkpoint = session.restore() if session else None
         if session and checkpoint:
-            reason = course.restore(checkpoint)
+            reason = run.restore(checkpoint)
             if reason is not None:
                 session.rejected(reason)
                 return self._build(method, seed, stopwatch)
-        return system, course
+        return system, run
 
-    def _build(self, method: Method, seed: int, stopwatch: Stopwatch) -> tuple[System, Course]:
+    def _build(self, method: Method, seed: int, stopwatch: Stopwatch) -> tuple[System, TrainingRun]:
         randomness = Randomness.from_seed(seed, self.device)
         system = method.build(self.spec, randomness, self.device)
         augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
@@ -214,7 +158,7 @@ class Experiment:
         known_by = partial(
             fingerprint, method, seed, self.spec, self.data, self.settings, self.augmentation, self.device
         )
-        return system, Course(trainer, known_by, stopwatch)
+        return system, TrainingRun(trainer, known_by, stopwatch)
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
         samples = self.settings.monte_carlo_samples

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sfgsearch.training._checkpoint import Checkpoint, CheckpointFolder
-from sfgsearch.training._report import EpochReport
+from sfgsearch.training._results import EpochReport
 
 _logger = logging.getLogger(__name__)
 

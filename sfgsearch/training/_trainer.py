@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 
 import torch
@@ -15,15 +16,52 @@ from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.data._labels import count_labels
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
-from sfgsearch.methods import System
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import Randomness, System
 from sfgsearch.nn import SFGConv, plain_state
 from sfgsearch.tasks import select_present
 from sfgsearch.training._checkpoint import Checkpoint
-from sfgsearch.training._named import generator_states, named, optimiser_state, restore_optimiser, under
-from sfgsearch.training._report import StepLosses
+from sfgsearch.training._results import StepLosses
 from sfgsearch.training._settings import TrainingSettings
 from sfgsearch.training._weighting import task_weighting
+
+
+def under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under the name of the part that they belong to."""
+    return {f"{part}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a part, by the names that it knows them under."""
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def generator_states(randomness: Randomness) -> dict[str, Tensor]:
+    """Return the states of all generators, uint8."""
+    return {source.name: getattr(randomness, source.name).get_state() for source in fields(randomness)}
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser remembers of every parameter that it has moved, by ``"<index>/<name>"``."""
+    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
+    return {
+        f"{index}/{name}": tensor.detach().cpu().clone()
+        for index, memory in state.items()
+        for name, tensor in memory.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rates: Sequence[float]) -> None:
+    """Take over what :func:`optimiser_state` returned, and the learning rates of the parameter groups."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = tensor.clone()
+    groups = optimiser.state_dict()["param_groups"]
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
 
 Augment = Callable[[Tensor, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 """Returns images and targets of a training batch after random changes."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from sfgsearch.methods import Method
-from sfgsearch.training import Checkpoint, EpochReport, Experiment, Trained, TrainingSession
-from sfgsearch.training._course import OnEpoch
+from sfgsearch.training import Checkpoint, EpochReport, Experiment, OnEpoch, Trained, TrainingSession
 
 REPORTS, CHECKPOINTS, REST = "epoch reports and pruning", "checkpoints and lease", "claim, record and quota"
 

@@ -5,8 +5,7 @@ import torch
 
 from sfgsearch.backbones import vgg_small
 from sfgsearch.functional import TemperatureSchedule
-from sfgsearch.methods import FixedTree, LearningToBranch, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedTree, LearningToBranch, Randomness, manual_methods
 from sfgsearch.nn import DrawnRoute, NetworkSpec, Structure, prune
 from sfgsearch.tasks import Regression
 
