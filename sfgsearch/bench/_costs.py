@@ -15,7 +15,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.data import InMemory, MultiTaskData, batches
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.methods import FixedAllocation, Method, Randomness
-from sfgsearch.methods._manual import hard_sharing
+from sfgsearch.methods._fixed import hard_sharing
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment, Trainer
 

@@ -5,8 +5,7 @@ from sfgsearch.methods._branching import FixedTree, LearningToBranch
 from sfgsearch.methods._fixed import FixedAllocation
 from sfgsearch.methods._fusion import CrossStitchNetworks, NDDRNetworks
 from sfgsearch.methods._learned_routing import FixedRouting, GumbelRouting
-from sfgsearch.methods._manual import manual_methods
-from sfgsearch.methods._method import Method, Randomness, System
+from sfgsearch.methods._method import Method, Randomness, System, manual_methods
 from sfgsearch.methods._random_routing import MaximumRoaming, TaskRouting
 from sfgsearch.methods._settings import InitialSettings, PriorFamily, PriorSettings, SFGSettings
 from sfgsearch.methods._sfg import ConstantProbabilities, StochasticFilterGroups

@@ -11,7 +11,7 @@ from torch import nn
 from sfgsearch._apportion import apportion
 from sfgsearch.allocation import Allocation
 from sfgsearch.graph import check_assignment, repair_assignment, unread_filters
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._method import Calibration, Method, Randomness, System, manual_methods
 from sfgsearch.nn import (
     AssignedNetwork,
     Complexity,
@@ -156,3 +156,21 @@ class AssignedSystem(System):
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
         return complexity(self.network.compact(), self.spec.image_shape)
+
+
+@manual_methods.register("single_task")
+def single_task(spec: NetworkSpec) -> Method:
+    """Train one full-width network per task; nothing is shared."""
+    return FixedAllocation(Allocation.single_task(spec.filters, spec.task_names))
+
+
+@manual_methods.register("hard_sharing")
+def hard_sharing(spec: NetworkSpec) -> Method:
+    """Share every filter among all tasks (Caruana, 1997); only heads differ."""
+    return FixedAllocation(Allocation.hard_sharing(spec.filters, spec.task_names))
+
+
+@manual_methods.register("equal")
+def equal(spec: NetworkSpec) -> Method:
+    """Give every group an equal part of each layer: thirds for two tasks."""
+    return FixedAllocation(Allocation.equal(spec.filters, spec.task_names), repair=True)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from sfgsearch._registry import Registry
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import Complexity, MonteCarloEnsemble, NetworkSpec, Structure, plain_state
+from sfgsearch.nn import (
+    Complexity,
+    MonteCarloEnsemble,
+    NetworkSpec,
+    Structure,
+    complexity,
+    plain_state,
+    reestimate_statistics,
+)
 
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
@@ -38,9 +46,9 @@ class Randomness:
     def from_seed(cls, seed: int, device: torch.device) -> Randomness:
         """Return four independent generators that the seed fixes."""
         root = torch.Generator().manual_seed(seed)
-        places = (torch.device("cpu"), torch.device("cpu"), device, torch.device("cpu"))
-        seeds = [int(torch.randint(2**62, (), generator=root)) for _ in places]
-        return cls(*(torch.Generator(place).manual_seed(value) for place, value in zip(places, seeds, strict=True)))
+        devices = (torch.device("cpu"), torch.device("cpu"), device, torch.device("cpu"))
+        seeds = [int(torch.randint(2**62, (), generator=root)) for _ in devices]
+        return cls(*(torch.Generator(device).manual_seed(value) for device, value in zip(devices, seeds, strict=True)))
 
 
 class System(ABC):
@@ -77,7 +85,24 @@ class System(ABC):
 
         A group with ``"scheduled": False`` keeps its learning rate where that of the weights decays.
         """
-        return [{"params": list(self.network.parameters()), "lr": lr, "scheduled": True}]
+        return self.split_parameters(lr, [], lr)
+
+    def split_parameters(
+        self, lr: float, learned: Iterable[nn.Parameter], own_lr: float, *, scheduled: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the weights as one parameter group, and what a method learns beside them as another.
+
+        Args:
+            lr: Learning rate of the weights.
+            learned: Parameters of the network that are no weights; without any there is one group.
+            own_lr: Their learning rate.
+            scheduled: Whether it decays with that of the weights.
+        """
+        apart = list(learned)
+        known = set(map(id, apart))
+        weights = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "scheduled": True}]
+        return [*groups, {"params": apart, "lr": own_lr, "scheduled": scheduled}] if apart else groups
 
     def begin_step(self, step: int, steps: int) -> None:
         """Prepare for optimiser step ``step`` (from zero) of ``steps``."""
@@ -158,6 +183,24 @@ class System(ABC):
         return {}
 
 
+class SearchingSystem(System):
+    """A network that predicts with another one, which is derived from it."""
+
+    @abstractmethod
+    def derived(self) -> nn.Module:
+        """Return the network of the most probable architecture, with copies of the weights."""
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the derived network, its statistics re-estimated."""
+        network = self.derived()
+        reestimate_statistics(network, calibration())
+        return network
+
+    def complexity(self) -> Complexity:
+        """Return those of the derived network."""
+        return complexity(self.derived(), self.spec.image_shape)
+
+
 class Method(ABC):
     """A way to find or fix an allocation."""
 
@@ -205,13 +248,17 @@ manual_methods: Registry[Callable[..., Method]] = Registry(
 
 LEARNING_RATES = (1e-12, 100.0)
 TEMPERATURES = (1e-4, 1e4)
+WEIGHTS = (0.0, 1e6)
+"""Bounds of options, both included."""
 
 
-def check_between(name: str, number: float, low: float, high: float) -> None:
-    """Check that an option is between two bounds, both included.
+def check_in(bounds: tuple[float, float], **options: float) -> None:
+    """Check that options are between two bounds, both included.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If one is not.
     """
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {number}")
+    low, high = bounds
+    for name, number in options.items():
+        if not low <= number <= high:
+            raise ValueError(f"{name} must be from {low:g} to {high:g}, got {number}")

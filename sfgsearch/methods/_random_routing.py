@@ -11,7 +11,7 @@ from torch import Tensor
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import random_masks, roam
 from sfgsearch.methods._fixed import FixedSystem
-from sfgsearch.methods._method import Method, Randomness, check_between, manual_methods
+from sfgsearch.methods._method import Method, Randomness, check_in, manual_methods
 from sfgsearch.nn import NetworkSpec, RoutedNetwork, Structure, routed_allocation, routed_structure
 
 
@@ -31,36 +31,36 @@ class TaskRouting(Method):
     the multiply-adds of one pass at full width per task.
 
     Args:
-        sharing: The sharing ratio sigma, from 0 to 1.
+        sharing: The sharing ratio sigma: 0 splits filters among tasks, 1 shares them all.
     """
 
     sharing: float = 0.5
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
         """Draw the masks and build the network."""
-        num_tasks = len(spec.tasks)
-        masks = {
-            name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
-            for name, num_filters in spec.plain_analysis.filters.items()
-        }
+        masks = _draw_masks(spec, self.sharing, randomness)
         network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
         allocation = routed_allocation(masks, spec.task_names)
         return FixedSystem(network.to(device), spec, allocation, routed_structure(masks))
+
+
+def _draw_masks(spec: NetworkSpec, sharing: float, randomness: Randomness) -> dict[str, Tensor]:
+    """Draw which filters each task holds, bool of shape (T, K) by channel space."""
+    return {
+        name: random_masks(num_filters, len(spec.tasks), sharing, randomness.weights)
+        for name, num_filters in spec.plain_analysis.filters.items()
+    }
 
 
 @manual_methods.register("task_routing")
 def task_routing(spec: NetworkSpec, *, sharing: float = 0.5) -> Method:
     """Train one set of filters, of which each task uses a fixed random part.
 
-    Args:
-        spec: The network.
-        sharing: The sharing ratio: 0 splits filters among tasks, 1 shares them all.
-
     Raises:
         ValueError: If the sharing ratio is outside [0, 1].
     """
     del spec
-    check_between("sharing", sharing, 0, 1)
+    check_in((0, 1), sharing=sharing)
     return TaskRouting(sharing)
 
 
@@ -92,8 +92,8 @@ class MaximumRoaming(Method):
     :class:`~sfgsearch.methods.TaskRouting`.
 
     Args:
-        sharing: The sharing ratio sigma, from 0 to 1.
-        finish: The part of training that filters roam in, above 0 and at most 1.
+        sharing: The sharing ratio sigma: 0 splits filters among tasks, 1 shares them all.
+        finish: The part of training that filters roam in, 0.001 to 1.
     """
 
     sharing: float = 0.5
@@ -101,11 +101,7 @@ class MaximumRoaming(Method):
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> RoamingSystem:
         """Draw the masks to start from and build the network."""
-        num_tasks = len(spec.tasks)
-        masks = {
-            name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
-            for name, num_filters in spec.plain_analysis.filters.items()
-        }
+        masks = _draw_masks(spec, self.sharing, randomness)
         seed = int(torch.randint(2**62, (), generator=randomness.weights))
         network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
         return RoamingSystem(network.to(device), spec, masks, self.finish, torch.Generator().manual_seed(seed))
@@ -179,15 +175,10 @@ class RoamingSystem(FixedSystem):
 def maximum_roaming(spec: NetworkSpec, *, sharing: float = 0.5, finish: float = 0.5) -> Method:
     """Train one set of filters, of which each task uses a part that changes until it has used them all.
 
-    Args:
-        spec: The network.
-        sharing: The sharing ratio: 0 splits filters among tasks, 1 shares them all.
-        finish: The part of training that filters roam in, 0.001 to 1.
-
     Raises:
         ValueError: If an option is out of its range.
     """
     del spec
-    check_between("sharing", sharing, 0, 1)
-    check_between("finish", finish, 0.001, 1)
+    check_in((0, 1), sharing=sharing)
+    check_in((0.001, 1), finish=finish)
     return MaximumRoaming(sharing, finish)

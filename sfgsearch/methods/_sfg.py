@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import TemperatureSchedule
 from sfgsearch.graph import repair_assignment
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._method import Calibration, Method, Randomness, System, check_in, manual_methods
 from sfgsearch.methods._settings import SFGSettings
 from sfgsearch.nn import (
     Complexity,
@@ -29,40 +29,33 @@ from sfgsearch.nn import (
     reestimate_statistics,
 )
 
-
-def sample_assignments(network: GroupedNetwork, samples: int) -> list[dict[str, Tensor]]:
-    """Return S assignments drawn from the probabilities; the same draws whenever asked.
-
-    Args:
-        network: A network in groups.
-        samples: S.
-    """
-    generator = torch.Generator().manual_seed(0)
-    groups, analysis = network.groups, network.analysis
-    probs = groups.choice_probs.detach().cpu()
-    draws = [torch.multinomial(probs, 1, generator=generator).squeeze(1) for _ in range(samples)]
-    return [network.by_space(repair_assignment(analysis, draw, groups.log_probs)[0]) for draw in draws]
-
-
-def monte_carlo_ensemble(
-    network: GroupedNetwork, spec: NetworkSpec, assignments: Sequence[dict[str, Tensor]], calibration: Calibration
-) -> MonteCarloEnsemble:
-    """Return the ensemble of the compact networks of assignments, each with batch-norm statistics of its own.
-
-    Args:
-        network: The network in groups.
-        spec: What built it.
-        assignments: Group of every filter by channel space, for every member.
-        calibration: Returns a fresh pass over training images.
-    """
-    members = [network.compact(assignment) for assignment in assignments]
-    for member in members:
-        reestimate_statistics(member, calibration())
-    return MonteCarloEnsemble(members, {task.name: task.average for task in spec.tasks})
-
-
 _STEPS_OF_STATISTICS = 50
 """Steps after which running statistics, with torch's momentum of 0.1, are of the last gates: 0.9^50 = 0.005."""
+
+
+class GroupedSystem(System):
+    """A network in groups, of which assignments can be sampled."""
+
+    network: GroupedNetwork
+
+    def assignments(self, samples: int) -> list[dict[str, Tensor]]:
+        """Return S assignments drawn from the probabilities; the same draws whenever asked."""
+        generator = torch.Generator().manual_seed(0)
+        groups, analysis = self.network.groups, self.network.analysis
+        probs = groups.choice_probs.detach().cpu()
+        draws = [torch.multinomial(probs, 1, generator=generator).squeeze(1) for _ in range(samples)]
+        return [self.network.by_space(repair_assignment(analysis, draw, groups.log_probs)[0]) for draw in draws]
+
+    def ensemble(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble:
+        """Return the ensemble of the compact networks of S assignments, each with batch-norm statistics of its own."""
+        members = [self.network.compact(assignment) for assignment in self.assignments(samples)]
+        for member in members:
+            reestimate_statistics(member, calibration())
+        return MonteCarloEnsemble(members, {task.name: task.average for task in self.spec.tasks})
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Return every channel space's probabilities (K, T+1)."""
+        return self.network.probabilities()
 
 
 @dataclass(frozen=True)
@@ -107,16 +100,8 @@ class StochasticFilterGroups(Method):
         return SFGSystem(grouped.to(device), spec, settings)
 
 
-class SFGSystem(System):
-    """A network whose filter groups learn.
-
-    Args:
-        network: The network in groups.
-        spec: What built it.
-        settings: Of the method.
-    """
-
-    network: GroupedNetwork
+class SFGSystem(GroupedSystem):
+    """A network whose filter groups learn."""
 
     def __init__(self, network: GroupedNetwork, spec: NetworkSpec, settings: SFGSettings) -> None:
         super().__init__(network, spec)
@@ -126,10 +111,7 @@ class SFGSystem(System):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of groups and learned priors."""
-        return [
-            {"params": self.network.weights(), "lr": lr, "scheduled": True},
-            {"params": list(self.network.groups.parameters()), "lr": self.settings.lr, "scheduled": False},
-        ]
+        return self.split_parameters(lr, self.network.groups.parameters(), self.settings.lr)
 
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature of the draws over the steps in which gates learn, and whether they have settled."""
@@ -171,7 +153,7 @@ class SFGSystem(System):
 
     def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble:
         """Return the ensemble of assignments drawn from the learned probabilities."""
-        return monte_carlo_ensemble(self.network, self.spec, sample_assignments(self.network, samples), calibration)
+        return self.ensemble(samples, calibration)
 
     def allocation(self) -> Allocation:
         """Return the most probable allocation, with mean probabilities and entropy per channel space."""
@@ -188,10 +170,6 @@ class SFGSystem(System):
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
         return complexity(self.network.compact(), self.spec.image_shape)
-
-    def probabilities(self) -> dict[str, Tensor]:
-        """Return every channel space's probabilities (K, T+1)."""
-        return self.network.probabilities()
 
 
 @dataclass(frozen=True)
@@ -221,16 +199,8 @@ class ConstantProbabilities(Method):
         return ConstantSystem(network.to(device), spec, self)
 
 
-class ConstantSystem(System):
-    """A network under random assignments.
-
-    Args:
-        network: The network in groups.
-        spec: What built it.
-        method: The settings.
-    """
-
-    network: GroupedNetwork
+class ConstantSystem(GroupedSystem):
+    """A network under random assignments."""
 
     def __init__(self, network: GroupedNetwork, spec: NetworkSpec, method: ConstantProbabilities) -> None:
         super().__init__(network, spec)
@@ -242,21 +212,16 @@ class ConstantSystem(System):
 
     def predictor(self, calibration: Calibration) -> nn.Module:
         """Return the ensemble of sampled compact networks, each with statistics of its own."""
-        return monte_carlo_ensemble(self.network, self.spec, self._assignments(), calibration)
+        return self.ensemble(self._method.samples, calibration)
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
         """Return an ensemble of at most two samples."""
-        few = self._assignments()[:2]
-        return monte_carlo_ensemble(self.network, self.spec, few, calibration)
+        return self.ensemble(min(self._method.samples, 2), calibration)
 
     def structure(self) -> Structure:
         """Return the ensemble's."""
-        return monte_carlo_structure(
-            [allocated_structure(one, in_streams=self.network.runs_in_streams) for one in self._assignments()]
-        )
-
-    def _assignments(self) -> list[dict[str, Tensor]]:
-        return sample_assignments(self.network, self._method.samples)
+        in_streams, assignments = self.network.runs_in_streams, self.assignments(self._method.samples)
+        return monte_carlo_structure([allocated_structure(one, in_streams=in_streams) for one in assignments])
 
     def allocation(self) -> Allocation:
         """Return the expected counts: equal parts."""
@@ -264,10 +229,18 @@ class ConstantSystem(System):
 
     def complexity(self) -> Complexity:
         """Return the plain network's parameters, which all samples share, and the multiply-adds of S samples."""
-        shape = self.spec.image_shape
-        macs = sum(complexity(self.network.compact(assignment), shape).macs for assignment in self._assignments())
+        networks = map(self.network.compact, self.assignments(self._method.samples))
+        macs = sum(complexity(network, self.spec.image_shape).macs for network in networks)
         return Complexity(sum(weight.numel() for weight in self.network.weights()), macs)
 
-    def probabilities(self) -> dict[str, Tensor]:
-        """Return every channel space's constant probabilities (K, T+1)."""
-        return self.network.probabilities()
+
+@manual_methods.register("constant_probabilities")
+def constant_probabilities(spec: NetworkSpec, *, samples: int = 8) -> Method:
+    """Sample groups with constant equal probabilities; predictions average over ``samples`` assignments.
+
+    Raises:
+        ValueError: If there are no samples, or more than 1000, which are as many networks.
+    """
+    del spec
+    check_in((1, 1000), samples=samples)
+    return ConstantProbabilities(samples)
