@@ -24,10 +24,6 @@ def with_tasks(experiment: Experiment, number: int | None = None) -> Experiment:
     """Return an experiment on one batch of training images, with so many tasks.
 
     Further tasks are those that there are, in turn, under other names.
-
-    Args:
-        experiment: The experiment.
-        number: Tasks; as many as there are if None.
     """
     order = torch.Generator().manual_seed(0)
     cpu = torch.device("cpu")
@@ -94,13 +90,7 @@ class Costs:
 
 
 class _Contender:
-    """One method in training.
-
-    Args:
-        name: Its name.
-        method: The method.
-        experiment: Data of one batch, and the network.
-    """
+    """One method in training."""
 
     def __init__(self, name: str, method: Method, experiment: Experiment) -> None:
         self.name, self._device = name, experiment.device
@@ -147,14 +137,7 @@ class _Contender:
 def measure_costs(
     experiment: Experiment, methods: Methods, numbers: tuple[int | None, ...] = (None,), seconds: float = 3.0
 ) -> Costs:
-    """Measure a training step of every method, by turns.
-
-    Args:
-        experiment: Data, network and settings of a study.
-        methods: The methods beside hard sharing, to which all are compared.
-        numbers: Numbers of tasks; None for that of the study.
-        seconds: How long every method is measured.
-    """
+    """Measure a training step of every method, by turns."""
     rows, notes = list[StepCost](), list[str]()
     with experiment.limited_threads():
         for number in numbers:

@@ -110,9 +110,6 @@ def describe_network(record: ArchitectureRecord) -> dict[str, Any]:
     Regression tasks predict in the scale of training; ``scale`` and ``unit`` among their keys turn predictions into
     what users read.
 
-    Args:
-        record: The recorded training.
-
     Returns:
         Plain data for JSON.
     """

@@ -39,10 +39,6 @@ class Exported:
 def check_output(output: Path, *, force: bool = False) -> Format:
     """Return the format of an output, once nothing stands in its way.
 
-    Args:
-        output: The file to write.
-        force: Whether files that exist are overwritten.
-
     Raises:
         ExportError: If the suffix is unknown, a library or the folder is missing, or a file exists.
     """

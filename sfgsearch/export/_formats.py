@@ -45,11 +45,6 @@ class Format(ABC):
     def write(self, network: nn.Module, description: dict[str, Any], output: Path) -> bool | None:
         """Write a network in evaluation mode.
 
-        Args:
-            network: The network, on the CPU.
-            description: What :func:`sfgsearch.export.describe_network` says of it.
-            output: Where to.
-
         Returns:
             Whether the written network takes images of other sizes than in training; None if it was not tried.
 
@@ -177,9 +172,6 @@ def load_exported(path: str | Path) -> nn.Module:
     """Read a network that was exported as safetensors and JSON.
 
     A backbone, task type or structure of your own must be registered before, that is its module imported.
-
-    Args:
-        path: The ``.safetensors`` file, or the ``.json`` beside it.
 
     Returns:
         The network on the CPU, in evaluation mode: images (B, C, *space) in, predictions by task name out.

@@ -40,10 +40,6 @@ def largest_difference(ours: Mapping[str, Tensor], expected: Mapping[str, Tensor
 
     With outputs y of a task, :math:`\max_i |\hat y_i - y_i| \le 10^{-5} \max(1, \max_i |y_i|)` must hold.
 
-    Args:
-        ours: What the reloaded network predicts.
-        expected: What the network itself predicts.
-
     Raises:
         ExportError: If tasks, shapes or values differ by more than that.
     """

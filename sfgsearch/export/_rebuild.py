@@ -33,9 +33,6 @@ _BYTES = 4
 def rebuild(record: Rebuildable) -> tuple[NetworkSpec, nn.Module]:
     """Rebuild the network that predicts, its weights yet to be loaded.
 
-    Args:
-        record: A recorded training, or the description of an exported network.
-
     Returns:
         What specifies the network, and the network in evaluation mode.
 
@@ -97,10 +94,6 @@ def _check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def load_network(record: Rebuildable, weights_file: str | Path) -> nn.Module:
     """Rebuild the network that predicts and load its trained weights.
 
-    Args:
-        record: A recorded training, or the description of an exported network.
-        weights_file: Its weights, as safetensors.
-
     Returns:
         The network on the CPU, in evaluation mode: images (B, C, *space) in, predictions by task name out.
 
@@ -157,10 +150,6 @@ def _check_size(spec: NetworkSpec, elements: int) -> None:
     """Check that a network can be that of weights, and can be run, before memory is taken for it.
 
     A compact network has fewer weights than the plain one, which is built and analysed to rebuild it.
-
-    Args:
-        spec: The network.
-        elements: Elements of the weights.
 
     Raises:
         ExportError: If it cannot.

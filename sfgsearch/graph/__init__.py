@@ -4,7 +4,7 @@ from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analy
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
-from sfgsearch.graph._masks import ExpectedCost, Masks, apply_mask, hard_gates, layer_macs
+from sfgsearch.graph._masks import ExpectedCost, Masks, apply_mask, hard_gates, layer_macs, parameter_of
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 from sfgsearch.graph._patterns import FeatureMap, ResidualBlock, feature_map, residual_blocks, stage_ends
 from sfgsearch.graph._propagation import PerStream
@@ -44,6 +44,7 @@ __all__ = [
     "feature_map",
     "hard_gates",
     "layer_macs",
+    "parameter_of",
     "quiet",
     "reached",
     "repair_assignment",

@@ -147,6 +147,10 @@ class Analysis:
         """Gates of the heads' filters, one-hot of shape (filters of heads, T+1)."""
         return nn.functional.one_hot(torch.tensor(self.heads, dtype=torch.int64), self.num_tasks + 1)
 
+    def groups_by_row(self, assignment: Tensor) -> Tensor:
+        """Return the group of every row of the table of gates, -1 for row 0, from those of the allocated filters."""
+        return torch.cat([torch.tensor([-1]), assignment.cpu(), torch.tensor(self.heads, dtype=torch.int64)])
+
     @property
     def masked(self) -> tuple[Layer, ...]:
         """The layers whose weights are masked."""
@@ -251,13 +255,7 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
 
 
 class _Table:
-    """Rows of the table of gates, from the classes of a propagation.
-
-    Args:
-        run: The propagation.
-        fixed: Classes that are one task's.
-        num_tasks: T.
-    """
+    """Rows of the table of gates, from the classes of a propagation."""
 
     def __init__(self, run: Propagation, fixed: Mapping[int, int], num_tasks: int) -> None:
         self._run, self._fixed, self._num_tasks = run, fixed, num_tasks

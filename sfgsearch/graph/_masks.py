@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 import torch
 from torch import Tensor, fx, nn
@@ -49,9 +50,6 @@ class Masks(nn.Module):
     .. math:: M_{kc} = \sum_g z_{kg}\, r_{cg}
 
     which is 1 where filter k may read channel c and 0 elsewhere if gates are one-hot.
-
-    Args:
-        analysis: Says what reads what.
     """
 
     head_gates: Tensor
@@ -92,6 +90,12 @@ def _mask(layer: Layer, written: Tensor, read: Tensor) -> Tensor:
     return (first @ second.mT).flatten(0, 1)  # (K, C / G); (C, K / G) where transposed
 
 
+def parameter_of(network: nn.Module, name: str) -> Tensor:
+    """Return a parameter by name, or what stands for it inside :func:`torch.func.functional_call`."""
+    parameter: Tensor = attrgetter(name)(network)  # get_parameter refuses those of a functional_call
+    return parameter
+
+
 def apply_mask(weight: Tensor, mask: Tensor) -> Tensor:
     """Return a weight (first, second, *kernel) times its mask (first, second)."""
     return weight * mask.view(*mask.shape, *[1] * (weight.ndim - 2))
@@ -106,9 +110,6 @@ class ExpectedCost(nn.Module):
     mask: filters are drawn independently of each other, so that the expected mask is the mask of the probabilities.
     Only where a layer reads filters that it writes itself, as in residual networks, does a filter meet itself, which
     counts as if it were two. Filters that nothing reads count, too.
-
-    Args:
-        analysis: The network.
     """
 
     _parts: Tensor
@@ -137,11 +138,7 @@ class ExpectedCost(nn.Module):
 
 
 def layer_macs(analysis: Analysis) -> dict[str, int]:
-    """Return the multiply-adds of every weight that writes filters, for one image of the plain network.
-
-    Args:
-        analysis: The network.
-    """
+    """Return the multiply-adds of every weight that writes filters, for one image of the plain network."""
     names = [layer.weight for layer in analysis.layers]
     found = dict.fromkeys(names, 0)
     for node in analysis.trace.operations:

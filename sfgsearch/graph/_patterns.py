@@ -36,10 +36,6 @@ def feature_map(analysis: Analysis, space: ChannelSpace) -> FeatureMap:
     """Find the features of a channel space: what its first layer writes, after norms and activations.
 
     Norms, activations, additions and the like are followed as long as nothing else reads what they are applied to.
-
-    Args:
-        analysis: The network.
-        space: One of its channel spaces.
     """
     layer = next(layer for layer in analysis.layers if layer.weight == space.layers[0])
     node, written = layer.node, layer.writes.flatten()
@@ -65,9 +61,6 @@ def stage_ends(analysis: Analysis) -> tuple[fx.Node, ...]:
     no shortcut passes by. A stage ends before a part of the chain whose first layer has another resolution or another
     number of filters than that of the part before, and the last one where the backbone ends. So pools and residual
     blocks belong to the stage that they close.
-
-    Args:
-        analysis: Of a network whose backbone is called ``backbone``.
     """
     layers = {layer.node for layer in analysis.layers}
     ends: list[fx.Node] = []
@@ -132,9 +125,6 @@ def residual_blocks(analysis: Analysis) -> tuple[ResidualBlock, ...]:
 
     A block is an addition of two maps of the same shape, to one of which more layers lead that do not lead to the
     other: the branch. So shortcuts may be projected by a layer, and parallel layers whose outputs are added are none.
-
-    Args:
-        analysis: Of a network whose backbone is called ``backbone``.
     """
     weights = {node for node in analysis.trace.operations if _runs_layer(analysis, node)}
     before: dict[fx.Node, frozenset[fx.Node]] = {}

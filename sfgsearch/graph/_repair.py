@@ -22,7 +22,7 @@ def check_assignment(analysis: Analysis, assignment: Tensor) -> None:
     Raises:
         AllocationError: If one would.
     """
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     for space in analysis.spaces:
         dead = _dead_shared(analysis, space, rows)
         if len(dead):
@@ -54,7 +54,7 @@ def repair_assignment(
     Returns:
         The assignment and one sentence for every repair.
     """
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     num_tasks = analysis.num_tasks
     repairs = _share_in_narrow_spaces(analysis, rows, preferences)
     for space in analysis.spaces:
@@ -96,7 +96,7 @@ def _read_first(analysis: Analysis, row: int) -> Tensor:
 
 def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
     """Return a sentence for every channel space with filters that nothing reads: compact networks leave them out."""
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     used = used_rows(analysis, rows)
     found = []
     for space in analysis.spaces:
@@ -108,11 +108,6 @@ def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
                     f"layer {space.name}: {unread} filters of task {group} would be read by nothing and were left out"
                 )
     return found
-
-
-def _all_rows(analysis: Analysis, assignment: Tensor) -> Tensor:
-    """Return the group of every row of the table of gates, -1 for row 0."""
-    return torch.cat([torch.tensor([-1]), assignment.cpu(), torch.tensor(analysis.heads, dtype=torch.int64)])
 
 
 def _dead_shared(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Tensor:

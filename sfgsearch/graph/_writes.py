@@ -25,10 +25,6 @@ def replace_writes(graph: fx.Graph, state: Container[str]) -> None:
 
     A node then stands for one value, whoever else reads it and in whichever stream.
 
-    Args:
-        graph: The graph, which is changed.
-        state: Names of the placeholders of parameters and buffers.
-
     Raises:
         BackboneError: If something is written into a part of a tensor, into one of which a part is read later, or into
             a parameter or buffer.

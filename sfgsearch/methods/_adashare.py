@@ -185,15 +185,14 @@ def _allocation(spec: NetworkSpec, policy: Policy) -> Allocation:
     """
     analysis, tasks = spec.plain_analysis, range(len(spec.tasks))
     reading = SelectedBlocks(analysis, policy)
-    serving = len(tasks) if len(tasks) > 1 else 0
     used: list[set[str]] = []
     for task in tasks:
         found = reached(analysis, reading, [task])
         used.append({name for placeholder, name in analysis.trace.state.items() if found[placeholder]})
     layers = [
-        LayerAllocation(
-            space.name, (*[0] * len(tasks), space.num_filters) if len(tasks) > 1 else (space.num_filters, 0)
-        )
+        LayerAllocation(space.name, (*[0] * len(tasks), space.num_filters))
+        if len(tasks) > 1
+        else LayerAllocation(space.name, (space.num_filters, 0))
         for space in analysis.spaces
         if all(any(weight in names for weight in space.layers) for names in used)
     ]

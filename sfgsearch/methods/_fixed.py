@@ -85,14 +85,7 @@ class FixedAllocation(Method):
 
 
 class FixedSystem(System):
-    """A plain network: it predicts as it trains.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        allocation: What it amounts to.
-        structure: What rebuilds it.
-    """
+    """A plain network: it predicts as it trains."""
 
     def __init__(self, network: nn.Module, spec: NetworkSpec, allocation: Allocation, structure: Structure) -> None:
         super().__init__(network, spec)
@@ -117,13 +110,7 @@ class FixedSystem(System):
 
 
 class AssignedSystem(System):
-    """A network of masked weights under an assignment that stands still.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        repairs: What had to be repaired to build it.
-    """
+    """A network of masked weights under an assignment that stands still."""
 
     network: AssignedNetwork
 

@@ -120,9 +120,6 @@ class System(ABC):
 
         The trainer has called :meth:`begin_step` for the last step that the state has seen.
 
-        Args:
-            state: The tensors, on the CPU; they stay the caller's.
-
         Raises:
             RuntimeError: If they do not fit the network.
         """
@@ -138,23 +135,14 @@ class System(ABC):
 
     @abstractmethod
     def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the network that predicts as of now: images in, predictions by task name out.
-
-        Args:
-            calibration: Training images, for methods that re-estimate statistics.
-        """
+        """Return the network that predicts as of now: images in, predictions by task name out."""
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
         """Return a predictor for the report of an epoch, which may be a cheaper one than :meth:`predictor`."""
         return self.predictor(calibration)
 
     def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble | None:
-        """Return the ensemble of S sampled networks, for methods that predict with another network than that.
-
-        Args:
-            samples: S.
-            calibration: Training images, for the statistics of every sample.
-        """
+        """Return the ensemble of S sampled networks, for methods that predict with another network than that."""
         del samples, calibration
         return None
 
@@ -217,9 +205,6 @@ class Method(ABC):
         """Return what trains the architecture that a training of this method found, from scratch.
 
         That is the method itself, unless it searches for an architecture while it trains.
-
-        Args:
-            structure: What :meth:`System.structure` returned after training.
         """
         del structure
         return self
@@ -228,10 +213,6 @@ class Method(ABC):
         """Return the same method for the same network at another width.
 
         That is the method itself, unless it holds numbers of filters.
-
-        Args:
-            given: The network that the method is for.
-            wanted: The network at the other width.
 
         Raises:
             AllocationError: If it cannot be carried over.

@@ -62,9 +62,6 @@ class DrawnRoute(nn.Module):
     def fix(self, parents: Sequence[int] | None) -> None:
         """Make every pass use the given parents until this is called with None.
 
-        Args:
-            parents: The parent of each child, or None.
-
         Raises:
             ValueError: If the number of parents or one of them is out of range.
         """
@@ -98,11 +95,6 @@ class DrawnRoutes(Reading):
 
     Layers that read only the image, and depthwise ones, have no choice. Copy j of layers whose outputs are added is
     added up in copy j: the trunk of a residual network is one node, which branches where layers read it.
-
-    Args:
-        analysis: The network.
-        branches: B, the copies of every layer.
-        sampling: How all routes draw.
     """
 
     def __init__(self, analysis: Analysis, branches: int, sampling: GateSampling | None = None) -> None:
@@ -170,9 +162,6 @@ def draw_tree_cost(network: LockstepNetwork) -> Tensor:
     from the heads, which are all in it, down. Draws have the gradients of relaxed ones; see
     :class:`~sfgsearch.nn.DrawnRoute`. The resources of Bruggemann et al. (BMVC 2020) likewise are those of the branches
     that are drawn.
-
-    Args:
-        network: What :func:`~sfgsearch.nn.build_branching` built.
 
     Returns:
         A scalar from 1 to B; of the most probable tree in evaluation, and once routes have settled.

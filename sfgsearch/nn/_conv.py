@@ -25,10 +25,6 @@ _NORMS: dict[tuple[str, int], NormFactory] = {
 def norm_factory(name: str, dimensions: int) -> NormFactory:
     """Return what builds a norm for a number of channels.
 
-    Args:
-        name: ``"batch"``, ``"instance"`` or ``"none"``.
-        dimensions: Spatial dimensions, 2 or 3.
-
     Raises:
         ValueError: If the name or the number of dimensions is unknown.
     """

@@ -105,12 +105,6 @@ class FusionLayer(nn.Module, Junction):
 
     with 1x1 kernels W_t (Gao et al., CVPR 2019, for any number of tasks). The convolutions of all tasks read the same
     channels, so they are one.
-
-    Args:
-        num_tasks: T.
-        channels: K, of every task's features.
-        dimensions: Spatial dimensions of features: 0 for vectors, 2, or 3.
-        own: The initial coefficient alpha of a task's own features.
     """
 
     def __init__(self, num_tasks: int, channels: int, dimensions: int, own: float) -> None:
@@ -148,12 +142,7 @@ _LAYERS: Mapping[int, tuple[Any, Any]] = {
 
 
 class Fusion(Reading):
-    """Fuses features at the ends of stages; see :func:`~sfgsearch.graph.stage_ends`. A single task has nothing to fuse.
-
-    Args:
-        analysis: The network.
-        own: See :class:`FusionLayer`.
-    """
+    """Fuses features of several tasks at the ends of stages; see :func:`~sfgsearch.graph.stage_ends`."""
 
     def __init__(self, analysis: Analysis, own: float = 0.9) -> None:
         super().__init__()

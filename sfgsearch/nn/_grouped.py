@@ -111,11 +111,7 @@ class GroupedNetwork(nn.Module):
         return self._cost(self.groups.probs)  # type: ignore[no-any-return]
 
     def settle(self, *, settled: bool = True) -> None:
-        """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again.
-
-        Args:
-            settled: Whether they stand still.
-        """
+        """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again."""
         self.groups.fix(assignment_rows(self.analysis, self.derive()[0]) if settled else None)
 
     def derive(self) -> tuple[dict[str, Tensor], list[str]]:
@@ -130,11 +126,7 @@ class GroupedNetwork(nn.Module):
         return assignment, repairs + unread_filters(self.analysis, rows)
 
     def allocation(self, assignment: Assignment | None = None) -> Allocation:
-        """Return an assignment as an allocation, with mean probabilities and entropies, by channel space.
-
-        Args:
-            assignment: That of :meth:`derive` if None.
-        """
+        """Return an assignment as an allocation, with mean probabilities and entropies, by channel space."""
         probabilities = self.probabilities()
         entropies = self.by_space(self.groups.entropy().detach().double().cpu())
         layers = (
@@ -153,9 +145,6 @@ class GroupedNetwork(nn.Module):
 
         Its batch-norm statistics are those of training, which average over gates that were drawn: re-estimate them with
         :func:`~sfgsearch.nn.reestimate_statistics` unless gates have stood still.
-
-        Args:
-            assignment: That of :meth:`derive` if None.
 
         Raises:
             AllocationError: If it does not fit the network.
@@ -177,12 +166,6 @@ class GroupedNetwork(nn.Module):
 
 class AssignedNetwork(nn.Module):
     """A plain network in training under an assignment that stands still: its weights are masked where need be.
-
-    Args:
-        network: The plain network.
-        analysis: Its analysis.
-        assignment: The assignment.
-        tasks: Names of the tasks, in order.
 
     Raises:
         AllocationError: If it does not fit the network.
@@ -226,9 +209,9 @@ def _under_fixed_gates(
     return executed
 
 
-def rows_by_space(analysis: Analysis, rows: Tensor) -> dict[str, Tensor]:
-    """Return rows of all filters by channel space."""
-    return dict(zip(analysis.filters, torch.split(rows, list(analysis.filters.values())), strict=True))
+def rows_by_space(analysis: Analysis, rows: Tensor, dim: int = 0) -> dict[str, Tensor]:
+    """Return a tensor with an entry for every filter along a dimension by channel space."""
+    return dict(zip(analysis.filters, torch.split(rows, list(analysis.filters.values()), dim), strict=True))
 
 
 def assignment_rows(analysis: Analysis, assignment: Assignment) -> Tensor:

@@ -39,12 +39,7 @@ class Head(nn.Module):
         self.resize = resize
 
     def forward(self, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Return the task's prediction from features of shape (B, channels, *space).
-
-        Args:
-            features: What the backbone returns.
-            size: Space of the images; that of the features if None.
-        """
+        """Return the task's prediction from features of shape (B, channels, *space)."""
         prediction: Tensor = self.after(self.reader(self.before(features)))
         if not self.resize or size is None or tuple(size) == tuple(features.shape[2:]):
             return prediction
@@ -118,10 +113,6 @@ class MultiTaskNetwork(nn.Module):
 def as_map(features: Any, ndim: int) -> Tensor:
     """Return the features of a backbone as a map (B, K, *space), with space of size one for a vector.
 
-    Args:
-        features: What the backbone returned.
-        ndim: Dimensions of images.
-
     Raises:
         BackboneError: If it is neither a map nor a vector, or a sequence of these.
     """
@@ -190,10 +181,6 @@ class NetworkSpec:
     ) -> MultiTaskNetwork:
         """Build the plain network; the state of torch's own generator stays as it is.
 
-        Args:
-            generator: Fixes the weights that are drawn; a constant seed if None.
-            tasks: The tasks that it gets heads for; all if None.
-
         Raises:
             BackboneError: If the backbone does not fit the image shape.
         """
@@ -213,11 +200,7 @@ class NetworkSpec:
 
 
 class SingleTaskNetworks(nn.Module):
-    """T networks side by side, each of which predicts one task.
-
-    Args:
-        networks: The networks, each with predictions by task name.
-    """
+    """T networks side by side, each of which predicts one task."""
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -225,12 +208,7 @@ class SingleTaskNetworks(nn.Module):
 
     @classmethod
     def of(cls, spec: NetworkSpec, generator: torch.Generator | None = None) -> SingleTaskNetworks:
-        """Build them.
-
-        Args:
-            spec: The network of which every task gets one.
-            generator: Fixes the weights that are drawn.
-        """
+        """Build them."""
         return cls(spec.build(generator, [task]) for task in spec.tasks)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

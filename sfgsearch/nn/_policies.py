@@ -39,11 +39,6 @@ class BlockGate(nn.Module, Junction):
     with :math:`\alpha_t = \mathrm{sigmoid}(\text{logits}_t)` (Sun et al., NeurIPS 2020). In evaluation, and once the
     policy has settled, u is 1 where the block is selected with a probability of at least one half, and 0 elsewhere.
 
-    Args:
-        block: The block.
-        num_tasks: T.
-        sampling: How draws are made; its ``hard`` is not asked.
-
     Attributes:
         learning: Whether the block has a policy yet; without one all tasks select it.
         settled: Whether training, too, takes the most probable policy instead of drawing.
@@ -81,10 +76,6 @@ class BlockGate(nn.Module, Junction):
 
 class DrawnPolicy(Reading):
     """Lets every task draw how much it adds of each residual block's branch; see :class:`BlockGate`.
-
-    Args:
-        analysis: The network.
-        sampling: How all gates draw.
 
     Raises:
         BackboneError: If the backbone has no residual blocks.
@@ -124,12 +115,7 @@ def blocks_to_select(analysis: Analysis) -> tuple[ResidualBlock, ...]:
 
 @dataclass(frozen=True)
 class _Selection(Junction):
-    """A residual block that some tasks skip.
-
-    Args:
-        block: The block.
-        selected: Whether each task selects it.
-    """
+    """A residual block that some tasks skip."""
 
     block: ResidualBlock
     selected: tuple[bool, ...]
@@ -150,10 +136,6 @@ class _Selection(Junction):
 
 class SelectedBlocks(Reading):
     """Lets every task run the residual blocks that a policy selects.
-
-    Args:
-        analysis: The network.
-        policy: The policy.
 
     Raises:
         BackboneError: If the backbone has no residual blocks.
@@ -192,11 +174,6 @@ def build_shared(spec: NetworkSpec, reading: Reading, generator: torch.Generator
     Tasks come to features of different statistics. So batch norms have the same scales and offsets for all tasks, and
     statistics of every task's own, but where tasks have selected the same blocks so far: what they have in common is
     then computed once.
-
-    Args:
-        spec: The network.
-        reading: A :class:`DrawnPolicy`, or :class:`SelectedBlocks`.
-        generator: Fixes the weights that are drawn.
     """
     network, analysis = spec.build(generator), spec.plain_analysis
     copies = [network.backbone, *(_sharing_weights(network.backbone) for _ in spec.tasks[1:])]
@@ -241,9 +218,6 @@ def select_blocks(trained: LockstepNetwork) -> LockstepNetwork:
     """Return the network of the most probable policy, with copies of the trained network's weights.
 
     Its batch-norm statistics are those of drawn gates: re-estimate them before predicting.
-
-    Args:
-        trained: What :func:`build_shared` built.
     """
     analysis, policy = trained.analysis, likely_policy(trained)
     copies, heads = copy.deepcopy((trained.copies, trained.ordered_heads))

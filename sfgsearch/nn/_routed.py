@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,8 @@ from torch.nn import functional
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
 from sfgsearch.functional import gumbel_softmax
-from sfgsearch.graph import Analysis, Layer, NormsByGroup, apply_mask
+from sfgsearch.graph import Analysis, Layer, NormsByGroup, apply_mask, parameter_of
+from sfgsearch.nn._grouped import rows_by_space
 from sfgsearch.nn._groups import GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._structure import Structure, structures
@@ -94,11 +94,11 @@ class RoutedNetwork(nn.Module):
         held, state = self._held(mask), self._norm_state(task)
         tables = {}
         for norm in self.analysis.norms:
-            scale = state.get(norm.weight, self._parameter(norm.weight))
+            scale = state.get(norm.weight, parameter_of(self.network, norm.weight))
             channels = held[norm.weight][:, None]
             tables[id(scale)] = torch.ones_like(channels), channels
         for layer in self._layers:
-            state[layer.weight] = apply_mask(self._parameter(layer.weight), _mask(layer, held[layer.weight]))
+            state[layer.weight] = apply_mask(parameter_of(self.network, layer.weight), _mask(layer, held[layer.weight]))
         with NormsByGroup(tables) if tables else nullcontext():
             predictions: dict[str, Tensor] = functional_call(self.network, state, (images, (name,)))
         return predictions[name]
@@ -108,10 +108,6 @@ class RoutedNetwork(nn.Module):
         table = functional.pad(mask, (1, len(self.analysis.heads)), value=1.0)
         held = torch.split(table.index_select(0, self._rows), list(self._sizes.values()))
         return dict(zip(self._sizes, held, strict=True))
-
-    def _parameter(self, name: str) -> Tensor:
-        parameter: Tensor = attrgetter(name)(self.network)  # get_parameter refuses those of another functional_call
-        return parameter
 
     def _norm_state(self, task: int) -> dict[str, Tensor]:
         """Return the parameters and buffers of a task's norms, by their names in the network."""
@@ -190,7 +186,7 @@ class LearnedRouting(RoutedNetwork):
         if not 0 < initial < 1:
             raise ValueError(f"initial must be above 0 and below 1, got {initial}")
         shape = analysis.num_tasks, analysis.num_filters
-        super().__init__(network, analysis, _by_space(analysis, torch.ones(shape, dtype=torch.bool)))
+        super().__init__(network, analysis, rows_by_space(analysis, torch.ones(shape, dtype=torch.bool), 1))
         self.sampling, self.settled = sampling or GateSampling(), False
         self.logits = nn.Parameter(torch.full(shape, initial).logit())
 
@@ -222,7 +218,7 @@ class LearnedRouting(RoutedNetwork):
 
     def masks_by_space(self) -> dict[str, Tensor]:
         """Return the most probable masks by channel space, bool of shape (T, K), on the CPU."""
-        return _by_space(self.analysis, self.likely_masks().cpu())
+        return rows_by_space(self.analysis, self.likely_masks().cpu(), 1)
 
     @torch.no_grad()
     def route(self) -> RoutedNetwork:
@@ -231,8 +227,3 @@ class LearnedRouting(RoutedNetwork):
         routed = RoutedNetwork(copy.deepcopy(self.network), self.analysis, self.masks_by_space()).to(device)
         routed.norms.load_state_dict(self.norms.state_dict())
         return routed.train(self.training)
-
-
-def _by_space(analysis: Analysis, masks: Tensor) -> dict[str, Tensor]:
-    """Return masks (T, F) by channel space."""
-    return dict(zip(analysis.filters, torch.split(masks, list(analysis.filters.values()), 1), strict=True))

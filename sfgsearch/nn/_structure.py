@@ -60,12 +60,7 @@ structures: Registry[Callable[[NetworkSpec, Mapping[str, Any]], nn.Module]] = Re
 
 
 def allocated_structure(assignment: Assignment, *, in_streams: bool = False) -> Structure:
-    """Return the structure of the compact network of an assignment.
-
-    Args:
-        assignment: The group of every filter by channel space.
-        in_streams: Whether it is a network in streams instead.
-    """
+    """Return the structure of the compact network of an assignment."""
     assignments = {name: groups.tolist() for name, groups in assignment.items()}
     return Structure("allocated", {"assignments": assignments, **({"execution": "streams"} if in_streams else {})})
 

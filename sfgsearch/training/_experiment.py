@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from sfgsearch.methods import Method, Randomness, System
 from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
 from sfgsearch.training._results import EpochReport, MonteCarlo, StepLosses, Trained
-from sfgsearch.training._run import OnEpoch, Stopwatch, TrainingRun, fingerprint
+from sfgsearch.training._run import OnEpoch, TrainingRun, fingerprint
 from sfgsearch.training._session import TrainingSession
 from sfgsearch.training._settings import TrainingSettings, lacks_bf16, resolve_device
 from sfgsearch.training._trainer import Trainer
@@ -121,9 +122,9 @@ class Experiment:
             NonFiniteLossError: If the loss is NaN or infinite.
             DataError: If that comes from images that are.
         """
-        stopwatch = Stopwatch()
+        started = time.perf_counter()
         with self.limited_threads(), _kernels(self.settings):
-            system, run = self._begin(method, seed, stopwatch, session)
+            system, run = self._begin(method, seed, started, session)
             try:
                 run.run(partial(self._report, system), on_epoch, session)
             except NonFiniteLossError:
@@ -133,23 +134,22 @@ class Experiment:
             metrics = {split: self.evaluate(predictor, split) for split in splits}
             sampled = self._monte_carlo(system, [s for s in splits if s != "train"]) if monte_carlo else None
         scores = {split: self._score(metrics[split], split) for split in splits}
-        seconds = stopwatch.seconds
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, run.history, seconds, sampled)
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, run.history, run.seconds, sampled)
 
     def _begin(
-        self, method: Method, seed: int, stopwatch: Stopwatch, session: TrainingSession | None
+        self, method: Method, seed: int, started: float, session: TrainingSession | None
     ) -> tuple[System, TrainingRun]:
         """Return a training at its start, or where the session's checkpoint has it."""
-        system, run = self._build(method, seed, stopwatch)
+        system, run = self._build(method, seed, started)
         checkpoint = session.restore() if session else None
         if session and checkpoint:
             reason = run.restore(checkpoint)
             if reason is not None:
                 session.rejected(reason)
-                return self._build(method, seed, stopwatch)
+                return self._build(method, seed, started)
         return system, run
 
-    def _build(self, method: Method, seed: int, stopwatch: Stopwatch) -> tuple[System, TrainingRun]:
+    def _build(self, method: Method, seed: int, started: float) -> tuple[System, TrainingRun]:
         randomness = Randomness.from_seed(seed, self.device)
         system = method.build(self.spec, randomness, self.device)
         augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
@@ -158,7 +158,7 @@ class Experiment:
         known_by = partial(
             fingerprint, method, seed, self.spec, self.data, self.settings, self.augmentation, self.device
         )
-        return system, TrainingRun(trainer, known_by, stopwatch)
+        return system, TrainingRun(trainer, known_by, started)
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
         samples = self.settings.monte_carlo_samples

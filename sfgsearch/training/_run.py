@@ -73,37 +73,21 @@ OnEpoch = Callable[[EpochReport], None]
 """Called after every epoch; what it raises ends training."""
 
 
-class Stopwatch:
-    """Seconds of a training, over all the processes that it took."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._since
-
-    def add(self, seconds: float) -> None:
-        """Count in what other processes took."""
-        self._since -= seconds
-
-
 class TrainingRun:
     """A training and its history.
 
     Args:
         trainer: Trains.
         fingerprint: Returns what a checkpoint must have in common with this training to be of it.
-        stopwatch: Its time.
+        started: When it started, by :func:`time.perf_counter`.
 
     Attributes:
         history: One report per epoch.
     """
 
-    def __init__(self, trainer: Trainer, fingerprint: Callable[[], Fingerprint], stopwatch: Stopwatch) -> None:
+    def __init__(self, trainer: Trainer, fingerprint: Callable[[], Fingerprint], started: float) -> None:
         self.history: list[EpochReport] = []
-        self._trainer, self._take_fingerprint, self._stopwatch = trainer, fingerprint, stopwatch
+        self._trainer, self._take_fingerprint, self._started = trainer, fingerprint, started
 
     def run(
         self,
@@ -136,6 +120,11 @@ class TrainingRun:
                 session.after_epoch(epoch, self.capture)
         self._trainer.revisit_last_epoch()
 
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds so far, over all the processes that the training took."""
+        return time.perf_counter() - self._started
+
     @cached_property
     def _fingerprint(self) -> Fingerprint:
         """The fingerprint, for which all data are read: only where there are checkpoints."""
@@ -146,7 +135,7 @@ class TrainingRun:
         captured = self._trainer.capture()
         more = {
             "fingerprint": self._fingerprint,
-            "seconds": self._stopwatch.seconds,
+            "seconds": self.seconds,
             "history": [report.to_dict() for report in self.history],
         }
         return Checkpoint(captured.tensors, captured.state | more)
@@ -158,7 +147,7 @@ class TrainingRun:
             if reason is None:
                 self.history = [EpochReport(**report) for report in checkpoint.state["history"]]
                 self._trainer.restore(checkpoint)
-                self._stopwatch.add(checkpoint.state["seconds"])
+                self._started -= checkpoint.state["seconds"]
         except torch.OutOfMemoryError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
