@@ -127,7 +127,7 @@ class _Contender:
             self.step()
         weights = {parameter.untyped_storage().data_ptr(): parameter for parameter in self.system.network.parameters()}
         kept = sum(parameter.numel() * parameter.element_size() for parameter in weights.values())
-        return _COPIES * kept + sum(size for place, size in saved.items() if place not in weights)
+        return _COPIES * kept + sum(size for address, size in saved.items() if address not in weights)
 
     def _wait(self) -> None:
         if self._device.type == "cuda":

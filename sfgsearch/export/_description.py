@@ -22,7 +22,7 @@ _LARGEST_SIZE = 1_000_000
 
 
 class Rebuildable(Protocol):
-    """What tells how to rebuild a network: a record, or a description that was read from a file."""
+    """A recorded network: a record, or a description that was read from a file."""
 
     @property
     def backbone(self) -> Mapping[str, Any]:
@@ -38,7 +38,7 @@ class Rebuildable(Protocol):
 
     @property
     def structure(self) -> Mapping[str, Any]:
-        """What :class:`sfgsearch.nn.Structure` reads."""
+        """The data of a :class:`sfgsearch.nn.Structure`."""
 
     @property
     def weights_digest(self) -> str | None:
@@ -47,7 +47,7 @@ class Rebuildable(Protocol):
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """What rebuilds a network, read from the JSON beside exported weights.
+    """The description of a network, read from the JSON beside exported weights.
 
     Args:
         backbone: Name and options of the backbone.

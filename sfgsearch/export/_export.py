@@ -22,7 +22,7 @@ FORMATS: dict[str, Format] = {".pt2": Pt2Format(), ".onnx": OnnxFormat(), ".safe
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The files that were written.
 
     Args:
         files: The files, the asked-for one first.

@@ -1,4 +1,4 @@
-"""From a record to the network that was trained, without data set or study file."""
+"""Rebuilding of trained networks from records or exported files, without data set or study file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Networks as graphs of filters: what can be allocated in any module, and three ways to execute an allocation."""
 
-from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analyse
+from sfgsearch.graph._analyse import analyse
+from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached

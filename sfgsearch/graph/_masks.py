@@ -145,11 +145,11 @@ def layer_macs(analysis: Analysis) -> dict[str, int]:
         for weight in node.all_input_nodes:
             name = analysis.trace.state.get(weight.name)
             if name in found:
-                found[name] += math.prod(map(int, weight.meta["val"].shape)) * _places(node)
+                found[name] += math.prod(map(int, weight.meta["val"].shape)) * _applications(node)
     return found
 
 
-def _places(node: fx.Node) -> int:
+def _applications(node: fx.Node) -> int:
     """Return how often a layer's weight is applied to one image: once per pixel of its output, or token."""
     placed = node.args[0] if "transpose" in operation(node) else node
     shape = placed.meta["val"].shape  # type: ignore[union-attr]

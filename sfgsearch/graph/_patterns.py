@@ -10,12 +10,12 @@ from torch import Tensor, fx
 
 from sfgsearch.graph._analysis import BACKBONE, Analysis, ChannelSpace
 from sfgsearch.graph._nodes import only_checks, operation, owner
-from sfgsearch.graph._rules import keeps_places
+from sfgsearch.graph._rules import keeps_positions
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Where the features of a channel space are computed.
+    """The operation that computes the features of a channel space.
 
     Args:
         space: The channel space.
@@ -39,7 +39,7 @@ def feature_map(analysis: Analysis, space: ChannelSpace) -> FeatureMap:
     """
     layer = next(layer for layer in analysis.layers if layer.weight == space.layers[0])
     node, written = layer.node, layer.writes.flatten()
-    while (follower := _only_reader(node)) is not None and keeps_places(operation(follower)):
+    while (follower := _only_reader(node)) is not None and keeps_positions(operation(follower)):
         node = follower
     filters = torch.arange(space.rows.start, space.rows.stop)
     channels = (written == filters[:, None]).int().argmax(1)
@@ -76,7 +76,7 @@ def stage_ends(analysis: Analysis) -> tuple[fx.Node, ...]:
 
 
 def _parts(analysis: Analysis) -> Iterator[list[fx.Node]]:
-    """Yield the nodes between places where the backbone is a chain, each with the value at its end."""
+    """Yield the nodes between positions where the backbone is a chain, each with the value at its end."""
     nodes = [node for node in analysis.trace.operations if isinstance(node.meta.get("val"), Tensor)]
     position = {node: index for index, node in enumerate(nodes)}
     part: list[fx.Node] = []

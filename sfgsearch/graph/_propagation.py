@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds
 from sfgsearch.graph._layers import FoundLayer, FoundNorm
-from sfgsearch.graph._nodes import call, operation, owners, place
+from sfgsearch.graph._nodes import call, operation, origin, owners
 from sfgsearch.graph._rules import CONSTANT, CONVOLUTIONS, Shadow, find_rule
 from sfgsearch.graph._trace import Trace
 
@@ -40,7 +40,7 @@ class PerStream(nn.Module):
 
 @dataclass(frozen=True)
 class StreamPart:
-    """Where a network's graph runs a part that every stream has of its own.
+    """The part of a network's graph that a :class:`PerStream` runs.
 
     Args:
         path: Path of the :class:`PerStream`.
@@ -131,7 +131,7 @@ class Propagation:
             return
         if rule is None:
             raise BackboneError(
-                f"filters cannot be followed through {place(node)}; write that part with convolutions, linear layers, "
+                f"filters cannot be followed through {origin(node)}; write that part with convolutions, linear layers, "
                 "norms, pools and elementwise functions"
             )
         shadow = rule(self, node, value)
@@ -144,7 +144,7 @@ class Propagation:
         for other in node.all_input_nodes:
             shadow = self.shadows[other]
             if shadow is not None and path not in owners(other):
-                source, _ = self.parts.setdefault(path, (other, self.ids.column(shadow, 1, place(node))))
+                source, _ = self.parts.setdefault(path, (other, self.ids.column(shadow, 1, origin(node))))
                 if source is not other:
                     raise BackboneError(f"{path} is run per stream, but reads more than one thing; give it one input")
 
@@ -161,7 +161,7 @@ class Propagation:
             others = [user for user in node.users if user not in known.get(name, node.users)]
             if others:
                 raise BackboneError(
-                    f"{place(others[0])} reads {name} otherwise than the layer that has it; give it one of its own"
+                    f"{origin(others[0])} reads {name} otherwise than the layer that has it; give it one of its own"
                 )
 
     def of(self, argument: Any) -> Tensor:

@@ -134,7 +134,7 @@ class RoamingSystem(FixedSystem):
         self._lacking = {name: (~mask).sum(1) for name, mask in masks.items()}
 
     def begin_step(self, step: int, steps: int) -> None:
-        """Let the tasks exchange the filters that are due."""
+        """Exchange the filters of all tasks that are due."""
         has_changed = False
         for name, lacking in self._lacking.items():
             due = (step * (lacking + 1) / (self._finish * steps)).floor().long().minimum(lacking)

@@ -2,6 +2,7 @@
 
 from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
+from sfgsearch.nn._assignments import Assignment, assignment_rows, count_assignment, deal, rows_by_space
 from sfgsearch.nn._branching import DrawnRoute, DrawnRoutes, build_branching, draw_tree_cost
 from sfgsearch.nn._complexity import Complexity, complexity, costs_alike
 from sfgsearch.nn._conv import EachStream, NormName, SFGConv, SFGConv2d, SFGConv3d, Streams, map_streams, norm_factory
@@ -15,17 +16,7 @@ from sfgsearch.nn._fusion import (
     cross_stitch_structure,
     nddr_structure,
 )
-from sfgsearch.nn._grouped import (
-    AssignedNetwork,
-    Assignment,
-    Execution,
-    GroupedNetwork,
-    assignment_rows,
-    count_assignment,
-    deal,
-    from_model,
-    rows_by_space,
-)
+from sfgsearch.nn._grouped import AssignedNetwork, Execution, GroupedNetwork, from_model
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec, SingleTaskNetworks
 from sfgsearch.nn._policies import (

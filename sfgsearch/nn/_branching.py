@@ -89,7 +89,7 @@ class DrawnRoute(nn.Module):
 
 
 class DrawnRoutes(Reading):
-    r"""Lets copy j of a layer, or head j, read one copy of all that it reads: the one that its draw chooses.
+    r"""Reads for copy j of a layer, or head j, one copy of all that it reads: the one that its draw chooses.
 
     .. math:: x_j = \sum_i d_{ji}\, y_i
 

@@ -39,24 +39,15 @@ Streams = tuple[Tensor | None, ...]
 """T+1 tensors of shape (batch, channels, *space): one per task in order, then shared; None for an empty stream."""
 
 
-def distinct(streams: Streams) -> tuple[list[Tensor], list[int | None]]:
-    """Return the different tensors among the streams, and for every stream its index among them (None if empty)."""
-    tensors: list[Tensor] = []
-    positions: list[int | None] = []
-    for stream in streams:
-        known = next((index for index, tensor in enumerate(tensors) if tensor is stream), None)
-        if stream is not None and known is None:
-            known = len(tensors)
-            tensors.append(stream)
-        positions.append(known)
-    return tensors, positions
-
-
 def map_streams(function: Callable[[Tensor], Tensor], streams: Streams) -> Streams:
     """Apply a function to every stream, once for streams that are the same tensor."""
-    tensors, positions = distinct(streams)
-    results = [function(tensor) for tensor in tensors]
-    return tuple(None if position is None else results[position] for position in positions)
+    results = {identity: function(stream) for identity, stream in _distinct(streams).items()}
+    return tuple(None if stream is None else results[id(stream)] for stream in streams)
+
+
+def _distinct(streams: Streams) -> dict[int, Tensor]:
+    """Return the different tensors among the streams by identity, in the order in which they come."""
+    return {id(stream): stream for stream in streams if stream is not None}
 
 
 def apply_stacked(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -87,7 +78,7 @@ def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Stre
 
 
 class EachStream(nn.Module):
-    """Apply a module without channel parameters (pooling, dropout, padding) to every stream."""
+    """Applies a module without channel parameters (pooling, dropout, padding) to every stream."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -183,15 +174,15 @@ class SFGConv(nn.Module, ABC):
             ValueError: If there are not T+1 streams, or one is empty.
         """
         gates = self.groups() if gates is None else gates
-        tensors, positions = distinct(as_streams(inputs, self.num_tasks))
-        if None in positions:
+        streams = as_streams(inputs, self.num_tasks)
+        if any(stream is None for stream in streams):
             raise ValueError("a layer of stochastic filter groups reads every stream, but one of them is None")
-        responses = apply_stacked(self._convolve, tensors)
+        tensors = _distinct(streams)
+        responses = dict(zip(tensors, apply_stacked(self._convolve, list(tensors.values())), strict=True))
         channelwise = (1, -1, *[1] * self.dimensions)
         features = [
-            self.activation(norm(responses[position])) * gate.view(channelwise)
-            for norm, position, gate in zip(self.norms, positions, gates.unbind(1), strict=True)
-            if position is not None
+            self.activation(norm(responses[id(stream)])) * gate.view(channelwise)
+            for norm, stream, gate in zip(self.norms, streams, gates.unbind(1), strict=True)
         ]
         shared = features[-1]
         return (*(feature + shared for feature in features[:-1]), shared)

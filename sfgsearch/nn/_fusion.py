@@ -169,6 +169,5 @@ def nddr_structure() -> Structure:
 
 
 @structures.register("nddr")
-def _build_nddr(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
-    del details
+def _build_nddr(spec: NetworkSpec, _details: Mapping[str, Any]) -> nn.Module:
     return build_nddr(spec)

@@ -16,7 +16,7 @@ from sfgsearch.graph import Analysis, LockstepNetwork, Reading, analyse, evaluat
 
 
 class Head(nn.Module):
-    """What turns features into a task's prediction.
+    """Turns features into a task's prediction.
 
     Args:
         reader: The layer that reads the features' channels: a linear layer or convolution.
@@ -153,7 +153,7 @@ class NetworkSpec:
 
     @cached_property
     def analysis(self) -> Analysis:
-        """What can be allocated in the network.
+        """The analysis of the network: all that can be allocated.
 
         Raises:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
@@ -162,7 +162,7 @@ class NetworkSpec:
 
     @cached_property
     def plain_analysis(self) -> Analysis:
-        """As :attr:`analysis`, for methods without streams, which have none of their parts."""
+        """The same for methods without streams, which have no parts per stream."""
         return self._analyse(per_stream=False) if self.analysis.parts else self.analysis
 
     def _analyse(self, *, per_stream: bool) -> Analysis:

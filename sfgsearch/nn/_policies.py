@@ -75,7 +75,7 @@ class BlockGate(nn.Module, Junction):
 
 
 class DrawnPolicy(Reading):
-    """Lets every task draw how much it adds of each residual block's branch; see :class:`BlockGate`.
+    """Draws for every task how much it adds of each residual block's branch; see :class:`BlockGate`.
 
     Raises:
         BackboneError: If the backbone has no residual blocks.
@@ -135,7 +135,7 @@ class _Selection(Junction):
 
 
 class SelectedBlocks(Reading):
-    """Lets every task run the residual blocks that a policy selects.
+    """Runs for every task the residual blocks that a policy selects.
 
     Raises:
         BackboneError: If the backbone has no residual blocks.

@@ -16,7 +16,7 @@ from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
 from sfgsearch.functional import gumbel_softmax
 from sfgsearch.graph import Analysis, Layer, NormsByGroup, apply_mask, parameter_of
-from sfgsearch.nn._grouped import rows_by_space
+from sfgsearch.nn._assignments import rows_by_space
 from sfgsearch.nn._groups import GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._structure import Structure, structures

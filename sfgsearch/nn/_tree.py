@@ -19,7 +19,7 @@ from sfgsearch.nn._structure import Structure, structures
 
 @dataclass(frozen=True)
 class Tree:
-    """Which copies of the layers of a branched network exist, and what they read.
+    """The copies of a branched network's layers that exist, and what they read.
 
     Args:
         parents: For every layer that has a choice, by the name of its weight, the copy below that each of its copies

@@ -28,7 +28,7 @@ from sfgsearch.training._trainer import Trainer
 
 @contextmanager
 def _kernels(settings: TrainingSettings) -> Iterator[None]:
-    """Let CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
+    """Make CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
     cudnn.benchmark, cudnn.deterministic = settings.cudnn_benchmark, not settings.cudnn_benchmark
@@ -62,7 +62,7 @@ class Experiment:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where networks are trained."""
+        """The device that networks are trained on."""
         return resolve_device(self.settings.device)
 
     @cached_property
@@ -75,7 +75,7 @@ class Experiment:
 
     @contextmanager
     def limited_threads(self) -> Iterator[None]:
-        """Let torch use as many CPU threads in the block as the settings say, its own choice if they say nothing."""
+        """Limit torch's CPU threads in the block to those of the settings, if these name a number."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads or before)
         try:

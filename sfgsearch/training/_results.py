@@ -16,7 +16,7 @@ from sfgsearch.training._evaluate import Metrics
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch of training came to.
+    """The results of an epoch of training.
 
     Args:
         epoch: From zero.
@@ -45,7 +45,7 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class StepLosses:
-    """What the trainer knows of an epoch.
+    """The losses of an epoch.
 
     Args:
         objective: Mean objective, in nats per image.
@@ -60,7 +60,7 @@ class StepLosses:
 
 @dataclass(frozen=True)
 class MonteCarlo:
-    """What Monte-Carlo prediction with a trained network came to.
+    """The results of Monte-Carlo prediction with a trained network.
 
     Args:
         samples: S, the sampled masks.
@@ -80,7 +80,7 @@ class MonteCarlo:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left behind.
+    """The results of a training.
 
     Args:
         tasks: The tasks.

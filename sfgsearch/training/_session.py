@@ -37,7 +37,7 @@ class TrainingSession(Protocol):
         """
 
     def rejected(self, reason: str) -> None:
-        """Hear that the checkpoint does not fit this training, which therefore starts from scratch."""
+        """Receive why the checkpoint does not fit this training, which therefore starts from scratch."""
 
 
 class FolderSession:
@@ -134,6 +134,6 @@ class RememberingSession:
         self._session.after_epoch(epoch, capture)
 
     def rejected(self, reason: str) -> None:
-        """Hear that the checkpoint does not fit."""
+        """Pass on that the checkpoint does not fit."""
         self._state = {}
         self._session.rejected(reason)
