@@ -19,28 +19,6 @@ from sfgsearch.methods._fixed import hard_sharing
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment, Trainer
 
-
-def with_tasks(experiment: Experiment, number: int | None = None) -> Experiment:
-    """Return an experiment on one batch of training images, with so many tasks.
-
-    Further tasks are those that there are, in turn, under other names.
-    """
-    order = torch.Generator().manual_seed(0)
-    cpu = torch.device("cpu")
-    images, targets = next(iter(batches(experiment.data.train, experiment.settings.batch_size, cpu, order)))
-    given = experiment.data.tasks
-    number = len(given) if number is None else number
-    tasks = tuple(
-        task if index < len(given) else replace(task, name=f"{task.name} {index // len(given) + 1}")
-        for index in range(number)
-        for task in [given[index % len(given)]]
-    )
-    of_tasks = {task.name: targets[given[index % len(given)].name] for index, task in enumerate(tasks)}
-    batch = InMemory(images, of_tasks)
-    spec = NetworkSpec(experiment.spec.backbone, tasks, experiment.spec.image_shape)
-    return Experiment(MultiTaskData(tasks, batch, batch, batch), spec, experiment.settings, experiment.augmentation)
-
-
 REFERENCE = "hard_sharing"
 _WARM_UP = 3
 _COPIES = 4
@@ -177,3 +155,24 @@ def _measure(contenders: list[_Contender], seconds: float, tasks: int) -> list[S
 def searched(spec: NetworkSpec) -> Method:
     """Return an allocation such as a search tries: equal parts."""
     return FixedAllocation(Allocation.equal(spec.filters, spec.task_names))
+
+
+def with_tasks(experiment: Experiment, number: int | None = None) -> Experiment:
+    """Return an experiment on one batch of training images, with so many tasks.
+
+    Further tasks are those that there are, in turn, under other names.
+    """
+    order = torch.Generator().manual_seed(0)
+    cpu = torch.device("cpu")
+    images, targets = next(iter(batches(experiment.data.train, experiment.settings.batch_size, cpu, order)))
+    given = experiment.data.tasks
+    number = len(given) if number is None else number
+    tasks = tuple(
+        task if index < len(given) else replace(task, name=f"{task.name} {index // len(given) + 1}")
+        for index in range(number)
+        for task in [given[index % len(given)]]
+    )
+    of_tasks = {task.name: targets[given[index % len(given)].name] for index, task in enumerate(tasks)}
+    batch = InMemory(images, of_tasks)
+    spec = NetworkSpec(experiment.spec.backbone, tasks, experiment.spec.image_shape)
+    return Experiment(MultiTaskData(tasks, batch, batch, batch), spec, experiment.settings, experiment.augmentation)

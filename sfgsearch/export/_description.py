@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sfgsearch.errors import ExportError
 from sfgsearch.records import ArchitectureRecord
@@ -19,30 +19,6 @@ FILE = f"{KEY}.json"
 WEIGHTS_DIGEST = "weights_digest"
 """Key of the SHA-256 of weights that are a file beside the description."""
 _LARGEST_SIZE = 1_000_000
-
-
-class Rebuildable(Protocol):
-    """A recorded network: a record, or a description that was read from a file."""
-
-    @property
-    def backbone(self) -> Mapping[str, Any]:
-        """Name and options of the backbone."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, *space) of one image in training."""
-
-    @property
-    def tasks(self) -> Sequence[Mapping[str, Any]]:
-        """The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them."""
-
-    @property
-    def structure(self) -> Mapping[str, Any]:
-        """The data of a :class:`sfgsearch.nn.Structure`."""
-
-    @property
-    def weights_digest(self) -> str | None:
-        """SHA-256 of the file with the weights, where it is known."""
 
 
 @dataclass(frozen=True)

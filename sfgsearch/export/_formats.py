@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
@@ -9,22 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from sfgsearch.errors import ExportError
-from sfgsearch.export._description import FILE, KEY
+from sfgsearch.export._description import FILE, KEY, WEIGHTS_DIGEST, NetworkDescription
 from sfgsearch.export._program import INPUT, Predict, trace
+from sfgsearch.export._rebuild import load_network
 from sfgsearch.graph import quiet
+from sfgsearch.nn import plain_state
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-import hashlib
-
-from safetensors.torch import save
-
-from sfgsearch.export._description import WEIGHTS_DIGEST, NetworkDescription
-from sfgsearch.export._rebuild import load_network
-from sfgsearch.nn import plain_state
 
 
 class Format(ABC):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # torch imports it on first use, which takes a while
     from torch.export import ExportedProgram
 
 
+INPUT = "images"
+_GREATER = 3
+"""How many pixels a side the images have more in the trial of free space: no multiple, so that nothing fits by luck."""
 TOLERANCE = 1e-5
 """Largest difference that is allowed, of outputs up to 1; of larger ones relative to a task's largest output."""
 
@@ -75,11 +78,6 @@ def verify(reloaded: Predict, network: Predict, image_shape: tuple[int, ...]) ->
         largest_difference(predict(reloaded, images), predict(network, images))
         for images in (random_images(image_shape, 1, seed=1), random_images(image_shape, 3, seed=2))
     )
-
-
-INPUT = "images"
-_GREATER = 3
-"""How many pixels a side the images have more in the trial of free space: no multiple, so that nothing fits by luck."""
 
 
 @dataclass(frozen=True)

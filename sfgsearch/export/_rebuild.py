@@ -17,9 +17,13 @@ from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import network_size
 from sfgsearch.config._options import check_options
 from sfgsearch.errors import ConfigError, ExportError, SFGSearchError
-from sfgsearch.export._description import Rebuildable
+from sfgsearch.export._description import NetworkDescription
 from sfgsearch.nn import NetworkSpec, Structure, structures
+from sfgsearch.records import ArchitectureRecord
 from sfgsearch.tasks import task_from_dict, task_types
+
+Rebuildable = ArchitectureRecord | NetworkDescription
+"""A recorded training, or the description of an exported network."""
 
 _REMEDY = "list the module that registers it in study.imports of the study file, or import it first"
 _LONGEST_REASON = 500

@@ -12,6 +12,8 @@ from sfgsearch.graph._analysis import BACKBONE, Analysis, ChannelSpace
 from sfgsearch.graph._nodes import only_checks, operation, owner
 from sfgsearch.graph._rules import keeps_positions
 
+_ADDITIONS = ("add", "add_")
+
 
 @dataclass(frozen=True)
 class FeatureMap:
@@ -94,9 +96,6 @@ def _parts(analysis: Analysis) -> Iterator[list[fx.Node]]:
 def _shape(node: fx.Node) -> tuple[int, ...]:
     """Return the filters and the space of a layer's response."""
     return tuple(node.meta["val"].shape[1:])
-
-
-_ADDITIONS = ("add", "add_")
 
 
 @dataclass(frozen=True)

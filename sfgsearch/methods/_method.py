@@ -22,6 +22,11 @@ from sfgsearch.nn import (
     reestimate_statistics,
 )
 
+LEARNING_RATES = (1e-12, 100.0)
+TEMPERATURES = (1e-4, 1e4)
+WEIGHTS = (0.0, 1e6)
+"""Bounds of options, both included."""
+
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
 
@@ -225,12 +230,6 @@ manual_methods: Registry[Callable[..., Method]] = Registry(
     "manual method", "@sfgsearch.methods.manual_methods.register('my_method')"
 )
 """Functions of ``(spec, *, options...)``; the keyword options are what a study file may set."""
-
-
-LEARNING_RATES = (1e-12, 100.0)
-TEMPERATURES = (1e-4, 1e4)
-WEIGHTS = (0.0, 1e6)
-"""Bounds of options, both included."""
 
 
 def check_in(bounds: tuple[float, float], **options: float) -> None:

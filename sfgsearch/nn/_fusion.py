@@ -15,6 +15,9 @@ from sfgsearch.nn._structure import Structure, structures
 
 Granularity = Literal["layer", "channel"]
 
+_MOMENTUM = 0.05
+"""Momentum of the running statistics of NDDR, as in the authors' code."""
+
 
 class CrossStitch(Reading):
     r"""Mixes what a layer reads of the tasks' networks, channel k of one with channel k of the others.
@@ -90,10 +93,6 @@ def cross_stitch_structure(per: Granularity) -> Structure:
 @structures.register("cross_stitch")
 def _build_cross_stitch(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
     return build_cross_stitch(spec, details["per"])
-
-
-_MOMENTUM = 0.05
-"""Of the running statistics, as in the authors' code."""
 
 
 class FusionLayer(nn.Module, Junction):
