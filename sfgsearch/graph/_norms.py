@@ -73,7 +73,7 @@ class NormsByGroup(TorchFunctionMode):
         gates, carried = self._tables[id(weight)]
         x, eps = given["input"], given.get("eps", 1e-5)
         flat = x.flatten(0, -2)[..., None] if is_layer else x.flatten(2)
-        blocks = 1 if is_layer else given.get("parts", given.get("num_groups"))
+        blocks = 1 if is_layer else given["parts" if "parts" in given else "num_groups"]
         shape = (-1,) if is_layer else (1, -1, *[1] * (x.ndim - 2))
         y = normalise_by_group(flat, gates, carried, blocks, eps).reshape(x.shape) * weight.view(shape)
         return y if given.get("bias") is None else y + given["bias"].view(shape)
