@@ -14,8 +14,7 @@ from torch import Tensor
 from sfgsearch.allocation import Allocation
 from sfgsearch.data import InMemory, MultiTaskData, batches
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.methods import FixedAllocation, Method, Randomness
-from sfgsearch.methods._fixed import hard_sharing
+from sfgsearch.methods import FixedAllocation, Method, Randomness, manual_methods
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment, Trainer
 
@@ -121,7 +120,7 @@ def measure_costs(
         for number in numbers:
             batch = with_tasks(experiment, number)
             contenders = []
-            for name, make in {REFERENCE: hard_sharing, **methods}.items():
+            for name, make in {REFERENCE: manual_methods[REFERENCE], **methods}.items():
                 try:
                     contenders.append(_Contender(name, make(batch.spec), batch))
                 except (SFGSearchError, ValueError) as error:  # an allocation for another number of tasks, say
