@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sfgsearch.nn._groups import FilterGroups
 
+Size = int | Sequence[int]
 NormName = Literal["batch", "instance", "none"]
 NormFactory = Callable[[int], nn.Module]
 
@@ -87,9 +88,6 @@ class EachStream(nn.Module):
     def forward(self, streams: Streams) -> Streams:
         """Return the streams, each passed through the module."""
         return map_streams(self.module, streams)
-
-
-Size = int | Sequence[int]
 
 
 class SFGConv(nn.Module, ABC):

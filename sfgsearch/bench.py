@@ -1,4 +1,4 @@
-"""Measuring what a training step costs under every method."""
+"""Costs of training: steps of every method, measured side by side on this machine with a study's network and data."""
 
 from __future__ import annotations
 
