@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn import PerStream
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import NormName, PerStream
 
 _FILTERS = (16, 32, 64, 64, 64)
 _DILATIONS = (1, 2, 4)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import NormName
 
 _STAGES = (16, 32, 64)
 _DEEPEST = 1202

@@ -9,7 +9,7 @@ from torch import nn
 from sfgsearch._registry import backbones
 from sfgsearch.backbones._layers import conv3, norm_of, widen
 from sfgsearch.errors import BackboneError
-from sfgsearch.nn._norms import NormName
+from sfgsearch.nn import NormName
 
 POOL = "pool"
 _VGG11 = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512)

@@ -2,8 +2,8 @@
 
 from sfgsearch.export._description import NetworkDescription, describe_network
 from sfgsearch.export._export import FORMATS, Exported, export_network
+from sfgsearch.export._formats import load_exported
 from sfgsearch.export._rebuild import load_network, rebuild
-from sfgsearch.export._weights import load_exported
 
 __all__ = [
     "FORMATS",

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sfgsearch.errors import ExportError
 from sfgsearch.records import ArchitectureRecord
@@ -21,33 +21,9 @@ WEIGHTS_DIGEST = "weights_digest"
 _LARGEST_SIZE = 1_000_000
 
 
-class Rebuildable(Protocol):
-    """What tells how to rebuild a network: a record, or a description that was read from a file."""
-
-    @property
-    def backbone(self) -> Mapping[str, Any]:
-        """Name and options of the backbone."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, *space) of one image in training."""
-
-    @property
-    def tasks(self) -> Sequence[Mapping[str, Any]]:
-        """The tasks in order, as :func:`sfgsearch.tasks.task_to_dict` writes them."""
-
-    @property
-    def structure(self) -> Mapping[str, Any]:
-        """What :class:`sfgsearch.nn.Structure` reads."""
-
-    @property
-    def weights_digest(self) -> str | None:
-        """SHA-256 of the file with the weights, where it is known."""
-
-
 @dataclass(frozen=True)
 class NetworkDescription:
-    """What rebuilds a network, read from the JSON beside exported weights.
+    """The description of a network, read from the JSON beside exported weights.
 
     Args:
         backbone: Name and options of the backbone.
@@ -109,9 +85,6 @@ def describe_network(record: ArchitectureRecord) -> dict[str, Any]:
 
     Regression tasks predict in the scale of training; ``scale`` and ``unit`` among their keys turn predictions into
     what users read.
-
-    Args:
-        record: The recorded training.
 
     Returns:
         Plain data for JSON.

@@ -10,12 +10,9 @@ from torch import nn
 from sfgsearch._files import drafts_of
 from sfgsearch.errors import ExportError, SFGSearchError
 from sfgsearch.export._description import describe_network
-from sfgsearch.export._formats import Format
-from sfgsearch.export._onnx import OnnxFormat
-from sfgsearch.export._pt2 import Pt2Format
+from sfgsearch.export._formats import Format, OnnxFormat, Pt2Format, WeightsFormat
+from sfgsearch.export._program import verify
 from sfgsearch.export._rebuild import load_network
-from sfgsearch.export._verify import verify
-from sfgsearch.export._weights import WeightsFormat
 from sfgsearch.records import ArchitectureRecord
 
 FORMATS: dict[str, Format] = {".pt2": Pt2Format(), ".onnx": OnnxFormat(), ".safetensors": WeightsFormat()}
@@ -24,7 +21,7 @@ FORMATS: dict[str, Format] = {".pt2": Pt2Format(), ".onnx": OnnxFormat(), ".safe
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The files that were written.
 
     Args:
         files: The files, the asked-for one first.
@@ -40,10 +37,6 @@ class Exported:
 
 def check_output(output: Path, *, force: bool = False) -> Format:
     """Return the format of an output, once nothing stands in its way.
-
-    Args:
-        output: The file to write.
-        force: Whether files that exist are overwritten.
 
     Raises:
         ExportError: If the suffix is unknown, a library or the folder is missing, or a file exists.

@@ -1,4 +1,4 @@
-"""From a record to the network that was trained, without data set or study file."""
+"""Rebuilding of trained networks from records or exported files, without data set or study file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import network_size
 from sfgsearch.config._validation import check_options
 from sfgsearch.errors import ConfigError, ExportError, SFGSearchError
-from sfgsearch.export._description import Rebuildable
+from sfgsearch.export._description import NetworkDescription
 from sfgsearch.nn import NetworkSpec, Structure, structures
+from sfgsearch.records import ArchitectureRecord
 from sfgsearch.tasks import task_from_dict, task_types
+
+Rebuildable = ArchitectureRecord | NetworkDescription
+"""A recorded training, or the description of an exported network."""
 
 _REMEDY = "list the module that registers it in study.imports of the study file, or import it first"
 _LONGEST_REASON = 500
@@ -32,9 +36,6 @@ _BYTES = 4
 
 def rebuild(record: Rebuildable) -> tuple[NetworkSpec, nn.Module]:
     """Rebuild the network that predicts, its weights yet to be loaded.
-
-    Args:
-        record: A recorded training, or the description of an exported network.
 
     Returns:
         What specifies the network, and the network in evaluation mode.
@@ -97,10 +98,6 @@ def _check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def load_network(record: Rebuildable, weights_file: str | Path) -> nn.Module:
     """Rebuild the network that predicts and load its trained weights.
 
-    Args:
-        record: A recorded training, or the description of an exported network.
-        weights_file: Its weights, as safetensors.
-
     Returns:
         The network on the CPU, in evaluation mode: images (B, C, *space) in, predictions by task name out.
 
@@ -157,10 +154,6 @@ def _check_size(spec: NetworkSpec, elements: int) -> None:
     """Check that a network can be that of weights, and can be run, before memory is taken for it.
 
     A compact network has fewer weights than the plain one, which is built and analysed to rebuild it.
-
-    Args:
-        spec: The network.
-        elements: Elements of the weights.
 
     Raises:
         ExportError: If it cannot.

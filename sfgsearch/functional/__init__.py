@@ -1,12 +1,10 @@
 """The mathematics of Stochastic Filter Groups as pure functions on tensors and floats."""
 
 from sfgsearch._choices import InitialFamily, ScheduleFamily
-from sfgsearch.functional._categorical import categorical_entropy, categorical_kl, mutual_information
-from sfgsearch.functional._initial import initial_probs
+from sfgsearch.functional._categorical import categorical_entropy, categorical_kl, gumbel_softmax, mutual_information
 from sfgsearch.functional._objective import variational_objective
 from sfgsearch.functional._partitions import random_masks, roam
-from sfgsearch.functional._priors import linear_depth_prior, simplex, uniform_prior
-from sfgsearch.functional._relaxation import gumbel_softmax
+from sfgsearch.functional._priors import initial_probs, linear_depth_prior, simplex, uniform_prior
 from sfgsearch.functional._schedules import TemperatureSchedule, temperature
 
 __all__ = [

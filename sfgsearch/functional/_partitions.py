@@ -42,7 +42,7 @@ def random_masks(num_filters: int, num_tasks: int, sharing: float, generator: to
 
 
 def roam(masks: Tensor, visited: Tensor, swaps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    r"""Let every task exchange filters that it holds for filters that it has never held.
+    r"""Exchange filters that tasks hold for filters that they have never held.
 
     .. math::
         m'_{tk} = m_{tk} - \mathbb{1}[k \in D_t] + \mathbb{1}[k \in A_t], \qquad

@@ -1,17 +1,15 @@
 """Networks as graphs of filters: what can be allocated in any module, and three ways to execute an allocation."""
 
-from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, analyse
+from sfgsearch.graph._analyse import analyse
+from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm
 from sfgsearch.graph._compact import GroupedLayer, compact
-from sfgsearch.graph._cost import ExpectedCost, layer_macs
 from sfgsearch.graph._dense import DenseNetwork, bake
-from sfgsearch.graph._features import FeatureMap, feature_map
 from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
-from sfgsearch.graph._masks import Masks, apply_mask, hard_gates
+from sfgsearch.graph._masks import ExpectedCost, Masks, apply_mask, hard_gates, layer_macs, parameter_of
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
-from sfgsearch.graph._per_stream import PerStream
+from sfgsearch.graph._patterns import FeatureMap, ResidualBlock, feature_map, residual_blocks, stage_ends
+from sfgsearch.graph._propagation import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
-from sfgsearch.graph._residual import ResidualBlock, residual_blocks
-from sfgsearch.graph._stages import stage_ends
 from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
@@ -47,6 +45,7 @@ __all__ = [
     "feature_map",
     "hard_gates",
     "layer_macs",
+    "parameter_of",
     "quiet",
     "reached",
     "repair_assignment",

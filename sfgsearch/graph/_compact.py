@@ -100,10 +100,9 @@ def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Mo
         analysis: Its analysis.
         assignment: Group of every filter, int64 of shape (F,); T+1 where it is off.
     """
-    assignment = assignment.cpu()
-    groups = torch.cat([torch.tensor([-1]), assignment, torch.tensor(analysis.heads, dtype=torch.int64)])
+    groups = analysis.groups_by_row(assignment)
     used = used_rows(analysis, groups)
-    plain = bake(network, analysis, assignment)
+    plain = bake(network, analysis, assignment.cpu())
     computed: dict[str, list[str]] = {}
     for node in analysis.trace.operations:
         if isinstance(node.meta.get("val"), Tensor):
@@ -151,12 +150,7 @@ def _parts(layer: Layer, groups: Tensor, used: Tensor, num_tasks: int) -> list[t
 
 
 def used_rows(analysis: Analysis, groups: Tensor) -> Tensor:
-    """Return which rows of the table of gates a prediction depends on.
-
-    Args:
-        analysis: The analysis.
-        groups: Group of every row, -1 for row 0.
-    """
+    """Return which rows of the table of gates a prediction depends on."""
     used = torch.zeros(len(groups), dtype=torch.bool)
     used[1 + analysis.num_filters :] = True
     gates = hard_gates(groups[1 : 1 + analysis.num_filters], analysis.num_tasks).double()

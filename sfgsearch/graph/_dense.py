@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sfgsearch.graph._analysis import Analysis
-from sfgsearch.graph._masks import Masks, apply_mask, hard_gates, readable, with_fixed
+from sfgsearch.graph._masks import Masks, apply_mask, hard_gates, parameter_of, readable, with_fixed
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 
 
@@ -24,10 +23,6 @@ class DenseNetwork(nn.Module):
     Under one-hot gates every channel belongs to one group, so all T+1 streams are slices of one tensor, and this is
     the network of filter groups exactly, for any number of tasks. The gradient of the gates comes from that of
     :math:`W \odot M`: what a filter would read, and who would read it, in another group, to first order.
-
-    Args:
-        network: The plain network that was analysed.
-        analysis: Its analysis.
     """
 
     _gates: Tensor
@@ -59,13 +54,9 @@ class DenseNetwork(nn.Module):
                 the masks. Those that were fixed if None.
         """
         masks = self._fixed_masks() if gates is None else self.masks(gates)
-        weights = {name: apply_mask(self._parameter(name), mask) for name, mask in masks.items()}
+        weights = {name: apply_mask(parameter_of(self.network, name), mask) for name, mask in masks.items()}
         with self._normalising(self._gates if gates is None else gates):
             return functional_call(self.network, weights, (images,))
-
-    def _parameter(self, name: str) -> Tensor:
-        found: Tensor = attrgetter(name)(self.network)  # get_parameter refuses those of another functional_call
-        return found
 
     def _fixed_masks(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"_mask{index}") for index, name in enumerate(self._fixed or ())}
@@ -76,7 +67,10 @@ class DenseNetwork(nn.Module):
         table = with_fixed(gates, self.masks.head_gates)
         carried = readable(table)
         return NormsByGroup(
-            {id(self._parameter(norm.weight)): (table[norm.rows], carried[norm.rows]) for norm in self._norms}
+            {
+                id(parameter_of(self.network, norm.weight)): (table[norm.rows], carried[norm.rows])
+                for norm in self._norms
+            }
         )
 
 

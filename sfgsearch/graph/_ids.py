@@ -61,7 +61,7 @@ class FilterIds:
         return top
 
     def column(self, shadow: Tensor, dim: int, why: str) -> Tensor:
-        """Return the ids along one dimension, tying those that share a place in it; shape (size,)."""
+        """Return the ids along one dimension, tying those at one position of it; shape (size,)."""
         lines = shadow.movedim(dim, 0).flatten(1)
         return self.tie_over(lines, [1], why)[:, 0]
 

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import spread
-from sfgsearch.graph._nodes import operation, place
+from sfgsearch.graph._nodes import operation, origin
 
 if TYPE_CHECKING:
     from sfgsearch.graph._propagation import Propagation
@@ -54,27 +54,25 @@ class FoundNorm:
     nodes: list[fx.Node]
 
 
-def layer_norm(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def layer_norm(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Note a norm over the last dimension; tie what any other one normalises together."""
-    del value
     shadow = run.of(node.args[0])
     shape: Any = node.args[1]
     column = _norm_column(run, node, shadow, -1, nn.LayerNorm) if len(shape) == 1 else None
     if column is not None:
         return spread(_note_norm(run, node, column, 1), -1, shadow.shape)
-    return run.ids.tie_over(shadow, range(-len(shape), 0), place(node))
+    return run.ids.tie_over(shadow, range(-len(shape), 0), origin(node))
 
 
-def group_norm(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def group_norm(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Note a group norm; tie what one without a scale normalises together."""
-    del value
     shadow = run.of(node.args[0])
     groups: Any = node.args[1]
     column = _norm_column(run, node, shadow, 1, nn.GroupNorm)
     if column is not None:
         return spread(_note_norm(run, node, column, groups), 1, shadow.shape)
     parts = torch.unflatten(shadow, 1, (groups, -1))
-    return run.ids.tie_over(parts, range(2, parts.ndim), place(node)).expand_as(parts).reshape(shadow.shape)
+    return run.ids.tie_over(parts, range(2, parts.ndim), origin(node)).expand_as(parts).reshape(shadow.shape)
 
 
 def _norm_column(run: Propagation, node: fx.Node, shadow: Tensor, dim: int, kind: type[nn.Module]) -> Tensor | None:
@@ -88,7 +86,7 @@ def _norm_column(run: Propagation, node: fx.Node, shadow: Tensor, dim: int, kind
         return None
     if not isinstance(run.module.get_submodule(run.parameters[scale].rpartition(".")[0]), kind):
         return None
-    column = run.ids.column(shadow, dim, place(node))
+    column = run.ids.column(shadow, dim, origin(node))
     return column if bool(column.all()) else None
 
 
@@ -97,7 +95,7 @@ def _note_norm(run: Propagation, node: fx.Node, column: Tensor, groups: int) -> 
     name = run.parameters[scale]
     found = run.norms.setdefault(name, FoundNorm(name, column, groups, []))
     found.nodes.append(node)
-    found.column = run.ids.tie(found.column, column, f"{place(node)}, used twice,")
+    found.column = run.ids.tie(found.column, column, f"{origin(node)}, used twice,")
     return found.column
 
 
@@ -108,15 +106,15 @@ def convolve(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
     kernel = run.values[weight].shape
     groups: Any = node.args[6] if len(node.args) > 6 else 1
     if value.ndim != len(kernel):
-        raise BackboneError(f"{place(node)} reads images without a batch; keep the dimension of the batch")
+        raise BackboneError(f"{origin(node)} reads images without a batch; keep the dimension of the batch")
     width = kernel[1] * groups if transposed else kernel[0]
-    reads = run.ids.column(run.of(node.args[0]), 1, place(node)).view(groups, -1)
+    reads = run.ids.column(run.of(node.args[0]), 1, origin(node)).view(groups, -1)
     return spread(_write(run, node, weight, reads, width, transposed), 1, value.shape)
 
 
 def linear(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
     """Read the last dimension and write filters."""
-    reads = run.ids.column(run.of(node.args[0]), -1, place(node))[None]
+    reads = run.ids.column(run.of(node.args[0]), -1, origin(node))[None]
     return spread(_write(run, node, node.args[1], reads, value.shape[-1], False), -1, value.shape)
 
 
@@ -133,12 +131,12 @@ def _write(run: Propagation, node: fx.Node, weight: Any, reads: Tensor, width: i
         run.layers[name] = FoundLayer(name, writes, reads, transposed, node, [])
     found = run.layers[name]
     if found.reads.shape != reads.shape or found.transposed != transposed:
-        raise BackboneError(f"{place(node)} uses {name} a second time with other channels; give it a weight")
+        raise BackboneError(f"{origin(node)} uses {name} a second time with other channels; give it a weight")
     found.nodes.append(node)
     # Where one use reads the image and the other a filter, the mask is the filter's.
-    found.reads = run.ids.tie(found.reads, reads, f"{place(node)}, used twice,")
+    found.reads = run.ids.tie(found.reads, reads, f"{origin(node)}, used twice,")
     if depthwise:  # a filter belongs to the channel that it reads
-        run.ids.tie(found.writes, reads.expand_as(found.writes), place(node))
+        run.ids.tie(found.writes, reads.expand_as(found.writes), origin(node))
     return found.writes.flatten()
 
 
@@ -150,6 +148,6 @@ def _apply_fixed(run: Propagation, node: fx.Node, weight: Any, reads: Tensor, wi
     if run.shadows[weight] is None and (is_constant or not is_of_image) and width == reads.numel() == len(reads):
         return reads.flatten()
     raise BackboneError(
-        f"the weight of {place(node)} is no parameter, so it cannot be masked; make it one, and remove weight or "
+        f"the weight of {origin(node)} is no parameter, so it cannot be masked; make it one, and remove weight or "
         "spectral normalisation (torch.nn.utils.parametrize.remove_parametrizations)"
     )

@@ -182,13 +182,7 @@ def _each_norm(norms: Mapping[int, _BatchNorm], values: Copies, copies: Iterable
 
 
 def reached(analysis: Analysis, reading: Reading, tasks: Iterable[int] | None = None) -> dict[str, tuple[int, ...]]:
-    """Return for every node, by name, the copies that predictions depend on.
-
-    Args:
-        analysis: The network.
-        reading: What copies read of each other.
-        tasks: The tasks, by number, whose predictions count; all if None.
-    """
+    """Return for every node, by name, the copies that predictions depend on."""
     outputs, junctions = analysis.trace.outputs, reading.junctions
     found: dict[fx.Node, set[int]] = {node: set() for node in analysis.trace.nodes}
     for task in range(len(outputs)) if tasks is None else tasks:
@@ -209,14 +203,7 @@ def reached(analysis: Analysis, reading: Reading, tasks: Iterable[int] | None = 
 
 
 def each_copy(node: fx.Node, values: Mapping[fx.Node, Any], copies: Iterable[int], **replaced: Any) -> Copies:
-    """Run a node in every copy, once where all that it reads is the same object.
-
-    Args:
-        node: The node.
-        values: By node what can be indexed by copy.
-        copies: The copies that are wanted.
-        replaced: See :func:`call`.
-    """
+    """Run a node in every copy, once where all that it reads is the same object."""
     known: dict[tuple[int, ...], Any] = {}
     results = {}
     for copy in copies:
@@ -234,12 +221,7 @@ def are_one(values: Copies) -> bool:
 
 
 def _remove_unused(module: nn.Module, used: set[int]) -> None:
-    """Remove parameters that are not used, and parts whose parameters and buffers are all not used.
-
-    Args:
-        module: The module.
-        used: Identities of tensors.
-    """
+    """Remove parameters that are not used, and parts whose parameters and buffers are all not used."""
     for name, part in list(module.named_children()):
         tensors = {*map(id, part.parameters()), *map(id, part.buffers())}
         if tensors and not tensors & used:

@@ -1,11 +1,15 @@
-"""Masks: which filter reads which, from the gates of both."""
+"""Masks: which filter reads which, from the gates of both; and the multiply-adds that they leave."""
 
 from __future__ import annotations
 
+import math
+from operator import attrgetter
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import Analysis, Layer
+from sfgsearch.graph._nodes import operation
 
 
 def hard_gates(assignment: Tensor, num_tasks: int) -> Tensor:
@@ -46,9 +50,6 @@ class Masks(nn.Module):
     .. math:: M_{kc} = \sum_g z_{kg}\, r_{cg}
 
     which is 1 where filter k may read channel c and 0 elsewhere if gates are one-hot.
-
-    Args:
-        analysis: Says what reads what.
     """
 
     head_gates: Tensor
@@ -89,6 +90,67 @@ def _mask(layer: Layer, written: Tensor, read: Tensor) -> Tensor:
     return (first @ second.mT).flatten(0, 1)  # (K, C / G); (C, K / G) where transposed
 
 
+def parameter_of(network: nn.Module, name: str) -> Tensor:
+    """Return a parameter by name, or what stands for it inside :func:`torch.func.functional_call`."""
+    parameter: Tensor = attrgetter(name)(network)  # get_parameter refuses those of a functional_call
+    return parameter
+
+
 def apply_mask(weight: Tensor, mask: Tensor) -> Tensor:
     """Return a weight (first, second, *kernel) times its mask (first, second)."""
     return weight * mask.view(*mask.shape, *[1] * (weight.ndim - 2))
+
+
+class ExpectedCost(nn.Module):
+    r"""Computes the expected multiply-adds of the networks that probabilities draw, as a part of the plain network's.
+
+    .. math:: C(p) = \sum_l m_l \overline{M}_l(p) \Big/ \sum_l m_l
+
+    with the multiply-adds :math:`m_l` of layer l in the plain network, and the mean :math:`\overline{M}_l(p)` of its
+    mask: filters are drawn independently of each other, so that the expected mask is the mask of the probabilities.
+    Only where a layer reads filters that it writes itself, as in residual networks, does a filter meet itself, which
+    counts as if it were two. Filters that nothing reads count, too.
+    """
+
+    _parts: Tensor
+    _writes: Tensor
+
+    def __init__(self, analysis: Analysis) -> None:
+        super().__init__()
+        self._masks = Masks(analysis)
+        plain = [layer for layer in analysis.layers if not layer.is_masked]
+        self._sizes = [layer.writes.numel() for layer in plain]
+        macs = layer_macs(analysis)
+        parts = [macs[layer.weight] / sum(macs.values()) for layer in (*analysis.masked, *plain)]
+        writes = [layer.writes.flatten() for layer in plain]
+        for name, values in (("_parts", torch.tensor(parts)), ("_writes", torch.cat(writes))):
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        """Return the part, a scalar in (0, 1].
+
+        Args:
+            probabilities: Of all filters, shape (F, T+1); what is missing to one is that of being off.
+        """
+        on = with_fixed(probabilities, self._masks.head_gates).sum(1)[self._writes]
+        means = [part.mean() for part in (*self._masks(probabilities).values(), *torch.split(on, self._sizes))]
+        return (self._parts * torch.stack(means)).sum()
+
+
+def layer_macs(analysis: Analysis) -> dict[str, int]:
+    """Return the multiply-adds of every weight that writes filters, for one image of the plain network."""
+    names = [layer.weight for layer in analysis.layers]
+    found = dict.fromkeys(names, 0)
+    for node in analysis.trace.operations:
+        for weight in node.all_input_nodes:
+            name = analysis.trace.state.get(weight.name)
+            if name in found:
+                found[name] += math.prod(map(int, weight.meta["val"].shape)) * _applications(node)
+    return found
+
+
+def _applications(node: fx.Node) -> int:
+    """Return how often a layer's weight is applied to one image: once per pixel of its output, or token."""
+    placed = node.args[0] if "transpose" in operation(node) else node
+    shape = placed.meta["val"].shape  # type: ignore[union-attr]
+    return math.prod(map(int, shape[1:-1] if operation(node) == "linear" else shape[2:]))

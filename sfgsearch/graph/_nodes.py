@@ -65,7 +65,7 @@ def operation(node: fx.Node) -> str:
     return name.partition(".")[0]  # without that of the overload
 
 
-def place(node: fx.Node) -> str:
+def origin(node: fx.Node) -> str:
     """Return in words where a node comes from: its operation and the module that runs it."""
     return f"{owner(node) or 'the network itself'} ({operation(node)})"
 

@@ -46,27 +46,14 @@ def normalise_by_group(channels: Tensor, gates: Tensor, carried: Tensor, blocks:
     return normalised.flatten(1, 2).to(channels.dtype)
 
 
-def layer_norm_by_group(
-    x: Tensor, gates: Tensor, carried: Tensor, weight: Tensor, bias: Tensor | None, eps: float
-) -> Tensor:
-    """Return :func:`torch.nn.functional.layer_norm` over the last dimension (..., C), by group."""
-    flat = x.flatten(0, -2)[..., None]
-    y = normalise_by_group(flat, gates, carried, 1, eps).reshape(x.shape) * weight
-    return y if bias is None else y + bias
-
-
-def group_norm_by_group(
-    x: Tensor, blocks: int, gates: Tensor, carried: Tensor, weight: Tensor, bias: Tensor | None, eps: float
-) -> Tensor:
-    """Return :func:`torch.nn.functional.group_norm` of (B, C, *space), by group."""
-    y = normalise_by_group(x.flatten(2), gates, carried, blocks, eps).reshape(x.shape)
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    y = y * weight.view(shape)
-    return y if bias is None else y + bias.view(shape)
+_LAYER_NORMS = (functional.layer_norm, torch.layer_norm)
+_GROUP_NORMS = (functional.group_norm, torch.group_norm)
+_ARGUMENTS = ("input", "parts", "weight", "bias", "eps")
+"""Of both norms, in order; parts are the normalised shape, or the number of groups of channels."""
 
 
 class NormsByGroup(TorchFunctionMode):
-    """Lets layer norms and group norms with known scales normalise by group inside.
+    """Makes layer norms over the last dimension, and group norms, with known scales normalise by group inside.
 
     Args:
         tables: Gates and what streams carry, both (C, T+1), by the identity of a norm's scale.
@@ -79,42 +66,17 @@ class NormsByGroup(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
-        if func in (functional.layer_norm, torch.layer_norm):
-            return self._layer_norm(func, *args, **given)
-        if func in (functional.group_norm, torch.group_norm):
-            return self._group_norm(func, *args, **given)
-        return func(*args, **given)
-
-    def _layer_norm(
-        self,
-        func: Callable[..., Any],
-        input: Tensor,
-        normalized_shape: Any,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-        *rest: Any,
-    ) -> Tensor:
-        if id(weight) in self._tables and weight is not None:
-            return layer_norm_by_group(input, *self._tables[id(weight)], weight, bias, eps)
-        result: Tensor = func(input, normalized_shape, weight, bias, eps, *rest)
-        return result
-
-    def _group_norm(
-        self,
-        func: Callable[..., Any],
-        input: Tensor,
-        num_groups: int,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-        *rest: Any,
-    ) -> Tensor:
-        if id(weight) in self._tables and weight is not None:
-            return group_norm_by_group(input, num_groups, *self._tables[id(weight)], weight, bias, eps)
-        result: Tensor = func(input, num_groups, weight, bias, eps, *rest)
-        return result
+        given = {**dict(zip(_ARGUMENTS, args, strict=False)), **(kwargs or {})}
+        weight, is_layer = given.get("weight"), func in _LAYER_NORMS
+        if weight is None or id(weight) not in self._tables or not (is_layer or func in _GROUP_NORMS):
+            return func(*args, **(kwargs or {}))
+        gates, carried = self._tables[id(weight)]
+        x, eps = given["input"], given.get("eps", 1e-5)
+        flat = x.flatten(0, -2)[..., None] if is_layer else x.flatten(2)
+        blocks = 1 if is_layer else given["parts" if "parts" in given else "num_groups"]
+        shape = (-1,) if is_layer else (1, -1, *[1] * (x.ndim - 2))
+        y = normalise_by_group(flat, gates, carried, blocks, eps).reshape(x.shape) * weight.view(shape)
+        return y if given.get("bias") is None else y + given["bias"].view(shape)
 
 
 class GroupedNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""Following filters through a network's graph: one run on shadows."""
+"""Propagation of filter ids through a network's graph: one run on shadows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,45 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import FilterIds
 from sfgsearch.graph._layers import FoundLayer, FoundNorm
-from sfgsearch.graph._nodes import call, operation, owners, place
-from sfgsearch.graph._per_stream import PerStream
+from sfgsearch.graph._nodes import call, operation, origin, owners
 from sfgsearch.graph._rules import CONSTANT, CONVOLUTIONS, Shadow, find_rule
 from sfgsearch.graph._trace import Trace
+
+
+class PerStream(nn.Module):
+    """A part of a network that every stream has a copy of, and in which all channels of a stream mix.
+
+    It reads what a stream carries and gives the stream other features, of which nothing is any filter's: the layers
+    above read them whole. Ordinary residual blocks between allocated convolutions are such a part (Bragman et al., ICCV
+    2019). The network then runs in the streams' execution alone; in the plain network the part runs once.
+
+    Args:
+        part: Maps features (B, K, *space) to features (B, K', *space).
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the part returns."""
+        features: Tensor = self.part(x)
+        return features
+
+
+@dataclass(frozen=True)
+class StreamPart:
+    """The part of a network's graph that a :class:`PerStream` runs.
+
+    Args:
+        path: Path of the :class:`PerStream`.
+        source: The operation whose value it reads.
+        reads: Rows of the table of gates that it reads, int64 of shape (K,).
+    """
+
+    path: str
+    source: fx.Node
+    reads: Tensor
 
 
 @dataclass
@@ -96,7 +131,7 @@ class Propagation:
             return
         if rule is None:
             raise BackboneError(
-                f"filters cannot be followed through {place(node)}; write that part with convolutions, linear layers, "
+                f"filters cannot be followed through {origin(node)}; write that part with convolutions, linear layers, "
                 "norms, pools and elementwise functions"
             )
         shadow = rule(self, node, value)
@@ -109,7 +144,7 @@ class Propagation:
         for other in node.all_input_nodes:
             shadow = self.shadows[other]
             if shadow is not None and path not in owners(other):
-                source, _ = self.parts.setdefault(path, (other, self.ids.column(shadow, 1, place(node))))
+                source, _ = self.parts.setdefault(path, (other, self.ids.column(shadow, 1, origin(node))))
                 if source is not other:
                     raise BackboneError(f"{path} is run per stream, but reads more than one thing; give it one input")
 
@@ -126,7 +161,7 @@ class Propagation:
             others = [user for user in node.users if user not in known.get(name, node.users)]
             if others:
                 raise BackboneError(
-                    f"{place(others[0])} reads {name} otherwise than the layer that has it; give it one of its own"
+                    f"{origin(others[0])} reads {name} otherwise than the layer that has it; give it one of its own"
                 )
 
     def of(self, argument: Any) -> Tensor:

@@ -22,7 +22,7 @@ def check_assignment(analysis: Analysis, assignment: Tensor) -> None:
     Raises:
         AllocationError: If one would.
     """
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     for space in analysis.spaces:
         dead = _dead_shared(analysis, space, rows)
         if len(dead):
@@ -30,7 +30,7 @@ def check_assignment(analysis: Analysis, assignment: Tensor) -> None:
                 f"layer {space.name!r} has {len(dead)} shared filters, but no layer below it shares any, so they would "
                 "read nothing; share filters below, or give these to the tasks"
             )
-        for task in _hungry(analysis, space, rows):
+        for task in _tasks_without_input(analysis, space, rows):
             raise AllocationError(
                 f"layer {space.name!r} gives task {task} (counted from 0) nothing to read; give it a filter of its own "
                 "or a shared one"
@@ -54,7 +54,7 @@ def repair_assignment(
     Returns:
         The assignment and one sentence for every repair.
     """
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     num_tasks = analysis.num_tasks
     repairs = _share_in_narrow_spaces(analysis, rows, preferences)
     for space in analysis.spaces:
@@ -62,10 +62,10 @@ def repair_assignment(
         if len(dead):
             rows[dead] = _scores(preferences, dead, num_tasks).argmax(1)
             repairs.append(f"layer {space.name}: {len(dead)} shared filters would read nothing and went to the tasks")
-        for task in _hungry(analysis, space, rows):
+        for task in _tasks_without_input(analysis, space, rows):
             own = rows[space.rows]
             spare = (own.bincount(minlength=num_tasks + 1)[own] > 1).nonzero().flatten() + space.first
-            rows[_fittest(preferences, spare, task)] = task
+            rows[_preferred(preferences, spare, task)] = task
             repairs.append(f"layer {space.name}: task {task} would read nothing and got one filter")
     return rows[1 : 1 + analysis.num_filters], repairs
 
@@ -77,7 +77,7 @@ def _share_in_narrow_spaces(analysis: Analysis, rows: Tensor, preferences: Tenso
         candidates = torch.arange(space.rows.start, space.rows.stop)
         while space.num_filters < analysis.num_tasks and len(candidates):
             there = candidates[rows[candidates] == shared]
-            row = int(there[0]) if len(there) else _fittest(preferences, candidates, shared)
+            row = int(there[0]) if len(there) else _preferred(preferences, candidates, shared)
             if not len(there):
                 rows[row] = shared
                 (name,) = (other.name for other in analysis.spaces if row in range(other.rows.start, other.rows.stop))
@@ -96,7 +96,7 @@ def _read_first(analysis: Analysis, row: int) -> Tensor:
 
 def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
     """Return a sentence for every channel space with filters that nothing reads: compact networks leave them out."""
-    rows = _all_rows(analysis, assignment)
+    rows = analysis.groups_by_row(assignment)
     used = used_rows(analysis, rows)
     found = []
     for space in analysis.spaces:
@@ -108,11 +108,6 @@ def unread_filters(analysis: Analysis, assignment: Tensor) -> list[str]:
                     f"layer {space.name}: {unread} filters of task {group} would be read by nothing and were left out"
                 )
     return found
-
-
-def _all_rows(analysis: Analysis, assignment: Tensor) -> Tensor:
-    """Return the group of every row of the table of gates, -1 for row 0."""
-    return torch.cat([torch.tensor([-1]), assignment.cpu(), torch.tensor(analysis.heads, dtype=torch.int64)])
 
 
 def _dead_shared(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Tensor:
@@ -129,14 +124,14 @@ def _dead_shared(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Tenso
     return candidates[~alive[candidates]]
 
 
-def _hungry(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Sequence[int]:
+def _tasks_without_input(analysis: Analysis, space: ChannelSpace, rows: Tensor) -> Sequence[int]:
     """Return the tasks that read nothing from a space."""
     present = set(rows[space.rows].tolist())
     return [] if analysis.num_tasks in present else [t for t in range(analysis.num_tasks) if t not in present]
 
 
-def _fittest(preferences: Tensor | None, rows: Tensor, group: int) -> int:
-    """Return the row that fits a group best."""
+def _preferred(preferences: Tensor | None, rows: Tensor, group: int) -> int:
+    """Return the row that a group prefers."""
     return int(rows[_scores(preferences, rows, group + 1)[:, group].argmax()])
 
 

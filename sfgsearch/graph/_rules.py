@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph._ids import spread
 from sfgsearch.graph._layers import convolve, group_norm, layer_norm, linear
-from sfgsearch.graph._nodes import call, names, nodes_in, operation, place
+from sfgsearch.graph._nodes import call, names, nodes_in, operation, origin
 
 if TYPE_CHECKING:
     from sfgsearch.graph._propagation import Propagation
@@ -59,15 +59,14 @@ Shadow = Any
 """The shadow of a tensor, a list of shadows, or None where nothing comes from the image."""
 
 
-def _move(run: Propagation, node: fx.Node, value: Any) -> Shadow:
+def _move(run: Propagation, node: fx.Node, _value: Any) -> Shadow:
     """Run an operation that moves numbers on the shadow of what it moves; indices and the like stay as they are."""
-    del value
     moved: Any = node.args[0]
     arguments = moved if isinstance(moved, Sequence) else [moved]
     others = [run.shadows[other] for other in nodes_in(node.args[1:])]
     if operation(node) in _BY_VALUE and any(other is not None and bool(other.any()) for other in others):
         raise BackboneError(
-            f"{place(node)} moves numbers by what filters say; choose by torch.where or products instead"
+            f"{origin(node)} moves numbers by what filters say; choose by torch.where or products instead"
         )
     return call(node, {**run.values, **{argument: run.of(argument) for argument in arguments}})
 
@@ -81,19 +80,17 @@ def _pad(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
     return nn.functional.pad(run.of(node.args[0]), pads)
 
 
-def _same(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _same(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Pass the shadow on."""
-    del value
     return run.of(node.args[0])
 
 
-def _combine(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _combine(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie all operands of an elementwise operation."""
-    del value
     operands = [run.shadows[other] for other in node.all_input_nodes if run.shadows[other] is not None]
     total: Tensor = operands[0]
     for other in operands[1:]:
-        total = run.ids.tie(total, other, place(node))
+        total = run.ids.tie(total, other, origin(node))
     return total
 
 
@@ -102,7 +99,7 @@ def _channelwise(run: Propagation, node: fx.Node, value: Any) -> Shadow:
     shadow = run.of(node.args[0])
     space = next((int(digit) for digit in operation(node) if digit.isdigit()), shadow.ndim - 2)
     dim = shadow.ndim - space - 1  # 0 where an image of a batch is taken for a channel
-    column = run.ids.column(shadow, dim, place(node))
+    column = run.ids.column(shadow, dim, origin(node))
     if isinstance(value, Tensor):
         return spread(column, dim, value.shape)
     return [spread(column, dim, part.shape) for part in value]
@@ -118,44 +115,40 @@ def _reduce(run: Propagation, node: fx.Node, value: Any) -> Shadow:
     dims: Any = [given] if type(given) is int else given
     if not isinstance(dims, Sequence) or not dims:
         dims = range(shadow.ndim)
-    top = run.ids.tie_over(shadow, dims, place(node))
+    top = run.ids.tie_over(shadow, dims, origin(node))
     if isinstance(value, Tensor):
         return top.reshape(value.shape)
     return [top.reshape(part.shape) for part in value]
 
 
-def _softmax(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _softmax(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie what the softmax normalises together."""
-    del value
     dim: Any = node.args[1]
-    return run.ids.tie_over(run.of(node.args[0]), [dim], place(node))
+    return run.ids.tie_over(run.of(node.args[0]), [dim], origin(node))
 
 
-def _matmul(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _matmul(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie what the products sum over, and both factors."""
-    del value
     first, second = run.of(node.args[0]), run.of(node.args[1])
-    rows = run.ids.tie_over(first, [-1], place(node))
-    columns = run.ids.tie_over(second, [-2 if second.ndim > 1 else -1], place(node))
-    return run.ids.tie(rows, columns, place(node))
+    rows = run.ids.tie_over(first, [-1], origin(node))
+    columns = run.ids.tie_over(second, [-2 if second.ndim > 1 else -1], origin(node))
+    return run.ids.tie(rows, columns, origin(node))
 
 
-def _attention(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _attention(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie all channels of an attention head, and what is added to its logits."""
-    del value
     query, key, values, *added = (run.of(argument) for argument in node.args[:4] if argument is not None)
-    combined = run.ids.tie_over(values, [-2], place(node))
+    combined = run.ids.tie_over(values, [-2], origin(node))
     for one, dims in ((query, [-1]), (key, [-1, -2]), *((one, [-1]) for one in added)):
-        combined = run.ids.tie(combined, run.ids.tie_over(one, dims, place(node)), place(node))
+        combined = run.ids.tie(combined, run.ids.tie_over(one, dims, origin(node)), origin(node))
     return combined
 
 
-def _gated(run: Propagation, node: fx.Node, value: Tensor) -> Tensor:
+def _gated(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie the two halves of a gated linear unit."""
-    del value
     dim: Any = node.args[1] if len(node.args) > 1 else -1
     first, second = run.of(node.args[0]).chunk(2, dim)
-    return run.ids.tie(first, second, place(node))
+    return run.ids.tie(first, second, origin(node))
 
 
 _Rule = Callable[["Propagation", fx.Node, Any], Shadow]
@@ -184,8 +177,8 @@ def find_rule(name: str) -> _Rule | None:
     return _RULES.get(plain, _combine if _is_pointwise(plain) else None)
 
 
-def keeps_places(name: str) -> bool:
-    """Return whether an operation leaves every number in its place: a norm, an activation, an addition and the like."""
+def keeps_positions(name: str) -> bool:
+    """Return whether an operation keeps every number at its position: norms, activations, additions and the like."""
     plain = name.removesuffix("_")
     return plain in _NORMS or plain in _SAME or _is_pointwise(plain)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import Analysis, Layer, Norm
-from sfgsearch.graph._features import FeatureMap
 from sfgsearch.graph._lockstep import each_copy
 from sfgsearch.graph._masks import hard_gates, readable, with_fixed
 from sfgsearch.graph._nodes import mode_of, operation, owner, owners
+from sfgsearch.graph._patterns import FeatureMap
 
 _BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 

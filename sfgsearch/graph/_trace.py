@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import WRAPPED, call, only_checks, place
+from sfgsearch.graph._nodes import WRAPPED, call, only_checks, origin
 from sfgsearch.graph._writes import replace_writes
 
 _GREATER = 3
@@ -239,7 +239,7 @@ def _check_modules(found: Trace) -> None:
     for node in found.nodes:
         if node.op == "get_attr" or (node.op == "call_function" and "HigherOrder" in type(node.target).__name__):
             raise BackboneError(
-                f"{place(node)} runs a part of the network on its own terms (autocast, no_grad or control flow inside "
+                f"{origin(node)} runs a part of the network on its own terms (autocast, no_grad or control flow inside "
                 "forward), which filters cannot be followed through; move that out of forward"
             )
 

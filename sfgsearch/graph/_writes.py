@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import names, operation, place
+from sfgsearch.graph._nodes import names, operation, origin
 
 _MAY_BE_VIEWS = names(
     """
@@ -24,10 +24,6 @@ def replace_writes(graph: fx.Graph, state: Container[str]) -> None:
     """Make every in-place operation of a graph return a new tensor, which is what is read from then on.
 
     A node then stands for one value, whoever else reads it and in whichever stream.
-
-    Args:
-        graph: The graph, which is changed.
-        state: Names of the placeholders of parameters and buffers.
 
     Raises:
         BackboneError: If something is written into a part of a tensor, into one of which a part is read later, or into
@@ -46,8 +42,8 @@ def replace_writes(graph: fx.Graph, state: Container[str]) -> None:
             ]
             if any(is_read):
                 raise BackboneError(
-                    f"{place(node)} writes into a tensor of which a part is read elsewhere; use torch.cat, torch.where "
-                    "or an operation that is not in place"
+                    f"{origin(node)} writes into a tensor of which a part is read elsewhere; use torch.cat, "
+                    "torch.where or an operation that is not in place"
                 )
             node.target = _functional(node)
             for user in [user for user in written.users if position[user] > now]:
@@ -66,7 +62,7 @@ def _writes(node: fx.Node) -> bool:
 
 def _check(node: fx.Node, source: fx.Node, state: Container[str]) -> None:
     if source.name in state:
-        raise BackboneError(f"{place(node)} writes into a parameter or buffer; forward must leave them as they are")
+        raise BackboneError(f"{origin(node)} writes into a parameter or buffer; forward must leave them as they are")
 
 
 def _functional(node: fx.Node) -> Any:
@@ -75,5 +71,5 @@ def _functional(node: fx.Node) -> Any:
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
     found = getattr(packet, overload, None)
     if found is None:
-        raise BackboneError(f"{place(node)} writes in place; use an operation that is not in place")
+        raise BackboneError(f"{origin(node)} writes in place; use an operation that is not in place")
     return found

@@ -10,23 +10,32 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch._registry import manual_methods
+from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
-from sfgsearch.graph import LockstepNetwork
-from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
-from sfgsearch.methods._method import Calibration, Method, Randomness
-from sfgsearch.methods._policies import FixedPolicy, PolicySystem
+from sfgsearch.graph import LockstepNetwork, reached
+from sfgsearch.methods._fixed import FixedSystem
+from sfgsearch.methods._method import (
+    LEARNING_RATES,
+    TEMPERATURES,
+    WEIGHTS,
+    Method,
+    Randomness,
+    SearchingSystem,
+    check_in,
+)
 from sfgsearch.nn import (
     BlockGate,
-    Complexity,
     DrawnPolicy,
     GateSampling,
     NetworkSpec,
+    Policy,
+    SelectedBlocks,
     Structure,
     blocks_to_select,
     build_shared,
-    complexity,
+    likely_policy,
     policy_of,
-    reestimate_statistics,
+    policy_structure,
     select_blocks,
 )
 
@@ -50,9 +59,10 @@ class AdaShare(Method):
 
     Args:
         lr: Learning rate of the policies (Adam), constant over training.
-        sparsity: lambda_sp. The paper's code averages :math:`-\log(1 - \alpha)` over blocks instead, with a weight of
-            0.05 or 0.001; where steps are few, 0.05 on the paper's sum makes tasks skip nearly all blocks.
-        sharing: lambda_sh.
+        sparsity: lambda_sp, by which tasks skip blocks. The paper's code averages :math:`-\log(1 - \alpha)` over blocks
+            instead, with a weight of 0.05 or 0.001; where steps are few, 0.05 on the paper's sum makes tasks skip
+            nearly all blocks.
+        sharing: lambda_sh, by which tasks select the same blocks, most of all the first ones.
         warmup: Part of the steps, from the first, in which all tasks run all blocks.
         curriculum: Part of the steps, after these, until all blocks have a policy.
         settle: Part of the steps, to the last, in which policies stand still.
@@ -93,15 +103,10 @@ class AdaShare(Method):
         return FixedPolicy(policy_of(structure))
 
 
-class AdaShareSystem(PolicySystem):
-    """A network whose policies are being learned.
+class AdaShareSystem(SearchingSystem):
+    """A network whose policies are being learned; all its gates draw by one ``sampling``."""
 
-    Args:
-        network: The network.
-        spec: What built it.
-        method: The settings.
-        sampling: How all its gates draw.
-    """
+    network: LockstepNetwork
 
     def __init__(self, network: LockstepNetwork, spec: NetworkSpec, method: AdaShare, sampling: GateSampling) -> None:
         super().__init__(network, spec)
@@ -110,11 +115,7 @@ class AdaShareSystem(PolicySystem):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the policies."""
-        weights = [*self.network.copies.parameters(), *self.network.ordered_heads.parameters()]
-        return [
-            {"params": weights, "lr": lr, "scheduled": True},
-            {"params": list(self.network.reading.parameters()), "lr": self.method.lr, "scheduled": False},
-        ]
+        return self.split_parameters(lr, self.network.reading.parameters(), self.method.lr)
 
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature, which blocks have a policy yet, and whether policies have settled."""
@@ -142,15 +143,60 @@ class AdaShareSystem(PolicySystem):
             total = total + self.method.sharing * (num_blocks - depth) / num_blocks * sum(apart, total.new_zeros(()))
         return total
 
-    def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the network of the most probable policy, its statistics re-estimated."""
-        network = select_blocks(self.network)
-        reestimate_statistics(network, calibration())
-        return network
+    def policy(self) -> Policy:
+        """Return the most probable policy as of now."""
+        return likely_policy(self.network)
 
-    def complexity(self) -> Complexity:
-        """Return those of the network of the most probable policy, with the multiply-adds of what is executed."""
-        return complexity(select_blocks(self.network), self.spec.image_shape)
+    def derived(self) -> nn.Module:
+        """Return the network of the most probable policy."""
+        return select_blocks(self.network)
+
+    def allocation(self) -> Allocation:
+        """Return what the most probable policy amounts to."""
+        return _allocation(self.spec, self.policy())
+
+    def structure(self) -> Structure:
+        """Return that of the network of the most probable policy."""
+        return policy_structure(self.policy())
+
+
+@dataclass(frozen=True)
+class FixedPolicy(Method):
+    """Train the blocks that a policy selects from scratch."""
+
+    policy: Policy
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
+        """Build the network.
+
+        Raises:
+            AllocationError: If the policy does not fit it.
+        """
+        network = build_shared(spec, SelectedBlocks(spec.plain_analysis, self.policy), randomness.weights)
+        policy = likely_policy(network)
+        return FixedSystem(network.to(device), spec, _allocation(spec, policy), policy_structure(policy))
+
+
+def _allocation(spec: NetworkSpec, policy: Policy) -> Allocation:
+    """Return how many filters serve one task, or several: these are shared.
+
+    Channel spaces that a task has no part in, as it skips a block, are left out: an allocation gives every task
+    something to read. The policy tells them.
+    """
+    analysis, tasks = spec.plain_analysis, range(len(spec.tasks))
+    reading = SelectedBlocks(analysis, policy)
+    used: list[set[str]] = []
+    for task in tasks:
+        found = reached(analysis, reading, [task])
+        used.append({name for placeholder, name in analysis.trace.state.items() if found[placeholder]})
+    layers = [
+        LayerAllocation(space.name, (*[0] * len(tasks), space.num_filters))
+        if len(tasks) > 1
+        else LayerAllocation(space.name, (space.num_filters, 0))
+        for space in analysis.spaces
+        if all(any(weight in names for weight in space.layers) for names in used)
+    ]
+    return Allocation(group_names(spec.task_names), tuple(layers))
 
 
 @manual_methods.register("adashare")
@@ -167,28 +213,14 @@ def adashare(
     start: float = 5.0,
     end: float = 0.5,
 ) -> Method:
-    """Learn which residual blocks each task runs (Sun et al., 2020).
-
-    Args:
-        spec: The network.
-        lr: Learning rate of the policies.
-        sparsity: Weight of the loss by which tasks skip blocks.
-        sharing: Weight of the loss by which tasks select the same blocks, most of all the first ones.
-        warmup: Part of the steps, from the first, in which all tasks run all blocks.
-        curriculum: Part of the steps, after these, until all blocks have a policy.
-        settle: Part of the steps, to the last, in which policies stand still.
-        schedule: How the temperature of the draws goes from ``start`` to ``end``.
-        start: The first temperature.
-        end: The last temperature.
+    """Learn which residual blocks each task runs (Sun et al., 2020), with the options of :class:`AdaShare`.
 
     Raises:
         BackboneError: If the backbone has no residual blocks.
         ValueError: If a number is out of range.
     """
     blocks_to_select(spec.plain_analysis)
-    check_between("lr", lr, *LEARNING_RATES)
-    check_between("sparsity", sparsity, 0, 1e6)
-    check_between("sharing", sharing, 0, 1e6)
-    check_between("start", start, *TEMPERATURES)
-    check_between("end", end, *TEMPERATURES)
+    check_in(LEARNING_RATES, lr=lr)
+    check_in(WEIGHTS, sparsity=sparsity, sharing=sharing)
+    check_in(TEMPERATURES, start=start, end=end)
     return AdaShare(lr, sparsity, sharing, warmup, curriculum, settle, TemperatureSchedule(schedule, start, end))

@@ -12,10 +12,17 @@ from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
 from sfgsearch.graph import LockstepNetwork
-from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._fixed import FixedSystem
+from sfgsearch.methods._method import (
+    LEARNING_RATES,
+    TEMPERATURES,
+    WEIGHTS,
+    Method,
+    Randomness,
+    SearchingSystem,
+    check_in,
+)
 from sfgsearch.nn import (
-    Complexity,
     DrawnRoute,
     GateSampling,
     NetworkSpec,
@@ -24,11 +31,9 @@ from sfgsearch.nn import (
     branched_structure,
     build_branching,
     build_tree,
-    complexity,
     draw_tree_cost,
     likely_tree,
     prune,
-    reestimate_statistics,
     tree_readers,
 )
 
@@ -88,42 +93,10 @@ class LearningToBranch(Method):
         return FixedTree(Tree.from_details(structure.details))
 
 
-class TreeSystem(System):
-    """A network in lockstep, described by its most probable tree."""
+class BranchingSystem(SearchingSystem):
+    """A network of all copies, whose tree is being learned; all its routes draw by one ``sampling``."""
 
     network: LockstepNetwork
-
-    def tree(self) -> Tree:
-        """Return the most probable tree as of now."""
-        return likely_tree(self.network)
-
-    def allocation(self) -> Allocation:
-        """Return what the copies of the tree amount to: all filters of a copy are its only task's, or shared."""
-        tasks = self.spec.task_names
-        readers = tree_readers(self.spec.plain_analysis, self.tree())
-        layers = []
-        for name, num_filters in self.spec.plain_analysis.filters.items():
-            counts = [0] * (len(tasks) + 1)
-            for of_copy in readers[name]:
-                if of_copy:
-                    counts[of_copy[0] if len(of_copy) == 1 else -1] += num_filters
-            layers.append(LayerAllocation(name, tuple(counts)))
-        return Allocation(group_names(tasks), tuple(layers))
-
-    def structure(self) -> Structure:
-        """Return that of the compact network."""
-        return branched_structure(self.tree())
-
-
-class BranchingSystem(TreeSystem):
-    """A network of all copies, whose tree is being learned.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        method: The settings.
-        sampling: How all its routes draw.
-    """
 
     def __init__(
         self, network: LockstepNetwork, spec: NetworkSpec, method: LearningToBranch, sampling: GateSampling
@@ -135,12 +108,7 @@ class BranchingSystem(TreeSystem):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits of parents where there is a choice."""
-        weights = [*self.network.copies.parameters(), *self.network.ordered_heads.parameters()]
-        logits = list(self.network.reading.parameters())
-        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "scheduled": True}]
-        if logits:
-            groups.append({"params": logits, "lr": self.method.lr, "scheduled": False})
-        return groups
+        return self.split_parameters(lr, self.network.reading.parameters(), self.method.lr)
 
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature of all draws, whether their probabilities learn yet, and whether the tree has settled."""
@@ -156,43 +124,47 @@ class BranchingSystem(TreeSystem):
             return 0.0
         return self.method.price * draw_tree_cost(self.network)
 
-    def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the compact network of the most probable tree, its statistics re-estimated."""
-        compact = prune(self.network)
-        reestimate_statistics(compact, calibration())
-        return compact
+    def tree(self) -> Tree:
+        """Return the most probable tree as of now."""
+        return likely_tree(self.network)
 
-    def complexity(self) -> Complexity:
-        """Return those of the compact network."""
-        return complexity(prune(self.network), self.spec.image_shape)
+    def derived(self) -> nn.Module:
+        """Return the compact network of the most probable tree."""
+        return prune(self.network)
+
+    def allocation(self) -> Allocation:
+        """Return what the most probable tree amounts to."""
+        return _allocation(self.spec, self.tree())
+
+    def structure(self) -> Structure:
+        """Return that of the compact network."""
+        return branched_structure(self.tree())
 
 
 @dataclass(frozen=True)
 class FixedTree(Method):
-    """Train the compact network of a tree from scratch, as the paper does with the tree that was found.
-
-    Args:
-        tree: The tree, such as :meth:`BranchingSystem.tree` returned.
-    """
+    """Train the compact network of a tree from scratch, as the paper does with the tree that was found."""
 
     tree: Tree
 
-    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedTreeSystem:
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
         """Build the compact network."""
-        return FixedTreeSystem(build_tree(spec, self.tree, randomness.weights).to(device), spec)
+        network = build_tree(spec, self.tree, randomness.weights)
+        tree = likely_tree(network)
+        return FixedSystem(network.to(device), spec, _allocation(spec, tree), branched_structure(tree))
 
 
-class FixedTreeSystem(TreeSystem):
-    """A network of a tree that stands still: it predicts as it trains."""
-
-    def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the network itself, whose running statistics fit it."""
-        del calibration
-        return self.network
-
-    def complexity(self) -> Complexity:
-        """Return the network's own."""
-        return complexity(self.network, self.spec.image_shape)
+def _allocation(spec: NetworkSpec, tree: Tree) -> Allocation:
+    """Return what the copies of a tree amount to: all filters of a copy are its only task's, or shared."""
+    tasks, readers = spec.task_names, tree_readers(spec.plain_analysis, tree)
+    layers = []
+    for name, num_filters in spec.plain_analysis.filters.items():
+        counts = [0] * (len(tasks) + 1)
+        for of_copy in readers[name]:
+            if of_copy:
+                counts[of_copy[0] if len(of_copy) == 1 else -1] += num_filters
+        layers.append(LayerAllocation(name, tuple(counts)))
+    return Allocation(group_names(tasks), tuple(layers))
 
 
 @manual_methods.register("learning_to_branch")
@@ -208,18 +180,7 @@ def learning_to_branch(
     end: float = 0.5,
     price: float = 0.0,
 ) -> Method:
-    """Learn a tree of layers (Guo, Lee and Ulbricht, 2020).
-
-    Args:
-        spec: The network.
-        branches: Nodes per layer, at most one per task; as many as there are tasks if left out.
-        lr: Learning rate of the branching.
-        warmup: Part of the steps, from the first, in which only weights learn.
-        settle: Part of the steps, to the last, in which the tree stands still.
-        schedule: How the temperature of the draws goes from ``start`` to ``end``.
-        start: The first temperature.
-        end: The last temperature.
-        price: Nats per example that the multiply-adds of hard sharing cost in the objective.
+    """Learn a tree of layers (Guo, Lee and Ulbricht, 2020), with the options of :class:`LearningToBranch`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -227,8 +188,7 @@ def learning_to_branch(
     tasks = len(spec.tasks)
     if branches is not None and not 1 <= branches <= tasks:
         raise ValueError(f"branches must be 1 to {tasks}, the number of tasks, got {branches}")
-    check_between("lr", lr, *LEARNING_RATES)
-    check_between("start", start, *TEMPERATURES)
-    check_between("end", end, *TEMPERATURES)
-    check_between("price", price, 0.0, 1e6)
+    check_in(LEARNING_RATES, lr=lr)
+    check_in(TEMPERATURES, start=start, end=end)
+    check_in(WEIGHTS, price=price)
     return LearningToBranch(branches, lr, warmup, settle, TemperatureSchedule(schedule, start, end), price)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sfgsearch._apportion import apportion
+from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.graph import check_assignment, repair_assignment, unread_filters
 from sfgsearch.methods._method import Calibration, Method, Randomness, System
@@ -85,14 +86,7 @@ class FixedAllocation(Method):
 
 
 class FixedSystem(System):
-    """A plain network: it predicts as it trains.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        allocation: What it amounts to.
-        structure: What rebuilds it.
-    """
+    """A plain network: it predicts as it trains."""
 
     def __init__(self, network: nn.Module, spec: NetworkSpec, allocation: Allocation, structure: Structure) -> None:
         super().__init__(network, spec)
@@ -117,13 +111,7 @@ class FixedSystem(System):
 
 
 class AssignedSystem(System):
-    """A network of masked weights under an assignment that stands still.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        repairs: What had to be repaired to build it.
-    """
+    """A network of masked weights under an assignment that stands still."""
 
     network: AssignedNetwork
 
@@ -156,3 +144,21 @@ class AssignedSystem(System):
     def complexity(self) -> Complexity:
         """Return those of the compact network."""
         return complexity(self.network.compact(), self.spec.image_shape)
+
+
+@manual_methods.register("single_task")
+def single_task(spec: NetworkSpec) -> Method:
+    """Train one full-width network per task; nothing is shared."""
+    return FixedAllocation(Allocation.single_task(spec.filters, spec.task_names))
+
+
+@manual_methods.register("hard_sharing")
+def hard_sharing(spec: NetworkSpec) -> Method:
+    """Share every filter among all tasks (Caruana, 1997); only heads differ."""
+    return FixedAllocation(Allocation.hard_sharing(spec.filters, spec.task_names))
+
+
+@manual_methods.register("equal")
+def equal(spec: NetworkSpec) -> Method:
+    """Give every group an equal part of each layer: thirds for two tasks."""
+    return FixedAllocation(Allocation.equal(spec.filters, spec.task_names), repair=True)

@@ -12,18 +12,22 @@ from torch import Tensor, nn
 from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import ScheduleFamily, TemperatureSchedule
-from sfgsearch.methods._between import LEARNING_RATES, TEMPERATURES, check_between
 from sfgsearch.methods._fixed import FixedSystem
-from sfgsearch.methods._method import Calibration, Method, Randomness, System
+from sfgsearch.methods._method import (
+    LEARNING_RATES,
+    TEMPERATURES,
+    WEIGHTS,
+    Method,
+    Randomness,
+    SearchingSystem,
+    check_in,
+)
 from sfgsearch.nn import (
-    Complexity,
     GateSampling,
     LearnedRouting,
     NetworkSpec,
     RoutedNetwork,
     Structure,
-    complexity,
-    reestimate_statistics,
     routed_allocation,
     routed_masks,
     routed_structure,
@@ -46,9 +50,9 @@ class GumbelRouting(Method):
 
     Args:
         lr: Learning rate of the logits (Adam), constant over training.
-        initial: Where all probabilities start.
-        budget: b; 1 bounds nothing.
-        penalty: lambda.
+        initial: Where all probabilities start, from 0.01 to 0.99.
+        budget: b, the part of the filters that tasks may use on average without a penalty; 1 bounds nothing.
+        penalty: lambda, the weight of that penalty.
         settle: Part of the steps, to the last, in which masks stay the most probable ones and weights learn on.
         temperature: The schedule, per step in which masks are drawn.
 
@@ -78,14 +82,8 @@ class GumbelRouting(Method):
         return FixedRouting(routed_masks(structure))
 
 
-class GumbelRoutingSystem(System):
-    """A routed network whose masks learn.
-
-    Args:
-        network: The network.
-        spec: What built it.
-        method: The settings.
-    """
+class GumbelRoutingSystem(SearchingSystem):
+    """A routed network whose masks learn."""
 
     network: LearnedRouting
 
@@ -95,12 +93,7 @@ class GumbelRoutingSystem(System):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Return the weights, and apart from them the logits."""
-        logits = self.network.logits
-        weights = [parameter for parameter in self.network.parameters() if parameter is not logits]
-        return [
-            {"params": weights, "lr": lr, "scheduled": True},
-            {"params": [logits], "lr": self.method.lr, "scheduled": False},
-        ]
+        return self.split_parameters(lr, [self.network.logits], self.method.lr)
 
     def begin_step(self, step: int, steps: int) -> None:
         """Set the temperature of the draws over the steps in which masks learn, and whether they have settled."""
@@ -116,11 +109,9 @@ class GumbelRoutingSystem(System):
         used = [probs.mean() for probs in torch.split(self.network.probs, sizes, 1)]
         return self.method.penalty * (torch.stack(used) - self.method.budget).clamp_min(0).mean()
 
-    def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the network of the most probable masks, its statistics re-estimated."""
-        routed = self.network.route()
-        reestimate_statistics(routed, calibration())
-        return routed
+    def derived(self) -> nn.Module:
+        """Return the network of the most probable masks."""
+        return self.network.route()
 
     def allocation(self) -> Allocation:
         """Describe the most probable masks as of now."""
@@ -129,10 +120,6 @@ class GumbelRoutingSystem(System):
     def structure(self) -> Structure:
         """Return that of the network of the most probable masks."""
         return routed_structure(self.network.masks_by_space())
-
-    def complexity(self) -> Complexity:
-        """Return those of the network of the most probable masks."""
-        return complexity(self.network.route(), self.spec.image_shape)
 
 
 @dataclass(frozen=True)
@@ -181,27 +168,15 @@ def learned_routing(
     start: float = 2.0,
     end: float = 0.3,
 ) -> Method:
-    """Learn for every task and filter whether the task uses it (Maziarz et al., 2019).
-
-    Args:
-        spec: The network.
-        lr: Learning rate of the masks.
-        initial: The probability with which a task uses a filter at the start, from 0.01 to 0.99.
-        budget: The part of the filters that tasks may use on average without a penalty, from 0 to 1.
-        penalty: Weight of that penalty.
-        settle: Part of the steps, to the last, in which masks stand still.
-        schedule: How the temperature of the draws goes from ``start`` to ``end``.
-        start: The first temperature.
-        end: The last temperature.
+    """Learn for every task and filter whether the task uses it, with the options of :class:`GumbelRouting`.
 
     Raises:
         ValueError: If a number is out of range.
     """
     del spec
-    check_between("lr", lr, *LEARNING_RATES)
-    check_between("initial", initial, 0.01, 0.99)
-    check_between("budget", budget, 0, 1)
-    check_between("penalty", penalty, 0, 1e6)
-    check_between("start", start, *TEMPERATURES)
-    check_between("end", end, *TEMPERATURES)
+    check_in(LEARNING_RATES, lr=lr)
+    check_in((0.01, 0.99), initial=initial)
+    check_in((0, 1), budget=budget)
+    check_in(WEIGHTS, penalty=penalty)
+    check_in(TEMPERATURES, start=start, end=end)
     return GumbelRouting(lr, initial, budget, penalty, settle, TemperatureSchedule(schedule, start, end))

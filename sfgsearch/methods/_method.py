@@ -1,4 +1,4 @@
-"""The interface between methods and the one trainer that serves them all."""
+"""The interface between methods and the one trainer that serves them all, and the registry of manual methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.nn import Complexity, MonteCarloEnsemble, NetworkSpec, Structure, plain_state
+from sfgsearch.nn import (
+    Complexity,
+    MonteCarloEnsemble,
+    NetworkSpec,
+    Structure,
+    complexity,
+    plain_state,
+    reestimate_statistics,
+)
+
+LEARNING_RATES = (1e-12, 100.0)
+TEMPERATURES = (1e-4, 1e4)
+WEIGHTS = (0.0, 1e6)
+"""Bounds of options, both included."""
 
 Calibration = Callable[[], Iterable[Tensor]]
 """Returns a fresh pass over batches of training images, for the re-estimation of statistics."""
@@ -37,9 +50,9 @@ class Randomness:
     def from_seed(cls, seed: int, device: torch.device) -> Randomness:
         """Return four independent generators that the seed fixes."""
         root = torch.Generator().manual_seed(seed)
-        places = (torch.device("cpu"), torch.device("cpu"), device, torch.device("cpu"))
-        seeds = [int(torch.randint(2**62, (), generator=root)) for _ in places]
-        return cls(*(torch.Generator(place).manual_seed(value) for place, value in zip(places, seeds, strict=True)))
+        devices = (torch.device("cpu"), torch.device("cpu"), device, torch.device("cpu"))
+        seeds = [int(torch.randint(2**62, (), generator=root)) for _ in devices]
+        return cls(*(torch.Generator(device).manual_seed(value) for device, value in zip(devices, seeds, strict=True)))
 
 
 class System(ABC):
@@ -76,7 +89,24 @@ class System(ABC):
 
         A group with ``"scheduled": False`` keeps its learning rate where that of the weights decays.
         """
-        return [{"params": list(self.network.parameters()), "lr": lr, "scheduled": True}]
+        return self.split_parameters(lr, [], lr)
+
+    def split_parameters(
+        self, lr: float, learned: Iterable[nn.Parameter], own_lr: float, *, scheduled: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the weights as one parameter group, and what a method learns beside them as another.
+
+        Args:
+            lr: Learning rate of the weights.
+            learned: Parameters of the network that are no weights; without any there is one group.
+            own_lr: Their learning rate.
+            scheduled: Whether it decays with that of the weights.
+        """
+        apart = list(learned)
+        known = set(map(id, apart))
+        weights = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "scheduled": True}]
+        return [*groups, {"params": apart, "lr": own_lr, "scheduled": scheduled}] if apart else groups
 
     def begin_step(self, step: int, steps: int) -> None:
         """Prepare for optimiser step ``step`` (from zero) of ``steps``."""
@@ -94,9 +124,6 @@ class System(ABC):
 
         The trainer has called :meth:`begin_step` for the last step that the state has seen.
 
-        Args:
-            state: The tensors, on the CPU; they stay the caller's.
-
         Raises:
             RuntimeError: If they do not fit the network.
         """
@@ -112,23 +139,14 @@ class System(ABC):
 
     @abstractmethod
     def predictor(self, calibration: Calibration) -> nn.Module:
-        """Return the network that predicts as of now: images in, predictions by task name out.
-
-        Args:
-            calibration: Training images, for methods that re-estimate statistics.
-        """
+        """Return the network that predicts as of now: images in, predictions by task name out."""
 
     def snapshot(self, calibration: Calibration) -> nn.Module:
         """Return a predictor for the report of an epoch, which may be a cheaper one than :meth:`predictor`."""
         return self.predictor(calibration)
 
     def monte_carlo(self, samples: int, calibration: Calibration) -> MonteCarloEnsemble | None:
-        """Return the ensemble of S sampled networks, for methods that predict with another network than that.
-
-        Args:
-            samples: S.
-            calibration: Training images, for the statistics of every sample.
-        """
+        """Return the ensemble of S sampled networks, for methods that predict with another network than that."""
         del samples, calibration
         return None
 
@@ -157,6 +175,24 @@ class System(ABC):
         return {}
 
 
+class SearchingSystem(System):
+    """A network that predicts with another one, which is derived from it."""
+
+    @abstractmethod
+    def derived(self) -> nn.Module:
+        """Return the network of the most probable architecture, with copies of the weights."""
+
+    def predictor(self, calibration: Calibration) -> nn.Module:
+        """Return the derived network, its statistics re-estimated."""
+        network = self.derived()
+        reestimate_statistics(network, calibration())
+        return network
+
+    def complexity(self) -> Complexity:
+        """Return those of the derived network."""
+        return complexity(self.derived(), self.spec.image_shape)
+
+
 class Method(ABC):
     """A way to find or fix an allocation."""
 
@@ -173,9 +209,6 @@ class Method(ABC):
         """Return what trains the architecture that a training of this method found, from scratch.
 
         That is the method itself, unless it searches for an architecture while it trains.
-
-        Args:
-            structure: What :meth:`System.structure` returned after training.
         """
         del structure
         return self
@@ -185,12 +218,20 @@ class Method(ABC):
 
         That is the method itself, unless it holds numbers of filters.
 
-        Args:
-            given: The network that the method is for.
-            wanted: The network at the other width.
-
         Raises:
             AllocationError: If it cannot be carried over.
         """
         del given, wanted
         return self
+
+
+def check_in(bounds: tuple[float, float], **options: float) -> None:
+    """Check that options are between two bounds, both included.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    low, high = bounds
+    for name, number in options.items():
+        if not low <= number <= high:
+            raise ValueError(f"{name} must be from {low:g} to {high:g}, got {number}")

@@ -56,7 +56,7 @@ class PriorSettings:
 
 @dataclass(frozen=True)
 class InitialSettings:
-    """Where the probabilities start.
+    """The initial probabilities.
 
     Args:
         family: See :func:`sfgsearch.functional.initial_probs`.
@@ -83,7 +83,7 @@ class InitialSettings:
 
 @dataclass(frozen=True)
 class SFGSettings:
-    """What Stochastic Filter Groups need besides the training that all methods share.
+    """Settings of Stochastic Filter Groups, besides those of the training that all methods share.
 
     Args:
         lr: Learning rate of the group logits (Adam), constant over training.

@@ -3,40 +3,37 @@
 from sfgsearch._choices import Execution
 from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
-from sfgsearch.nn._block_gates import BlockGate, DrawnPolicy, Policy, blocks_to_select
+from sfgsearch.nn._assignments import Assignment, assignment_rows, count_assignment, deal, rows_by_space
+from sfgsearch.nn._branching import DrawnRoute, DrawnRoutes, build_branching, draw_tree_cost
 from sfgsearch.nn._complexity import Complexity, complexity
-from sfgsearch.nn._conv import SFGConv, SFGConv2d, SFGConv3d
-from sfgsearch.nn._cross_stitch import CrossStitch, Granularity, build_cross_stitch, cross_stitch_structure
-from sfgsearch.nn._grouped import (
-    AssignedNetwork,
-    Assignment,
-    GroupedNetwork,
-    assignment_rows,
-    count_assignment,
-    deal,
-    from_model,
-    rows_by_space,
+from sfgsearch.nn._conv import EachStream, NormName, SFGConv, SFGConv2d, SFGConv3d, Streams, map_streams, norm_factory
+from sfgsearch.nn._fusion import (
+    CrossStitch,
+    Fusion,
+    FusionLayer,
+    Granularity,
+    build_cross_stitch,
+    build_nddr,
+    cross_stitch_structure,
+    nddr_structure,
 )
+from sfgsearch.nn._grouped import AssignedNetwork, GroupedNetwork, from_model
 from sfgsearch.nn._groups import FilterGroups, GateSampling
-from sfgsearch.nn._learned_routes import LearnedRouting
-from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
-from sfgsearch.nn._nddr import Fusion, FusionLayer, build_nddr, nddr_structure
-from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec
-from sfgsearch.nn._norms import norm_factory
+from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec, SingleTaskNetworks
 from sfgsearch.nn._policies import (
+    BlockGate,
+    DrawnPolicy,
+    Policy,
     SelectedBlocks,
+    blocks_to_select,
     build_shared,
     likely_policy,
     policy_of,
     policy_structure,
     select_blocks,
 )
-from sfgsearch.nn._routed import RoutedNetwork, routed_allocation, routed_masks, routed_structure
-from sfgsearch.nn._routes import DrawnRoute, DrawnRoutes, build_branching
-from sfgsearch.nn._single_task import SingleTaskNetworks
-from sfgsearch.nn._state import plain_state
-from sfgsearch.nn._statistics import reestimate_statistics
-from sfgsearch.nn._streams import EachStream, Streams, map_streams
+from sfgsearch.nn._prediction import MonteCarloEnsemble, plain_state, reestimate_statistics
+from sfgsearch.nn._routed import LearnedRouting, RoutedNetwork, routed_allocation, routed_masks, routed_structure
 from sfgsearch.nn._structure import (
     Structure,
     allocated_structure,
@@ -45,7 +42,6 @@ from sfgsearch.nn._structure import (
     structures,
 )
 from sfgsearch.nn._tree import Tree, TreeRoutes, branched_structure, build_tree, likely_tree, prune, tree_readers
-from sfgsearch.nn._tree_cost import draw_tree_cost
 
 __all__ = [
     "AssignedNetwork",
@@ -69,6 +65,7 @@ __all__ = [
     "MonteCarloEnsemble",
     "MultiTaskNetwork",
     "NetworkSpec",
+    "NormName",
     "PerStream",
     "Policy",
     "RoutedNetwork",

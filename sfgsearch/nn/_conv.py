@@ -1,19 +1,93 @@
-"""Convolutions whose filters are stochastically assigned to groups."""
+"""Convolutions whose filters are stochastically assigned to groups, and the streams between them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sfgsearch.nn._groups import FilterGroups
-from sfgsearch.nn._norms import norm_factory
-from sfgsearch.nn._streams import Streams, apply_stacked, as_streams, distinct
 
 Size = int | Sequence[int]
+NormName = Literal["batch", "instance", "none"]
+NormFactory = Callable[[int], nn.Module]
+
+_NORMS: dict[tuple[str, int], NormFactory] = {
+    ("batch", 2): nn.BatchNorm2d,
+    ("batch", 3): nn.BatchNorm3d,
+    ("instance", 2): lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    ("instance", 3): lambda channels: nn.InstanceNorm3d(channels, affine=True),
+}
+
+
+def norm_factory(name: str, dimensions: int) -> NormFactory:
+    """Return what builds a norm for a number of channels.
+
+    Raises:
+        ValueError: If the name or the number of dimensions is unknown.
+    """
+    if name not in get_args(NormName):
+        raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")
+    if dimensions not in (2, 3):
+        raise ValueError(f"dimensions must be 2 or 3, got {dimensions}")
+    return _NORMS.get((name, dimensions), lambda _channels: nn.Identity())
+
+
+Streams = tuple[Tensor | None, ...]
+"""T+1 tensors of shape (batch, channels, *space): one per task in order, then shared; None for an empty stream."""
+
+
+def map_streams(function: Callable[[Tensor], Tensor], streams: Streams) -> Streams:
+    """Apply a function to every stream, once for streams that are the same tensor."""
+    results = {identity: function(stream) for identity, stream in _distinct(streams).items()}
+    return tuple(None if stream is None else results[id(stream)] for stream in streams)
+
+
+def _distinct(streams: Streams) -> dict[int, Tensor]:
+    """Return the different tensors among the streams by identity, in the order in which they come."""
+    return {id(stream): stream for stream in streams if stream is not None}
+
+
+def apply_stacked(function: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Apply a function that treats images by themselves to several tensors at once, stacked along the batch.
+
+    Args:
+        function: Maps (B, ...) to (B, ...).
+        tensors: At least one, all of one shape (B, C, *space).
+    """
+    if len(tensors) == 1:
+        return [function(tensors[0])]
+    results = function(torch.cat(list(tensors)))
+    # Not chunk: ONNX cannot split a batch of unknown size.
+    return results.reshape(len(tensors), tensors[0].shape[0], *results.shape[1:]).unbind()
+
+
+def as_streams(inputs: Tensor | Sequence[Tensor | None], num_tasks: int) -> Streams:
+    """Return T+1 streams from streams or from one image that all groups read.
+
+    Raises:
+        ValueError: If the number of streams is not T+1.
+    """
+    if isinstance(inputs, Tensor):
+        return (inputs,) * (num_tasks + 1)
+    if len(inputs) != num_tasks + 1:
+        raise ValueError(f"a layer of {num_tasks} tasks reads {num_tasks + 1} streams, got {len(inputs)}")
+    return tuple(inputs)
+
+
+class EachStream(nn.Module):
+    """Applies a module without channel parameters (pooling, dropout, padding) to every stream."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, streams: Streams) -> Streams:
+        """Return the streams, each passed through the module."""
+        return map_streams(self.module, streams)
 
 
 class SFGConv(nn.Module, ABC):
@@ -98,15 +172,15 @@ class SFGConv(nn.Module, ABC):
             ValueError: If there are not T+1 streams, or one is empty.
         """
         gates = self.groups() if gates is None else gates
-        tensors, positions = distinct(as_streams(inputs, self.num_tasks))
-        if None in positions:
+        streams = as_streams(inputs, self.num_tasks)
+        if any(stream is None for stream in streams):
             raise ValueError("a layer of stochastic filter groups reads every stream, but one of them is None")
-        responses = apply_stacked(self._convolve, tensors)
+        tensors = _distinct(streams)
+        responses = dict(zip(tensors, apply_stacked(self._convolve, list(tensors.values())), strict=True))
         channelwise = (1, -1, *[1] * self.dimensions)
         features = [
-            self.activation(norm(responses[position])) * gate.view(channelwise)
-            for norm, position, gate in zip(self.norms, positions, gates.unbind(1), strict=True)
-            if position is not None
+            self.activation(norm(responses[id(stream)])) * gate.view(channelwise)
+            for norm, stream, gate in zip(self.norms, streams, gates.unbind(1), strict=True)
         ]
         shared = features[-1]
         return (*(feature + shared for feature in features[:-1]), shared)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sfgsearch._choices import Execution
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
-from sfgsearch.errors import AllocationError, BackboneError
+from sfgsearch.errors import BackboneError
 from sfgsearch.graph import (
     Analysis,
     DenseNetwork,
@@ -25,11 +25,9 @@ from sfgsearch.graph import (
     repair_assignment,
     unread_filters,
 )
+from sfgsearch.nn._assignments import Assignment, assignment_rows, count_assignment, rows_by_space
 from sfgsearch.nn._groups import FilterGroups, GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, TaskLike
-
-Assignment = Mapping[str, Tensor]
-"""Group of every filter, int64 of shape (K,), T+1 where it is off, by channel space in depth order."""
 
 
 class GroupedNetwork(nn.Module):
@@ -111,11 +109,7 @@ class GroupedNetwork(nn.Module):
         return self._cost(self.groups.probs)  # type: ignore[no-any-return]
 
     def settle(self, *, settled: bool = True) -> None:
-        """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again.
-
-        Args:
-            settled: Whether they stand still.
-        """
+        """Fix gates at the assignment that :meth:`derive` returns now, or have them drawn again."""
         self.groups.fix(assignment_rows(self.analysis, self.derive()[0]) if settled else None)
 
     def derive(self) -> tuple[dict[str, Tensor], list[str]]:
@@ -130,11 +124,7 @@ class GroupedNetwork(nn.Module):
         return assignment, repairs + unread_filters(self.analysis, rows)
 
     def allocation(self, assignment: Assignment | None = None) -> Allocation:
-        """Return an assignment as an allocation, with mean probabilities and entropies, by channel space.
-
-        Args:
-            assignment: That of :meth:`derive` if None.
-        """
+        """Return an assignment as an allocation, with mean probabilities and entropies, by channel space."""
         probabilities = self.probabilities()
         entropies = self.by_space(self.groups.entropy().detach().double().cpu())
         layers = (
@@ -153,9 +143,6 @@ class GroupedNetwork(nn.Module):
 
         Its batch-norm statistics are those of training, which average over gates that were drawn: re-estimate them with
         :func:`~sfgsearch.nn.reestimate_statistics` unless gates have stood still.
-
-        Args:
-            assignment: That of :meth:`derive` if None.
 
         Raises:
             AllocationError: If it does not fit the network.
@@ -177,12 +164,6 @@ class GroupedNetwork(nn.Module):
 
 class AssignedNetwork(nn.Module):
     """A plain network in training under an assignment that stands still: its weights are masked where need be.
-
-    Args:
-        network: The plain network.
-        analysis: Its analysis.
-        assignment: The assignment.
-        tasks: Names of the tasks, in order.
 
     Raises:
         AllocationError: If it does not fit the network.
@@ -224,49 +205,6 @@ def _under_fixed_gates(
     executed = DenseNetwork(network, analysis)
     executed.fix(hard_gates(rows, analysis.num_tasks).to(torch.get_default_dtype()))
     return executed
-
-
-def rows_by_space(analysis: Analysis, rows: Tensor) -> dict[str, Tensor]:
-    """Return rows of all filters by channel space."""
-    return dict(zip(analysis.filters, torch.split(rows, list(analysis.filters.values())), strict=True))
-
-
-def assignment_rows(analysis: Analysis, assignment: Assignment) -> Tensor:
-    """Return the groups of all filters, int64 of shape (F,).
-
-    Raises:
-        AllocationError: If the assignment does not fit the network.
-    """
-    if set(assignment) != set(analysis.filters):
-        odd = next(iter(set(assignment) ^ set(analysis.filters)))
-        raise AllocationError(f"the backbone has layers {', '.join(analysis.filters)}; {odd!r} does not fit")
-    found = []
-    for name, number in analysis.filters.items():
-        groups = torch.as_tensor(assignment[name], dtype=torch.int64).cpu()
-        if groups.shape != (number,) or bool(((groups < 0) | (groups > analysis.num_tasks + 1)).any()):
-            raise AllocationError(
-                f"layer {name!r}: an assignment is one group 0..{analysis.num_tasks} per filter, or "
-                f"{analysis.num_tasks + 1} where it is off, shape ({number},)"
-            )
-        found.append(groups)
-    return torch.cat(found)
-
-
-def count_assignment(assignment: Assignment, tasks: Sequence[str]) -> Allocation:
-    """Return an assignment as an allocation.
-
-    Raises:
-        AllocationError: If a task would read nothing from a channel space.
-    """
-    number = len(tasks) + 1
-    counts = ((name, groups.bincount(minlength=number)[:number].tolist()) for name, groups in assignment.items())
-    return Allocation(group_names(tasks), tuple(LayerAllocation(name, tuple(count)) for name, count in counts))
-
-
-def deal(allocation: Allocation) -> dict[str, Tensor]:
-    """Deal filters to groups in order: the first to the first task, the last to shared."""
-    groups = torch.arange(len(allocation.groups))
-    return {layer.name: groups.repeat_interleave(torch.tensor(layer.counts)) for layer in allocation.layers}
 
 
 def from_model(

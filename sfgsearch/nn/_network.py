@@ -1,4 +1,4 @@
-"""Plain multi-task networks: a backbone that all tasks read and one head per task; and what specifies one."""
+"""Plain multi-task networks: a backbone and one head per task, what specifies one, and several side by side."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import Analysis, analyse, evaluating
+from sfgsearch.graph import Analysis, LockstepNetwork, Reading, analyse, evaluating
 
 
 class Head(nn.Module):
-    """What turns features into a task's prediction.
+    """Turns features into a task's prediction.
 
     Args:
         reader: The layer that reads the features' channels: a linear layer or convolution.
@@ -39,12 +39,7 @@ class Head(nn.Module):
         self.resize = resize
 
     def forward(self, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Return the task's prediction from features of shape (B, channels, *space).
-
-        Args:
-            features: What the backbone returns.
-            size: Space of the images; that of the features if None.
-        """
+        """Return the task's prediction from features of shape (B, channels, *space)."""
         prediction: Tensor = self.after(self.reader(self.before(features)))
         if not self.resize or size is None or tuple(size) == tuple(features.shape[2:]):
             return prediction
@@ -118,10 +113,6 @@ class MultiTaskNetwork(nn.Module):
 def as_map(features: Any, ndim: int) -> Tensor:
     """Return the features of a backbone as a map (B, K, *space), with space of size one for a vector.
 
-    Args:
-        features: What the backbone returned.
-        ndim: Dimensions of images.
-
     Raises:
         BackboneError: If it is neither a map nor a vector, or a sequence of these.
     """
@@ -162,7 +153,7 @@ class NetworkSpec:
 
     @cached_property
     def analysis(self) -> Analysis:
-        """What can be allocated in the network.
+        """The analysis of the network: all that can be allocated.
 
         Raises:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
@@ -171,7 +162,7 @@ class NetworkSpec:
 
     @cached_property
     def plain_analysis(self) -> Analysis:
-        """As :attr:`analysis`, for methods without streams, which have none of their parts."""
+        """The same for methods without streams, which have no parts per stream."""
         return self._analyse(per_stream=False) if self.analysis.parts else self.analysis
 
     def _analyse(self, *, per_stream: bool) -> Analysis:
@@ -190,10 +181,6 @@ class NetworkSpec:
     ) -> MultiTaskNetwork:
         """Build the plain network; the state of torch's own generator stays as it is.
 
-        Args:
-            generator: Fixes the weights that are drawn; a constant seed if None.
-            tasks: The tasks that it gets heads for; all if None.
-
         Raises:
             BackboneError: If the backbone does not fit the image shape.
         """
@@ -210,3 +197,37 @@ class NetworkSpec:
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)
+
+
+class SingleTaskNetworks(nn.Module):
+    """T networks side by side, each of which predicts one task."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, generator: torch.Generator | None = None) -> SingleTaskNetworks:
+        """Build them."""
+        return cls(spec.build(generator, [task]) for task in spec.tasks)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions by task name for images of shape (B, C, *space)."""
+        return {name: prediction for network in self.networks for name, prediction in network(images).items()}
+
+
+def build_lockstep(
+    spec: NetworkSpec, copies: int, reading: Reading, generator: torch.Generator | None = None
+) -> LockstepNetwork:
+    """Build copies of a backbone that start from different weights, and the heads of all tasks.
+
+    Args:
+        spec: The network.
+        copies: Copies of the backbone.
+        reading: What layers read of the copies.
+        generator: Fixes the weights that are drawn; without one, all copies start alike.
+    """
+    networks = [spec.build(generator) for _ in range(copies)]
+    heads = [networks[task % copies].ordered_heads[task] for task in range(len(spec.tasks))]
+    backbones = [network.backbone for network in networks]
+    return LockstepNetwork(spec.plain_analysis, backbones, heads, spec.task_names, reading)

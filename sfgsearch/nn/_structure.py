@@ -12,15 +12,14 @@ from torch import nn
 from sfgsearch._registry import Registry
 from sfgsearch.errors import SFGSearchError
 from sfgsearch.graph import FixedStreams, StreamsNetwork, compact
-from sfgsearch.nn._grouped import Assignment, assignment_rows
-from sfgsearch.nn._monte_carlo import MonteCarloEnsemble
-from sfgsearch.nn._network import NetworkSpec
-from sfgsearch.nn._single_task import SingleTaskNetworks
+from sfgsearch.nn._assignments import Assignment, assignment_rows
+from sfgsearch.nn._network import NetworkSpec, SingleTaskNetworks
+from sfgsearch.nn._prediction import MonteCarloEnsemble
 
 
 @dataclass(frozen=True)
 class Structure:
-    """What a network that predicts is made of, beside its backbone and tasks.
+    """The make of a network that predicts, beside its backbone and tasks.
 
     Args:
         kind: Which of :data:`structures` builds it.
@@ -61,12 +60,7 @@ structures: Registry[Callable[[NetworkSpec, Mapping[str, Any]], nn.Module]] = Re
 
 
 def allocated_structure(assignment: Assignment, *, in_streams: bool = False) -> Structure:
-    """Return the structure of the compact network of an assignment.
-
-    Args:
-        assignment: The group of every filter by channel space.
-        in_streams: Whether it is a network in streams instead.
-    """
+    """Return the structure of the compact network of an assignment."""
     assignments = {name: groups.tolist() for name, groups in assignment.items()}
     return Structure("allocated", {"assignments": assignments, **({"execution": "streams"} if in_streams else {})})
 
@@ -86,8 +80,7 @@ def single_task_structure() -> Structure:
 
 
 @structures.register("single_task")
-def _build_single_task(spec: NetworkSpec, details: Mapping[str, Any]) -> nn.Module:
-    del details
+def _build_single_task(spec: NetworkSpec, _details: Mapping[str, Any]) -> nn.Module:
     return SingleTaskNetworks.of(spec)
 
 

@@ -12,15 +12,14 @@ from torch import nn
 
 from sfgsearch.errors import AllocationError
 from sfgsearch.graph import Analysis, Copies, Layer, LockstepNetwork, Read, Reading, reached
-from sfgsearch.nn._lockstep import build_lockstep
-from sfgsearch.nn._network import NetworkSpec
-from sfgsearch.nn._routes import DrawnRoutes, routed_layers
+from sfgsearch.nn._branching import DrawnRoutes, routed_layers
+from sfgsearch.nn._network import NetworkSpec, build_lockstep
 from sfgsearch.nn._structure import Structure, structures
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Which copies of the layers of a branched network exist, and what they read.
+    """The copies of a branched network's layers that exist, and what they read.
 
     Args:
         parents: For every layer that has a choice, by the name of its weight, the copy below that each of its copies
@@ -64,11 +63,7 @@ class Tree:
 
 
 class TreeRoutes(Reading):
-    """Every copy of a layer, and every head, reads the copy below that a tree says.
-
-    Args:
-        tree: The tree.
-    """
+    """Every copy of a layer, and every head, reads the copy below that a tree says."""
 
     def __init__(self, tree: Tree) -> None:
         super().__init__()
@@ -95,11 +90,7 @@ class TreeRoutes(Reading):
 
 
 def likely_tree(network: LockstepNetwork) -> Tree:
-    """Return the tree of the most probable parents, without the copies that no head reaches.
-
-    Args:
-        network: What :func:`build_branching` or :func:`build_tree` built.
-    """
+    """Return the tree of the most probable parents, without the copies that no head reaches."""
     reading = network.reading
     if isinstance(reading, TreeRoutes):
         return _without_unread(network.analysis, reading.tree)
@@ -124,12 +115,7 @@ def _copies_of_weights(analysis: Analysis, tree: Tree, tasks: Iterable[int] | No
 
 
 def tree_readers(analysis: Analysis, tree: Tree) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Return for every channel space and copy the tasks, by number, that read any of its filters.
-
-    Args:
-        analysis: The network.
-        tree: The tree.
-    """
+    """Return for every channel space and copy the tasks, by number, that read any of its filters."""
     of_tasks = [_copies_of_weights(analysis, tree, [task]) for task in range(analysis.num_tasks)]
     return {
         space.name: tuple(
@@ -148,9 +134,6 @@ def prune(trained: LockstepNetwork) -> LockstepNetwork:
 
     Its batch-norm statistics are the running ones, which average over draws: re-estimate them with
     :func:`~sfgsearch.nn.reestimate_statistics` before predicting.
-
-    Args:
-        trained: What :func:`build_branching` built.
     """
     copies, heads = copy.deepcopy((trained.copies, trained.ordered_heads))
     reading = TreeRoutes(likely_tree(trained))
@@ -159,11 +142,6 @@ def prune(trained: LockstepNetwork) -> LockstepNetwork:
 
 def build_tree(spec: NetworkSpec, tree: Tree, generator: torch.Generator | None = None) -> LockstepNetwork:
     """Build the copies that a tree has.
-
-    Args:
-        spec: The network.
-        tree: The tree.
-        generator: Fixes the weights that are drawn.
 
     Raises:
         AllocationError: If the tree does not fit the network.

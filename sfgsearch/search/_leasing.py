@@ -16,8 +16,7 @@ from sfgsearch.errors import LeaseLostError
 from sfgsearch.records import Job, Jobs, Lease
 from sfgsearch.search._study import is_single_process, records_of
 from sfgsearch.storage import retry_on_outage
-from sfgsearch.training import TrainingSession
-from sfgsearch.training._session import Capture
+from sfgsearch.training import Capture, TrainingSession
 
 _TRIES, _PAUSE_SECONDS = 5, 0.2
 

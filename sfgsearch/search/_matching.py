@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from sfgsearch.errors import BackboneError, SFGSearchError
-from sfgsearch.methods import Method
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import Method, Randomness
 from sfgsearch.nn import NetworkSpec, complexity
 
 WIDTH = "width"

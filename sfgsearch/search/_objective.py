@@ -37,8 +37,7 @@ from sfgsearch.search._refined import suggest_refined
 from sfgsearch.search._space import suggest_learned
 from sfgsearch.search._study import records_of
 from sfgsearch.storage import is_outage, retry_on_outage
-from sfgsearch.training import EpochReport, Experiment, Trained, TrainingSession
-from sfgsearch.training._session import RememberingSession
+from sfgsearch.training import EpochReport, Experiment, RememberingSession, Trained, TrainingSession
 
 _MOST_METRICS = 11
 """Attributes of a trial that are metrics: with all others that it may have, a trial stays within twenty."""

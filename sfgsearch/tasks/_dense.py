@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from sfgsearch.nn import Head
-from sfgsearch.nn._dimensions import CONVOLUTIONS
 
+_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -22,7 +22,7 @@ def dense_head(in_channels: int, outputs: int, dimensions: int, hidden: int = 0)
     Returns:
         A head of predictions (B, outputs, *space), interpolated to the space of the images.
     """
-    convolution = CONVOLUTIONS[dimensions]
+    convolution = _CONVOLUTIONS[dimensions]
     if not hidden:
         return Head(convolution(in_channels, outputs, 1), resize=True)
     after = nn.Sequential(_NORMS[dimensions](hidden), nn.ReLU(), convolution(hidden, outputs, 1))

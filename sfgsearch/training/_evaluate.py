@@ -28,12 +28,7 @@ UNCERTAINTY = "uncertainty"
 
 
 class WithUncertainty(nn.Module):
-    """Monte-Carlo prediction that says how sure it is.
-
-    Args:
-        ensemble: The sampled networks.
-        tasks: Say what uncertainty means for them.
-    """
+    """Monte-Carlo prediction that says how sure it is."""
 
     def __init__(self, ensemble: MonteCarloEnsemble, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -102,10 +97,6 @@ class RelativeError:
     """The error of each task relative to that of the best constant prediction: 0 is perfect, 1 has learned nothing.
 
     Dividing by the trivial error frees tasks of their units and scales, so that a mean over tasks means something.
-
-    Args:
-        data: The data set; trivial predictions come from its training split.
-        split: Which split is measured, ``"validation"`` or ``"test"``.
 
     Raises:
         DataError: If a constant prediction has no error, as when a split has a single class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,14 +16,11 @@ from torch import Tensor, nn
 from sfgsearch.data import Augmentation, MultiTaskData, batches
 from sfgsearch.data._finite import check_images
 from sfgsearch.errors import NonFiniteLossError
-from sfgsearch.methods import Method, System
-from sfgsearch.methods._method import Randomness
-from sfgsearch.nn import Complexity, NetworkSpec, complexity
-from sfgsearch.tasks import Task
-from sfgsearch.training._course import Course, OnEpoch, Stopwatch
+from sfgsearch.methods import Method, Randomness, System
+from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.training._evaluate import Metrics, RelativeError, WithUncertainty, evaluate
-from sfgsearch.training._fingerprint import fingerprint
-from sfgsearch.training._report import EpochReport, StepLosses
+from sfgsearch.training._results import EpochReport, MonteCarlo, StepLosses, Trained
+from sfgsearch.training._run import OnEpoch, TrainingRun, fingerprint
 from sfgsearch.training._session import TrainingSession
 from sfgsearch.training._settings import TrainingSettings, lacks_bf16, resolve_device
 from sfgsearch.training._trainer import Trainer
@@ -30,7 +28,7 @@ from sfgsearch.training._trainer import Trainer
 
 @contextmanager
 def _kernels(settings: TrainingSettings) -> Iterator[None]:
-    """Let CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
+    """Make CUDA choose the same deterministic kernels in every run, unless told otherwise; settings are restored."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
     cudnn.benchmark, cudnn.deterministic = settings.cudnn_benchmark, not settings.cudnn_benchmark
@@ -39,59 +37,6 @@ def _kernels(settings: TrainingSettings) -> Iterator[None]:
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
-
-
-@dataclass(frozen=True)
-class MonteCarlo:
-    """What Monte-Carlo prediction with a trained network came to.
-
-    Args:
-        samples: S, the sampled masks.
-        metrics: Metrics by split, then by ``"<task>/<metric>"``; ``"<task>/uncertainty"`` is the mean over images of
-            :meth:`sfgsearch.tasks.Task.uncertainty`.
-        scores: Mean relative error over tasks, by split.
-        parameters: Trainable numbers of the masked network, which all samples share.
-        macs: Multiply-adds for one image, of all samples.
-    """
-
-    samples: int
-    metrics: dict[str, Metrics]
-    scores: dict[str, float]
-    parameters: int
-    macs: int
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left behind.
-
-    Args:
-        tasks: The tasks.
-        system: The trained system.
-        predictor: The network that predicts, in evaluation mode.
-        seed: The seed that it all came from.
-        metrics: Metrics of the predictor by split, then by ``"<task>/<metric>"``.
-        scores: Mean relative error over tasks, by split.
-        history: One report per epoch.
-        seconds: Wall-clock time of training and evaluation; of an interrupted training, that up to the checkpoints
-            that it went on from included.
-        monte_carlo: Monte-Carlo prediction, for methods that predict with another network than that.
-    """
-
-    tasks: tuple[Task, ...]
-    system: System
-    predictor: nn.Module
-    seed: int
-    metrics: dict[str, Metrics]
-    scores: dict[str, float]
-    history: list[EpochReport]
-    seconds: float
-    monte_carlo: MonteCarlo | None = None
-
-    @cached_property
-    def complexity(self) -> Complexity:
-        """Size and cost of the network that predicts, counted when it is first asked for."""
-        return self.system.complexity()
 
 
 @dataclass(frozen=True)
@@ -117,7 +62,7 @@ class Experiment:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where networks are trained."""
+        """The device that networks are trained on."""
         return resolve_device(self.settings.device)
 
     @cached_property
@@ -130,7 +75,7 @@ class Experiment:
 
     @contextmanager
     def limited_threads(self) -> Iterator[None]:
-        """Let torch use as many CPU threads in the block as the settings say, its own choice if they say nothing."""
+        """Limit torch's CPU threads in the block to those of the settings, if these name a number."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads or before)
         try:
@@ -177,11 +122,11 @@ class Experiment:
             NonFiniteLossError: If the loss is NaN or infinite.
             DataError: If that comes from images that are.
         """
-        stopwatch = Stopwatch()
+        started = time.perf_counter()
         with self.limited_threads(), _kernels(self.settings):
-            system, course = self._begin(method, seed, stopwatch, session)
+            system, run = self._begin(method, seed, started, session)
             try:
-                course.run(partial(self._report, system), on_epoch, session)
+                run.run(partial(self._report, system), on_epoch, session)
             except NonFiniteLossError:
                 check_images(self.data.train, "train")
                 raise
@@ -189,23 +134,22 @@ class Experiment:
             metrics = {split: self.evaluate(predictor, split) for split in splits}
             sampled = self._monte_carlo(system, [s for s in splits if s != "train"]) if monte_carlo else None
         scores = {split: self._score(metrics[split], split) for split in splits}
-        seconds = stopwatch.seconds
-        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, course.history, seconds, sampled)
+        return Trained(self.data.tasks, system, predictor, seed, metrics, scores, run.history, run.seconds, sampled)
 
     def _begin(
-        self, method: Method, seed: int, stopwatch: Stopwatch, session: TrainingSession | None
-    ) -> tuple[System, Course]:
+        self, method: Method, seed: int, started: float, session: TrainingSession | None
+    ) -> tuple[System, TrainingRun]:
         """Return a training at its start, or where the session's checkpoint has it."""
-        system, course = self._build(method, seed, stopwatch)
+        system, run = self._build(method, seed, started)
         checkpoint = session.restore() if session else None
         if session and checkpoint:
-            reason = course.restore(checkpoint)
+            reason = run.restore(checkpoint)
             if reason is not None:
                 session.rejected(reason)
-                return self._build(method, seed, stopwatch)
-        return system, course
+                return self._build(method, seed, started)
+        return system, run
 
-    def _build(self, method: Method, seed: int, stopwatch: Stopwatch) -> tuple[System, Course]:
+    def _build(self, method: Method, seed: int, started: float) -> tuple[System, TrainingRun]:
         randomness = Randomness.from_seed(seed, self.device)
         system = method.build(self.spec, randomness, self.device)
         augment = partial(self.augmentation, generator=randomness.augmentation) if self.augmentation else None
@@ -214,7 +158,7 @@ class Experiment:
         known_by = partial(
             fingerprint, method, seed, self.spec, self.data, self.settings, self.augmentation, self.device
         )
-        return system, Course(trainer, known_by, stopwatch)
+        return system, TrainingRun(trainer, known_by, started)
 
     def _monte_carlo(self, system: System, splits: Iterable[str]) -> MonteCarlo | None:
         samples = self.settings.monte_carlo_samples

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sfgsearch.training._checkpoint import Checkpoint, CheckpointFolder
-from sfgsearch.training._report import EpochReport
+from sfgsearch.training._results import EpochReport
 
 _logger = logging.getLogger(__name__)
 
@@ -26,11 +26,7 @@ class TrainingSession(Protocol):
         """Return the checkpoint to go on from, None to start from scratch. Called once, before the first step."""
 
     def after_step(self, capture: Capture) -> None:
-        """Do what is due within an epoch: called after every optimiser step that does not end one.
-
-        Args:
-            capture: Returns the state as of now.
-        """
+        """Do what is due within an epoch: called after every optimiser step that does not end one."""
 
     def after_epoch(self, epoch: int, capture: Capture) -> None:
         """Do what is due at the end of an epoch.
@@ -38,18 +34,10 @@ class TrainingSession(Protocol):
         Called after the epoch's report, and after the caller's ``on_epoch`` has got it: a training that goes on from
         what is captured here never reports the epoch again. One that is killed between the two does, with the same
         numbers; so does one that goes on from an earlier checkpoint.
-
-        Args:
-            epoch: The epoch that has ended, from zero.
-            capture: Returns the state as of now.
         """
 
     def rejected(self, reason: str) -> None:
-        """Hear that the checkpoint does not fit this training, which therefore starts from scratch.
-
-        Args:
-            reason: What differs, for users.
-        """
+        """Receive why the checkpoint does not fit this training, which therefore starts from scratch."""
 
 
 class FolderSession:
@@ -120,11 +108,7 @@ class FolderSession:
 
 
 class RememberingSession:
-    """Passes everything on to another session, and remembers the epochs before the checkpoint that this one gave.
-
-    Args:
-        session: The session.
-    """
+    """Passes everything on to another session, and remembers the epochs before the checkpoint that this one gave."""
 
     def __init__(self, session: TrainingSession) -> None:
         self._session = session
@@ -150,6 +134,6 @@ class RememberingSession:
         self._session.after_epoch(epoch, capture)
 
     def rejected(self, reason: str) -> None:
-        """Hear that the checkpoint does not fit."""
+        """Pass on that the checkpoint does not fit."""
         self._state = {}
         self._session.rejected(reason)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 
 import torch
@@ -15,13 +16,11 @@ from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.data._labels import count_labels
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
-from sfgsearch.methods import System
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import Randomness, System
 from sfgsearch.nn import SFGConv, plain_state
 from sfgsearch.tasks import select_present
 from sfgsearch.training._checkpoint import Checkpoint
-from sfgsearch.training._named import generator_states, named, optimiser_state, restore_optimiser, under
-from sfgsearch.training._report import StepLosses
+from sfgsearch.training._results import StepLosses
 from sfgsearch.training._settings import TrainingSettings
 from sfgsearch.training._weighting import task_weighting
 
@@ -175,10 +174,10 @@ class Trainer:
     def capture(self) -> Checkpoint:
         """Return the state as of now, in copies."""
         tensors = {
-            **under("system", self._system.state_dict()),
-            **under("weighting", plain_state(self._weighting)),
-            **under("optimiser", optimiser_state(self._optimiser)),
-            **under("randomness", generator_states(self._randomness)),
+            **_under("system", self._system.state_dict()),
+            **_under("weighting", plain_state(self._weighting)),
+            **_under("optimiser", _optimiser_state(self._optimiser)),
+            **_under("randomness", _generator_states(self._randomness)),
             "order": self._order.clone(),
             "sums": self._sums.cpu().clone(),
         }
@@ -196,12 +195,12 @@ class Trainer:
         self.epoch, self.step, self._epoch_steps = state["epoch"], state["step"], state["epoch_steps"]
         if self.step:
             self._system.begin_step(self.step - 1, self._steps)  # before the rest: it may draw
-        self._system.load_state_dict(named("system", tensors))
-        self._weighting.load_state_dict(named("weighting", tensors))
-        restore_optimiser(self._optimiser, named("optimiser", tensors), state["learning_rates"])
+        self._system.load_state_dict(_named("system", tensors))
+        self._weighting.load_state_dict(_named("weighting", tensors))
+        _restore_optimiser(self._optimiser, _named("optimiser", tensors), state["learning_rates"])
         self._schedule.last_epoch = self.step
         self._sums.copy_(tensors["sums"])
-        for name, generator_state in named("randomness", tensors).items():
+        for name, generator_state in _named("randomness", tensors).items():
             getattr(self._randomness, name).set_state(generator_state)
         self._order = tensors["order"].clone()
         if self._epoch_steps:  # the epoch is shuffled again, and the batches that are done are left out
@@ -235,3 +234,41 @@ def _kernels(network: nn.Module) -> list[Tensor]:
 def _diverged(epoch: int, task_losses: dict[str, float]) -> str:
     losses = ", ".join(f"{name} {loss:g}" for name, loss in task_losses.items())
     return f"the loss was not finite in epoch {epoch} (task losses: {losses}); lower the learning rate"
+
+
+def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under the name of the part that they belong to."""
+    return {f"{part}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a part, by the names that it knows them under."""
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _generator_states(randomness: Randomness) -> dict[str, Tensor]:
+    """Return the states of all generators, uint8."""
+    return {source.name: getattr(randomness, source.name).get_state() for source in fields(randomness)}
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser remembers of every parameter that it has moved, by ``"<index>/<name>"``."""
+    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
+    return {
+        f"{index}/{name}": tensor.detach().cpu().clone()
+        for index, memory in state.items()
+        for name, tensor in memory.items()
+    }
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rates: Sequence[float]) -> None:
+    """Take over what :func:`_optimiser_state` returned, and the learning rates of the parameter groups."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = tensor.clone()
+    groups = optimiser.state_dict()["param_groups"]
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

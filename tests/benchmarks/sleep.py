@@ -15,8 +15,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config
 from sfgsearch.methods import FixedAllocation, Method, StochasticFilterGroups
 from sfgsearch.reporting import Objective
-from sfgsearch.training import Checkpoint, EpochReport, Experiment, Trained, TrainingSession
-from sfgsearch.training._course import OnEpoch
+from sfgsearch.training import Checkpoint, EpochReport, Experiment, OnEpoch, Trained, TrainingSession
 from sfgsearch.workers import WorkerListener
 from tests.benchmarks.gate import Gate, Journal
 

@@ -11,8 +11,7 @@ from torch import nn
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
-from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import AssignedNetwork, NetworkSpec, allocated_structure, plain_state
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation, task_to_dict

@@ -6,8 +6,7 @@ import torch
 
 from sfgsearch.backbones import resnet
 from sfgsearch.functional import TemperatureSchedule
-from sfgsearch.methods import AdaShare, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import AdaShare, Randomness, manual_methods
 from sfgsearch.nn import NetworkSpec, Structure
 
 CPU = torch.device("cpu")

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.methods import CrossStitchNetworks, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import CrossStitchNetworks, Randomness, manual_methods
 from sfgsearch.training._trainer import _kernels
 
 CPU = torch.device("cpu")

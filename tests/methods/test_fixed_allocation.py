@@ -3,8 +3,7 @@ import torch
 
 from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.errors import AllocationError
-from sfgsearch.methods import FixedAllocation, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness, manual_methods
 from sfgsearch.nn import SingleTaskNetworks
 
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ from sfgsearch.methods import (
     FixedAllocation,
     InitialSettings,
     PriorSettings,
+    Randomness,
     SFGSettings,
     StochasticFilterGroups,
     manual_methods,
 )
-from sfgsearch.methods._method import Randomness
 from sfgsearch.nn import MonteCarloEnsemble, reestimate_statistics
 
 CPU = torch.device("cpu")

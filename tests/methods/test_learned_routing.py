@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from sfgsearch.functional import TemperatureSchedule
-from sfgsearch.methods import GumbelRouting, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import GumbelRouting, Randomness, manual_methods
 from sfgsearch.nn import Structure
 
 CPU = torch.device("cpu")

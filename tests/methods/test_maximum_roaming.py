@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sfgsearch.methods import MaximumRoaming, TaskRouting, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import MaximumRoaming, Randomness, TaskRouting, manual_methods
 from sfgsearch.nn import Structure
 
 CPU = torch.device("cpu")

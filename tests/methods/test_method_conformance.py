@@ -13,8 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
 from sfgsearch.errors import BackboneError
-from sfgsearch.methods import FixedAllocation, StochasticFilterGroups, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import NetworkSpec, Structure
 
 CPU = torch.device("cpu")

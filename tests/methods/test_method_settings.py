@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sfgsearch.methods import InitialSettings, PriorSettings
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import InitialSettings, PriorSettings, Randomness
 
 
 def seeded(seed):

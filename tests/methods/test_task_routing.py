@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sfgsearch.methods import TaskRouting, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import Randomness, TaskRouting, manual_methods
 from sfgsearch.training._trainer import _kernels
 
 CPU = torch.device("cpu")

@@ -10,8 +10,7 @@ from sfgsearch.backbones import highresnet
 from sfgsearch.config import build_experiment
 from sfgsearch.errors import BackboneError, ConfigError
 from sfgsearch.graph import PerStream
-from sfgsearch.methods import FixedAllocation, SFGSettings, StochasticFilterGroups, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness, SFGSettings, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import GateSampling, GroupedNetwork, NetworkSpec, rows_by_space
 from sfgsearch.tasks import DenseRegression
 

@@ -9,8 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.backbones import backbones
 from sfgsearch.errors import BackboneError
-from sfgsearch.methods import FixedAllocation, FixedRouting, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, FixedRouting, Randomness, manual_methods
 from sfgsearch.nn import NetworkSpec, SingleTaskNetworks
 from sfgsearch.records import costs_alike
 from sfgsearch.search._matching import WidthSearch, at_width, width_of

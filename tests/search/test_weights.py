@@ -12,7 +12,7 @@ from torch import nn
 
 from sfgsearch import Objective, create_study, load_config
 from sfgsearch.errors import LeaseLostError
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import Randomness
 from sfgsearch.nn import plain_state
 from sfgsearch.records import Lease
 from sfgsearch.search import load_study, missing_finalists, records_of

@@ -9,8 +9,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.config import build_experiment
 from sfgsearch.data import Augmentation, batches
 from sfgsearch.errors import ConfigError
-from sfgsearch.methods import FixedAllocation
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness
 
 CPU = torch.device("cpu")
 

@@ -15,8 +15,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
 from sfgsearch.data import Augmentation, InMemory, MultiTaskData, data_sets
 from sfgsearch.export import load_network
-from sfgsearch.methods import FixedAllocation, SFGSettings, StochasticFilterGroups, manual_methods
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Randomness, SFGSettings, StochasticFilterGroups, manual_methods
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.search import artifact_folder, missing_finalists, records_of, retrain_finalists
 from sfgsearch.tasks import (

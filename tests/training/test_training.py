@@ -10,8 +10,7 @@ from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import vgg_small
 from sfgsearch.data import InMemory, MultiTaskData, batches
 from sfgsearch.errors import DataError, NonFiniteLossError, SFGSearchError
-from sfgsearch.methods import ConstantProbabilities, FixedAllocation, SFGSettings, StochasticFilterGroups
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import ConstantProbabilities, FixedAllocation, Randomness, SFGSettings, StochasticFilterGroups
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.tasks import Classification, Regression
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, evaluate, resolve_device

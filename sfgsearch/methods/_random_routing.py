@@ -1,4 +1,4 @@
-"""Maximum Roaming: every task uses a part of each layer's filters, and has used them all before training ends."""
+"""Task routing and Maximum Roaming: every task uses a random part of each layer's filters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,59 @@ from torch import Tensor
 from sfgsearch._registry import manual_methods
 from sfgsearch.allocation import Allocation
 from sfgsearch.functional import random_masks, roam
-from sfgsearch.methods._between import check_between
 from sfgsearch.methods._fixed import FixedSystem
-from sfgsearch.methods._method import Method, Randomness
+from sfgsearch.methods._method import Method, Randomness, check_in
 from sfgsearch.nn import NetworkSpec, RoutedNetwork, Structure, routed_allocation, routed_structure
+
+
+@dataclass(frozen=True)
+class TaskRouting(Method):
+    r"""Train one set of filters, of which each task uses those of a fixed random mask (Strezoski et al., ICCV 2019).
+
+    .. math:: y_t = f_t(x;\, W \odot M_t), \qquad (M_t)_{kc} = m_{tc}
+
+    See :class:`~sfgsearch.nn.RoutedNetwork`. Masks come from :func:`~sfgsearch.functional.random_masks`: sharing 0
+    splits every channel space among the tasks, 1 lets all tasks use all filters. The authors' code draws the masks of
+    the tasks independently, each without a fixed number of filters; that leaves some filters to no task, and little to
+    anyone where little is to be shared. The proportion of filters that a task lacks, which is what that code asks for,
+    is :math:`(1 - \sigma)(1 - 1/T)` here.
+
+    The network predicts as it trains: complexity counts all its parameters, the norms of every task included, and
+    the multiply-adds of one pass at full width per task.
+
+    Args:
+        sharing: The sharing ratio sigma: 0 splits filters among tasks, 1 shares them all.
+    """
+
+    sharing: float = 0.5
+
+    def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> FixedSystem:
+        """Draw the masks and build the network."""
+        masks = _draw_masks(spec, self.sharing, randomness)
+        network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
+        allocation = routed_allocation(masks, spec.task_names)
+        return FixedSystem(network.to(device), spec, allocation, routed_structure(masks))
+
+
+def _draw_masks(spec: NetworkSpec, sharing: float, randomness: Randomness) -> dict[str, Tensor]:
+    """Draw which filters each task holds, bool of shape (T, K) by channel space."""
+    return {
+        name: random_masks(num_filters, len(spec.tasks), sharing, randomness.weights)
+        for name, num_filters in spec.plain_analysis.filters.items()
+    }
+
+
+@manual_methods.register("task_routing")
+def task_routing(spec: NetworkSpec, *, sharing: float = 0.5) -> Method:
+    """Train one set of filters, of which each task uses a fixed random part.
+
+    Raises:
+        ValueError: If the sharing ratio is outside [0, 1].
+    """
+    del spec
+    check_in((0, 1), sharing=sharing)
+    return TaskRouting(sharing)
+
 
 _ROAMING = "roaming/"
 _GENERATOR, _MASKS, _VISITED = _ROAMING + "generator", _ROAMING + "masks/", _ROAMING + "visited/"
@@ -44,8 +93,8 @@ class MaximumRoaming(Method):
     :class:`~sfgsearch.methods.TaskRouting`.
 
     Args:
-        sharing: The sharing ratio sigma, from 0 to 1.
-        finish: The part of training that filters roam in, above 0 and at most 1.
+        sharing: The sharing ratio sigma: 0 splits filters among tasks, 1 shares them all.
+        finish: The part of training that filters roam in, 0.001 to 1.
     """
 
     sharing: float = 0.5
@@ -53,11 +102,7 @@ class MaximumRoaming(Method):
 
     def build(self, spec: NetworkSpec, randomness: Randomness, device: torch.device) -> RoamingSystem:
         """Draw the masks to start from and build the network."""
-        num_tasks = len(spec.tasks)
-        masks = {
-            name: random_masks(num_filters, num_tasks, self.sharing, randomness.weights)
-            for name, num_filters in spec.plain_analysis.filters.items()
-        }
+        masks = _draw_masks(spec, self.sharing, randomness)
         seed = int(torch.randint(2**62, (), generator=randomness.weights))
         network = RoutedNetwork(spec.build(randomness.weights), spec.plain_analysis, masks)
         return RoamingSystem(network.to(device), spec, masks, self.finish, torch.Generator().manual_seed(seed))
@@ -90,7 +135,7 @@ class RoamingSystem(FixedSystem):
         self._lacking = {name: (~mask).sum(1) for name, mask in masks.items()}
 
     def begin_step(self, step: int, steps: int) -> None:
-        """Let the tasks exchange the filters that are due."""
+        """Exchange the filters of all tasks that are due."""
         has_changed = False
         for name, lacking in self._lacking.items():
             due = (step * (lacking + 1) / (self._finish * steps)).floor().long().minimum(lacking)
@@ -131,15 +176,10 @@ class RoamingSystem(FixedSystem):
 def maximum_roaming(spec: NetworkSpec, *, sharing: float = 0.5, finish: float = 0.5) -> Method:
     """Train one set of filters, of which each task uses a part that changes until it has used them all.
 
-    Args:
-        spec: The network.
-        sharing: The sharing ratio: 0 splits filters among tasks, 1 shares them all.
-        finish: The part of training that filters roam in, 0.001 to 1.
-
     Raises:
         ValueError: If an option is out of its range.
     """
     del spec
-    check_between("sharing", sharing, 0, 1)
-    check_between("finish", finish, 0.001, 1)
+    check_in((0, 1), sharing=sharing)
+    check_in((0.001, 1), finish=finish)
     return MaximumRoaming(sharing, finish)

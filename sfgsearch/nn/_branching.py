@@ -1,4 +1,4 @@
-"""Routes of branched networks: which copy of what is below each copy of a layer reads."""
+"""Branched networks in training: every copy of a layer draws the copy below that it reads."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from functools import partial
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sfgsearch.functional import gumbel_softmax
-from sfgsearch.graph import Analysis, Copies, Layer, LockstepNetwork, Read, Reading, are_one
+from sfgsearch.graph import Analysis, Copies, Layer, LockstepNetwork, Read, Reading, are_one, layer_macs
 from sfgsearch.nn._groups import GateSampling
-from sfgsearch.nn._lockstep import build_lockstep
-from sfgsearch.nn._network import NetworkSpec
+from sfgsearch.nn._network import NetworkSpec, build_lockstep
 
 
 class DrawnRoute(nn.Module):
@@ -63,9 +62,6 @@ class DrawnRoute(nn.Module):
     def fix(self, parents: Sequence[int] | None) -> None:
         """Make every pass use the given parents until this is called with None.
 
-        Args:
-            parents: The parent of each child, or None.
-
         Raises:
             ValueError: If the number of parents or one of them is out of range.
         """
@@ -93,17 +89,12 @@ class DrawnRoute(nn.Module):
 
 
 class DrawnRoutes(Reading):
-    r"""Lets copy j of a layer, or head j, read one copy of all that it reads: the one that its draw chooses.
+    r"""Reads for copy j of a layer, or head j, one copy of all that it reads: the one that its draw chooses.
 
     .. math:: x_j = \sum_i d_{ji}\, y_i
 
     Layers that read only the image, and depthwise ones, have no choice. Copy j of layers whose outputs are added is
     added up in copy j: the trunk of a residual network is one node, which branches where layers read it.
-
-    Args:
-        analysis: The network.
-        branches: B, the copies of every layer.
-        sampling: How all routes draw.
     """
 
     def __init__(self, analysis: Analysis, branches: int, sampling: GateSampling | None = None) -> None:
@@ -159,3 +150,38 @@ def build_branching(
     if not 1 <= branches <= len(spec.tasks):
         raise ValueError(f"branches must be 1 to {len(spec.tasks)}, the number of tasks, got {branches}")
     return build_lockstep(spec, branches, DrawnRoutes(spec.plain_analysis, branches, sampling), generator)
+
+
+def draw_tree_cost(network: LockstepNetwork) -> Tensor:
+    r"""Draw a tree, and return its multiply-adds as a part of those of hard sharing.
+
+    A copy i of a layer is in the tree, :math:`t_i = 1`, if any copy j that is in it reads it:
+
+    .. math:: t_i = 1 - \prod_j \big( 1 - t_j\, d_{ji} \big)
+
+    from the heads, which are all in it, down. Draws have the gradients of relaxed ones; see
+    :class:`~sfgsearch.nn.DrawnRoute`. The resources of Bruggemann et al. (BMVC 2020) likewise are those of the branches
+    that are drawn.
+
+    Returns:
+        A scalar from 1 to B; of the most probable tree in evaluation, and once routes have settled.
+    """
+    analysis = network.analysis
+    drawn = cast(DrawnRoutes, network.reading)
+    parents, heads = {weight: route() for weight, route in drawn.routes.items()}, drawn.heads()
+    absent: dict[fx.Node, Tensor] = {}
+    for task, output in enumerate(analysis.trace.outputs):
+        absent[output] = 1 - torch.eye(analysis.num_tasks, device=heads.device)[task]
+    for node in reversed(list(analysis.trace.operations)):
+        if node not in absent:
+            continue
+        layer = analysis.readers.get(node.name)
+        for other in node.all_input_nodes:
+            by_node = absent[node]
+            if layer and other is node.args[0]:
+                chosen = parents.get(layer.weight, heads)
+                by_node = (1 - (1 - by_node)[:, None] * chosen).prod(0)
+            absent[other] = absent[other] * by_node if other in absent else by_node
+    macs = layer_macs(analysis)
+    costs = [macs[layer.weight] * (1 - absent[layer.node]).sum() for layer in analysis.layers]
+    return torch.stack(costs).sum() / sum(macs.values())

@@ -1,4 +1,4 @@
-"""Measuring what a training step costs under every method."""
+"""Costs of training: steps of every method, measured side by side on this machine with a study's network and data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import torch
 from torch import Tensor
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.bench._tasks import with_tasks
-from sfgsearch.data import batches
+from sfgsearch.data import InMemory, MultiTaskData, batches
 from sfgsearch.errors import SFGSearchError
-from sfgsearch.methods import FixedAllocation, Method
-from sfgsearch.methods._manual import hard_sharing
-from sfgsearch.methods._method import Randomness
+from sfgsearch.methods import FixedAllocation, Method, Randomness, manual_methods
 from sfgsearch.nn import NetworkSpec
 from sfgsearch.training import Experiment, Trainer
 
@@ -70,13 +67,7 @@ class Costs:
 
 
 class _Contender:
-    """One method in training.
-
-    Args:
-        name: Its name.
-        method: The method.
-        experiment: Data of one batch, and the network.
-    """
+    """One method in training."""
 
     def __init__(self, name: str, method: Method, experiment: Experiment) -> None:
         self.name, self._device = name, experiment.device
@@ -113,7 +104,7 @@ class _Contender:
             self.step()
         weights = {parameter.untyped_storage().data_ptr(): parameter for parameter in self.system.network.parameters()}
         kept = sum(parameter.numel() * parameter.element_size() for parameter in weights.values())
-        return _COPIES * kept + sum(size for place, size in saved.items() if place not in weights)
+        return _COPIES * kept + sum(size for address, size in saved.items() if address not in weights)
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -123,20 +114,13 @@ class _Contender:
 def measure_costs(
     experiment: Experiment, methods: Methods, numbers: tuple[int | None, ...] = (None,), seconds: float = 3.0
 ) -> Costs:
-    """Measure a training step of every method, by turns.
-
-    Args:
-        experiment: Data, network and settings of a study.
-        methods: The methods beside hard sharing, to which all are compared.
-        numbers: Numbers of tasks; None for that of the study.
-        seconds: How long every method is measured.
-    """
+    """Measure a training step of every method, by turns."""
     rows, notes = list[StepCost](), list[str]()
     with experiment.limited_threads():
         for number in numbers:
             batch = with_tasks(experiment, number)
             contenders = []
-            for name, make in {REFERENCE: hard_sharing, **methods}.items():
+            for name, make in {REFERENCE: manual_methods[REFERENCE], **methods}.items():
                 try:
                     contenders.append(_Contender(name, make(batch.spec), batch))
                 except (SFGSearchError, ValueError) as error:  # an allocation for another number of tasks, say
@@ -170,3 +154,24 @@ def _measure(contenders: list[_Contender], seconds: float, tasks: int) -> list[S
 def searched(spec: NetworkSpec) -> Method:
     """Return an allocation such as a search tries: equal parts."""
     return FixedAllocation(Allocation.equal(spec.filters, spec.task_names))
+
+
+def with_tasks(experiment: Experiment, number: int | None = None) -> Experiment:
+    """Return an experiment on one batch of training images, with so many tasks.
+
+    Further tasks are those that there are, in turn, under other names.
+    """
+    order = torch.Generator().manual_seed(0)
+    cpu = torch.device("cpu")
+    images, targets = next(iter(batches(experiment.data.train, experiment.settings.batch_size, cpu, order)))
+    given = experiment.data.tasks
+    number = len(given) if number is None else number
+    tasks = tuple(
+        task if index < len(given) else replace(task, name=f"{task.name} {index // len(given) + 1}")
+        for index in range(number)
+        for task in [given[index % len(given)]]
+    )
+    of_tasks = {task.name: targets[given[index % len(given)].name] for index, task in enumerate(tasks)}
+    batch = InMemory(images, of_tasks)
+    spec = NetworkSpec(experiment.spec.backbone, tasks, experiment.spec.image_shape)
+    return Experiment(MultiTaskData(tasks, batch, batch, batch), spec, experiment.settings, experiment.augmentation)
