@@ -4,6 +4,7 @@ from sfgsearch.graph._analyse import analyse
 from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
+from sfgsearch.graph._kinds import BATCH_NORMS, CONVOLUTIONS
 from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
 from sfgsearch.graph._masks import ExpectedCost, Masks, apply_mask, hard_gates, layer_macs, parameter_of
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
@@ -14,6 +15,8 @@ from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
 __all__ = [
+    "BATCH_NORMS",
+    "CONVOLUTIONS",
     "Analysis",
     "ChannelSpace",
     "Copies",

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
+from sfgsearch.graph._kinds import CONVOLUTIONS, TRANSPOSED
 from sfgsearch.graph._masks import Masks, hard_gates
 from sfgsearch.graph._nodes import operation, owner
 
@@ -35,7 +35,7 @@ class GroupedLayer(nn.Module):
     def __init__(self, plain: nn.Module, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self._dim = -1 if isinstance(plain, nn.Linear) else 1
-        is_transposed = isinstance(plain, _ConvTransposeNd)
+        is_transposed = isinstance(plain, TRANSPOSED)
         width = cast(Tensor, plain.weight).shape[1 if is_transposed else 0]
         self.parts = nn.ModuleList(_narrowed(plain, filters, channels, is_transposed) for filters, channels in parts)
         self._runs = [_run(channels) for _, channels in parts]
@@ -128,7 +128,7 @@ def _can_be_split(module: nn.Module, layer: Layer, computed: Sequence[str]) -> b
         layer: The layer.
         computed: The operations in the module's own forward: none, where another module only reads its weight.
     """
-    is_plain = isinstance(module, _ConvNd | nn.Linear) and layer.weight == f"{layer.module}.weight"
+    is_plain = isinstance(module, (*CONVOLUTIONS, nn.Linear)) and layer.weight == f"{layer.module}.weight"
     is_one = len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
     return is_plain and is_one and bool(computed) and {operation(layer.node), *_PADS}.issuperset(computed)
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sfgsearch.graph._analysis import BACKBONE, Analysis, Layer
 from sfgsearch.graph._nodes import call, mode_of, operation
@@ -126,13 +125,13 @@ class LockstepNetwork(nn.Module):
             return _each_norm(norms, values[cast(fx.Node, node.args[0])], copies)
         return each_copy(node, values, copies, **mode_of(node, self, lambda path: _path(path, copies[0])))
 
-    def _batch_norms(self, node: fx.Node) -> dict[int, _BatchNorm]:
+    def _batch_norms(self, node: fx.Node) -> dict[int, nn.Module]:
         """Return the modules whose running statistics a node reads, by copy; none for norms of a network's own."""
         if operation(node) != "batch_norm" or node.args[3] is None:
             return {}
         names = self._names(cast(fx.Node, node.args[3]))
         norms = {copy: self.get_submodule(name.rpartition(".")[0]) for copy, name in names.items()}
-        return {copy: norm for copy, norm in norms.items() if isinstance(norm, _BatchNorm)}
+        return {copy: norm for copy, norm in norms.items() if isinstance(norm, BATCH_NORMS)}
 
     def _inputs(self, images: Tensor) -> Iterator[tuple[fx.Node, Copies]]:
         """Yield the copies of all placeholders."""
@@ -169,14 +168,14 @@ def _path(name: str, copy: int) -> str:
     return f"copies.{copy}{dot}{rest}" if first == BACKBONE else name
 
 
-def _each_norm(norms: Mapping[int, _BatchNorm], values: Copies, copies: Iterable[int]) -> Copies:
+def _each_norm(norms: Mapping[int, nn.Module], values: Copies, copies: Iterable[int]) -> Copies:
     """Run batch norms in every copy, once for copies that share norm and values."""
     known: dict[tuple[int, int], Any] = {}
     results = {}
     for copy in copies:
         key = id(norms[copy]), id(values[copy])
         if key not in known:
-            known[key] = _BatchNorm.forward(norms[copy], values[copy])
+            known[key] = nn.BatchNorm1d.forward(cast(nn.BatchNorm1d, norms[copy]), values[copy])
         results[copy] = known[key]
     return results
 

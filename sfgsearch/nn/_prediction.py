@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @torch.no_grad()
@@ -23,7 +22,7 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
     Raises:
         ValueError: If there is no batch.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

@@ -15,14 +15,14 @@ from torch.nn import functional
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
 from sfgsearch.functional import gumbel_softmax
-from sfgsearch.graph import Analysis, Layer, NormsByGroup, apply_mask, parameter_of
+from sfgsearch.graph import BATCH_NORMS, Analysis, Layer, NormsByGroup, apply_mask, parameter_of
 from sfgsearch.nn._assignments import rows_by_space
 from sfgsearch.nn._groups import GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec
 from sfgsearch.nn._structure import Structure, structures
 
 _NORMS = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *BATCH_NORMS,
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm),
 )
 

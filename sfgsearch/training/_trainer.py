@@ -9,13 +9,13 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from sfgsearch.data import MultiTaskData, batches, largest_batch
 from sfgsearch.data._labels import count_labels
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
+from sfgsearch.graph import CONVOLUTIONS
 from sfgsearch.methods import Randomness, System
 from sfgsearch.nn import SFGConv, plain_state
 from sfgsearch.tasks import select_present
@@ -227,7 +227,7 @@ def _decay(settings: TrainingSettings, steps: tuple[int, int] | None) -> Callabl
 
 def _kernels(network: nn.Module) -> list[Tensor]:
     """Return the weights W that the prior shrinks: those of convolutions and linear layers, not norms or logits."""
-    kinds = SFGConv | _ConvNd | nn.Linear
+    kinds = SFGConv, *CONVOLUTIONS, nn.Linear
     return [module.weight for module in network.modules() if isinstance(module, kinds)]
 
 
