@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import Tensor, fx, nn
 
 from sfgsearch.graph._analysis import BACKBONE, Analysis, Layer
+from sfgsearch.graph._kinds import BATCH_NORMS
 from sfgsearch.graph._nodes import call, mode_of, operation
 
 Copies = dict[int, Any]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from sfgsearch.graph import BATCH_NORMS
+
 
 @torch.no_grad()
 def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
