@@ -167,4 +167,4 @@ def test_names_are_shown_as_they_are_written():
 
 
 def test_what_is_not_finite_is_left_out():
-    assert rounded([1.234567, float("inf"), float("nan")]) == [1.2346, None, None]
+    assert rounded([1.234567, float("inf"), float("nan")]) == [1.23457, None, None]

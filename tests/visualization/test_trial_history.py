@@ -48,7 +48,7 @@ def test_both_libraries_show_the_same(tasks):
     assert [axes.texts[0].get_text() for axes in twins] == list(panels)
     for axes, curves in zip(twins, panels.values(), strict=True):
         for line, values in zip(axes.lines, curves.values(), strict=True):
-            assert line.get_xdata().tolist() == [1, 2, 3]
+            assert list(line.get_xdata()) == [1, 2, 3]
             assert line.get_ydata() == pytest.approx(values, rel=1e-4)
     losses = [line.get_color() for line in twins[0].lines[:-1]]
     assert losses == list(task_colours(trial.tasks).values())

@@ -61,7 +61,7 @@ def test_two_tasks_are_points_in_triangles(layers):
     trial = sample_trial(2, layers)
     colours = group_colours(trial.tasks)
     figure = visualization.plot_simplex(trial)
-    points = [trace for trace in figure.data if trace.mode == "markers" and trace.hovertext]
+    points = [trace for trace in figure.data if trace.type == "scatter" and trace.hovertext]
     axes = matplotlib.plot_simplex(trial).axes
     assert len(axes) == layers
     for index, (layer, expected) in enumerate(trial.probabilities.items()):
