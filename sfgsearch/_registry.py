@@ -93,12 +93,12 @@ data_sets: Registry[Callable[..., MultiTaskData]] = Registry(
     "@sfgsearch.data.data_sets.register('my_data')",
     {
         "brain_slices": "sfgsearch.data._brain_slices",
-        "digit_pairs": "sfgsearch.data._digit_pairs",
+        "digit_pairs": "sfgsearch.data._digits",
         "fashion_digits": "sfgsearch.data._fashion_digits",
         "folder": "sfgsearch.data._folder",
         "mr_ct": "sfgsearch.data._mr_ct",
         "npz": "sfgsearch.data._npz",
-        "rotated_mnist": "sfgsearch.data._rotated_mnist",
+        "rotated_mnist": "sfgsearch.data._digits",
         "utkface": "sfgsearch.data._utkface",
     },
 )
@@ -110,8 +110,8 @@ task_types: Registry[type[Task]] = Registry(
     "@sfgsearch.tasks.task_types.register('my_task')",
     {
         "classification": "sfgsearch.tasks._classification",
-        "dense_regression": "sfgsearch.tasks._dense_regression",
         "regression": "sfgsearch.tasks._regression",
+        "dense_regression": "sfgsearch.tasks._regression",
         "segmentation": "sfgsearch.tasks._segmentation",
     },
 )

@@ -15,8 +15,7 @@ from sfgsearch.config._network import EXPECTED_ERRORS, build_network
 from sfgsearch.config._toml import show_value
 from sfgsearch.config._validation import check_options, path_option
 from sfgsearch.data import Augmentation, MultiTaskData, Split, data_sets
-from sfgsearch.data._finite import check_stored_images
-from sfgsearch.data._labels import check_labels
+from sfgsearch.data._labels import check_labels, check_stored_images
 from sfgsearch.errors import AllocationError, ConfigError, DataError
 from sfgsearch.graph import check_assignment
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods

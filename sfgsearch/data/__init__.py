@@ -8,14 +8,13 @@ from sfgsearch._registry import data_sets
 if TYPE_CHECKING:
     from sfgsearch.data._augmentation import Augmentation
     from sfgsearch.data._brain_slices import brain_slices
-    from sfgsearch.data._digit_pairs import digit_pairs
+    from sfgsearch.data._digits import digit_pairs, rotated_mnist
     from sfgsearch.data._fashion_digits import fashion_digits
     from sfgsearch.data._folder import folder
     from sfgsearch.data._identity import DataIdentity, LabelCount, SplitIdentity, describe_change
     from sfgsearch.data._mr_ct import mr_ct
     from sfgsearch.data._npz import npz
     from sfgsearch.data._patches import RandomPatches, WholeImages
-    from sfgsearch.data._rotated_mnist import rotated_mnist
     from sfgsearch.data._splits import InMemory, MultiTaskData, Split, batches, largest_batch
     from sfgsearch.data._utkface import utkface
     from sfgsearch.data._window import SlidingWindow
@@ -62,13 +61,13 @@ if not TYPE_CHECKING:  # which would take every name for one of the package
             "batches": "_splits",
             "brain_slices": "_brain_slices",
             "describe_change": "_identity",
-            "digit_pairs": "_digit_pairs",
+            "digit_pairs": "_digits",
             "fashion_digits": "_fashion_digits",
             "folder": "_folder",
             "largest_batch": "_splits",
             "mr_ct": "_mr_ct",
             "npz": "_npz",
-            "rotated_mnist": "_rotated_mnist",
+            "rotated_mnist": "_digits",
             "utkface": "_utkface",
         },
     )

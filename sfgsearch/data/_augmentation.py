@@ -1,7 +1,7 @@
 """Random flips, crops and rotations of training batches.
 
-Space is (height, width) or (depth, height, width); every function works on images (B, C, *space) and on dense targets
-(B, *space) that go through it as (B, 1, *space). Targets that are missing move along, and never mix with others.
+Space is (height, width) or (depth, height, width); dense targets (B, *space) go through every function as images
+(B, 1, *space). Targets that are missing move along, and never mix with others.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from sfgsearch._choices import FlipAxis, Padding
-from sfgsearch.data._interpolation import interpolate_present
-from sfgsearch.data._rotation import rotate
+from sfgsearch.data._interpolation import interpolate_present, rotate
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
@@ -25,7 +24,7 @@ _HALF_TURN = 180.0
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a training batch goes through, in this order: flips, rotation, crop. By default nothing.
+    """Random changes to training batches, in this order: flips, rotation, crop. By default none.
 
     Targets for the whole image stay as they are: leave out what would make them wrong, such as rotation where the
     task is to tell an angle.
@@ -35,8 +34,8 @@ class Augmentation:
             ``"vertical"`` or ``"depth"``.
         crop: Pixels by which images are padded on every side before a random crop of the original size: each image
             is shifted by up to so many pixels along each axis.
-        padding: What is beyond the border, for crops and rotations: ``"reflect"``, image and dense targets in a
-            mirror, or ``"zero"``, black in images and missing in dense targets, for nobody knows what lies there.
+        padding: The continuation beyond the border, for crops and rotations: ``"reflect"``, image and dense targets in
+            a mirror, or ``"zero"``, black in images and missing in dense targets.
         rotation: Largest angle in degrees; each image is turned by a uniform one up to it, in the axial plane
             (height and width).
     """
@@ -76,8 +75,6 @@ class Augmentation:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a batch after random changes, images and dense targets alike; missing targets stay missing.
 
-        A pixel of a dense quantity that is interpolated is missing if any pixel that it comes from is.
-
         Args:
             images: Float of shape (B, C, *space).
             targets: By task; those of shape (B, *space) are dense, and classes among them come out as int64 where
@@ -87,7 +84,8 @@ class Augmentation:
         number, space, device = len(images), images.shape[2:], images.device
         maps = [images]
         dense = [name for name, target in targets.items() if target.shape[1:] == space]
-        maps += [_with_room_for_missing(targets[name])[:, None] for name in dense]
+        signed = [targets[name] if targets[name].dtype.is_signed else targets[name].long() for name in dense]
+        maps += [target[:, None] for target in signed]
         for axis in self.flips:
             chosen = (torch.rand(number, generator=generator) < 0.5).to(device)
             maps = [flip(values, axis, chosen) for values in maps]
@@ -104,28 +102,19 @@ class Augmentation:
 
 
 def flip(values: Tensor, axis: FlipAxis, chosen: Tensor) -> Tensor:
-    """Flip the chosen ones of a batch.
-
-    Args:
-        values: Shape (B, C, *space).
-        axis: Which axis is reversed.
-        chosen: Bool of shape (B,).
-    """
+    """Flip those of a batch (B, C, *space) along an axis that ``chosen``, bool of shape (B,), says."""
     return torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), values.flip(_DIMENSIONS[axis]), values)
 
 
 def shift(values: Tensor, offsets: Tensor, padding: Padding, beyond: float = 0.0) -> Tensor:
-    """Crop every image of a batch at a position of its own, padding what lies beyond the border.
+    """Crop every image of a batch at a position of its own, padding beyond the border.
 
     Args:
         values: Shape (B, C, *space), of any type.
-        offsets: Whole numbers of shape (B, dimensions): where along each axis the crop begins, from -size + 1 to
-            size - 1.
+        offsets: Whole numbers of shape (B, dimensions), from -size + 1 to size - 1: the result shows at p what was at
+            p + offset.
         padding: The image in a mirror (the border itself is not repeated) or one value.
         beyond: That value.
-
-    Returns:
-        The crops, as large as the images: at p they show what was at p + offset.
     """
     for dimension, offset in enumerate(offsets.T, start=2):
         size = values.shape[dimension]
@@ -141,34 +130,18 @@ def shift(values: Tensor, offsets: Tensor, padding: Padding, beyond: float = 0.0
 
 
 def turn(images: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
-    """Rotate every image of a batch in the axial plane by an angle of its own.
-
-    Args:
-        images: Float of shape (B, C, *space).
-        degrees: Angles of shape (B,), counterclockwise.
-        padding: What is beyond the border.
-    """
+    """Rotate float images (B, C, *space) in the axial plane, counterclockwise by angles of shape (B,)."""
     return rotate(images.flatten(1, -3), degrees, "bilinear", padding).view_as(images)
 
 
 def turn_target(target: Tensor, degrees: Tensor, padding: Padding) -> Tensor:
-    """Rotate dense targets like images: quantities are interpolated, classes are those of the nearest pixel.
+    """Rotate dense targets (B, 1, *space), signed: quantities are interpolated, classes those of the nearest pixel.
 
     With padding ``"zero"`` they are missing beyond the border. Quantities are averages over present pixels alone, and
     missing wherever a missing pixel has a weight in one.
-
-    Args:
-        target: Shape (B, 1, *space), signed.
-        degrees: Angles of shape (B,), counterclockwise.
-        padding: What is beyond the border.
     """
     if not target.is_floating_point():
         above_zero = (target - MISSING).float()  # so that zero, beyond the border, stands for missing
         turned = rotate(above_zero.flatten(1, -3), degrees, "nearest", padding).round() + MISSING
         return turned.to(target.dtype).view_as(target)
     return interpolate_present(target, lambda values: turn(values, degrees, padding))
-
-
-def _with_room_for_missing(target: Tensor) -> Tensor:
-    """Return a target of a type that has a value for a missing one."""
-    return target if target.dtype.is_signed else target.long()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from sfgsearch._registry import data_sets
-from sfgsearch.data._idx import read_idx
-from sfgsearch.data._sources import BRIGHTEST, CLASSES, SIDE, Members, mnist_digits, stratified_split
+from sfgsearch.data._digits import BRIGHTEST, CLASSES, HIDDEN, SIDE, Members, mnist_digits, overlay, stratified_split
 from sfgsearch.data._splits import InMemory, MultiTaskData
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification
 
 _DEBIAN_FOLDER, _DEBIAN_PACKAGE = "/usr/share/datasets/fashion-mnist", "dataset-fashion-mnist"
 _SHIFT = 8
-_HIDDEN = 64
 _VALIDATION_SHARE = 1 / 6
 """Of the training file: as many clothes as in the test file."""
 _GARMENTS = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-
-Labelled = tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int64]]
+_UNSIGNED_BYTES = 8
 
 
 @data_sets.register("fashion_digits")
@@ -58,28 +57,27 @@ def fashion_digits(
     folder = Path(path)
     known, unknown = _read_garments(folder, "train"), _read_garments(folder, "t10k")
     random = np.random.default_rng(seed)
-    order = random.permutation(len(known[1]))
-    first_training = round(len(order) * _VALIDATION_SHARE)
-    garments = [
-        (known, order[first_training:]),
-        (known, order[:first_training]),
-        (unknown, np.arange(len(unknown[1]))),
-    ]
+    validation, train = np.split(random.permutation(len(known[1])), [round(len(known[1]) * _VALIDATION_SHARE)])
+    garments = [(known, train), (known, validation), (unknown, np.arange(len(unknown[1])))]
     if not all(len(members) for _, members in garments):
         raise DataError(f"{folder} holds {len(known[1])} training and {len(unknown[1])} test garments: too few")
-    sizes = (pairs, evaluation_pairs, evaluation_pairs)
-    train, validation, test = (
-        _pair(source, _draw(members, size, random), (digits, digit_labels), _draw(own, size, random))
-        for (source, members), own, size in zip(garments, stratified_split(digit_labels, seed), sizes, strict=True)
-    )
+    splits = []
+    for ((images, labels), members), own, size in zip(
+        garments, stratified_split(digit_labels, seed), (pairs, evaluation_pairs, evaluation_pairs), strict=True
+    ):
+        which, whose = _draw(members, size, random), _draw(own, size, random)
+        overlaid = overlay(images[which] / np.float32(BRIGHTEST), digits[whose], _SHIFT)
+        targets = {"garment": torch.from_numpy(labels[which]), "digit": torch.from_numpy(digit_labels[whose])}
+        splits.append(InMemory(torch.from_numpy(overlaid), targets))
     tasks = (
-        Classification("garment", hidden=_HIDDEN, num_classes=CLASSES, classes=_GARMENTS),
-        Classification("digit", hidden=_HIDDEN, num_classes=CLASSES),
+        Classification("garment", hidden=HIDDEN, num_classes=CLASSES, classes=_GARMENTS),
+        Classification("digit", hidden=HIDDEN, num_classes=CLASSES),
     )
-    return MultiTaskData(tasks, train, validation, test)
+    training, selection, testing = splits
+    return MultiTaskData(tasks, training, selection, testing)
 
 
-def _read_garments(folder: Path, part: str) -> Labelled:
+def _read_garments(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the images and labels of one part, ``"train"`` or ``"t10k"``."""
     images_file, labels_file = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
     for file in (images_file, labels_file):
@@ -102,9 +100,30 @@ def _draw(members: Members, size: int, random: np.random.Generator) -> Members:
     return np.concatenate([random.permutation(members) for _ in range(rounds)])[:size]
 
 
-def _pair(garments: Labelled, which: Members, digits: Labelled, whose: Members) -> InMemory:
-    canvas = np.zeros((2, len(which), SIDE + _SHIFT, SIDE + _SHIFT), dtype=np.float32)
-    canvas[0, :, :SIDE, :SIDE] = garments[0][which] / np.float32(BRIGHTEST)
-    canvas[1, :, _SHIFT:, _SHIFT:] = digits[0][whose]
-    targets = {"garment": torch.from_numpy(garments[1][which]), "digit": torch.from_numpy(digits[1][whose])}
-    return InMemory(torch.from_numpy(canvas.max(axis=0))[:, None], targets)
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read a gzip-compressed idx file of unsigned bytes, the format of MNIST.
+
+    It holds two zero bytes, the code of its type, its number of dimensions, each size as a big-endian 32-bit number,
+    and the values in row-major order.
+
+    Raises:
+        DataError: If the file cannot be read, or has another type, number of dimensions or number of values.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path} ({reason}); get the file anew") from error
+    start = 4 * (1 + dimensions)
+    magic = bytes([0, 0, _UNSIGNED_BYTES, dimensions])
+    if len(content) < start or content[:4] != magic:
+        raise DataError(
+            f"{path} is no idx file of unsigned bytes in {dimensions} dimensions: it begins with "
+            f"{content[:4].hex(' ') or 'nothing'} instead of {magic.hex(' ')}"
+        )
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
+    values = np.frombuffer(content, dtype=np.uint8, offset=start)
+    expected = int(np.prod(shape, dtype=object))
+    if len(values) != expected:
+        raise DataError(f"{path} states the shape {shape} and holds {len(values)} values instead of {expected}")
+    return values.reshape(shape)

@@ -1,36 +1,29 @@
-"""Files that a table names, and whether memory can hold what is in them."""
+"""Files that a table names, memory for what they hold, and errors that list bad rows."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sfgsearch._memory import available_memory, format_bytes
 from sfgsearch.errors import DataError
 
+LISTED = 20
+"""The number of things that an error lists before it counts the rest."""
 
-@dataclass(frozen=True)
-class LocatedFile:
-    """A regular file.
 
-    Args:
-        path: Its path without links.
-        identity: The same for every spelling of the path and for every link to the file.
-    """
+class LocatedFile(NamedTuple):
+    """A regular file: its path without links, and an identity that is the same for every spelling and link."""
 
     path: Path
     identity: Hashable
 
 
 def locate(folder: Path, name: str) -> LocatedFile:
-    """Return a file that lies in a folder.
-
-    Args:
-        folder: The folder, as :meth:`pathlib.Path.resolve` returns it.
-        name: The file's path relative to the folder.
+    """Return a file that lies in a resolved folder.
 
     Raises:
         OSError: If there is no such file.
@@ -47,18 +40,21 @@ def locate(folder: Path, name: str) -> LocatedFile:
 
 
 def check_memory(size: int, content: str, remedy: str) -> None:
-    """Check that something fits into memory before it is read.
-
-    Args:
-        size: Its bytes.
-        content: What it is called in the error.
-        remedy: What to do.
-
-    Raises:
-        DataError: If it does not fit.
-    """
+    """Raise a DataError if ``size`` bytes of something, so named in the error, do not fit into memory."""
     available = available_memory()
     if size > available:
         raise DataError(
             f"{content} takes {format_bytes(size)} of memory, but {format_bytes(available)} are available; {remedy}"
         )
+
+
+def bad_rows(problems: Sequence[str], remedy: str) -> DataError:
+    """Return an error that lists bad rows, each named with its problem, and says what to do."""
+    listed = enumerate_some(problems, "; ")
+    return DataError(f"{len(problems)} bad {'row' if len(problems) == 1 else 'rows'}: {listed}; {remedy}")
+
+
+def enumerate_some(items: Sequence[object], separator: str = ", ") -> str:
+    """Return the first items as text, and how many more there are."""
+    more = f"{separator}and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return separator.join(map(str, items[:LISTED])) + more

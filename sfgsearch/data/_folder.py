@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,16 @@ import numpy as np
 import torch
 
 from sfgsearch._registry import data_sets
-from sfgsearch.data._assembly import assemble
-from sfgsearch.data._files import LocatedFile, locate
-from sfgsearch.data._maps import read_maps
-from sfgsearch.data._missing_values import MissingValues, Number, Values, parse_number
-from sfgsearch.data._partition import Division
-from sfgsearch.data._pictures import Colours, Pictures, Size, read_pictures, unreadable
-from sfgsearch.data._rows import bad_rows
+from sfgsearch.data._files import LocatedFile, bad_rows, locate
+from sfgsearch.data._partition import Division, assemble
+from sfgsearch.data._pictures import Colours, Pictures, read_maps, read_pictures, unreadable
 from sfgsearch.data._splits import MultiTaskData
-from sfgsearch.data._tables import Table, read_table
 from sfgsearch.data._targets import encode
-from sfgsearch.data._task_tables import TaskTable, read_task_tables
+from sfgsearch.data._task_tables import MissingValues, Number, TaskTable, Values, parse_number, read_task_tables
 from sfgsearch.errors import DataError
 
 _FILE = "file"
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @data_sets.register("folder")
@@ -89,63 +86,55 @@ def folder(
     except (OSError, ValueError) as error:
         raise DataError(f"table: cannot read {root / table} ({unreadable(error)})") from error
     needed = [_FILE, *(key for key in (groups, split) if key)]
-    read = read_table(located, list(dict.fromkeys([*needed, *(task.key for task in tables)])))
-    _check_complete(read, needed)
-    rows = [f"line {line} ({name})" for line, name in zip(read.lines, read.columns[_FILE], strict=True)]
-    pictures = _read_pictures(_locate_all(root, read.columns[_FILE], rows), size, colours, rows)
-    encoded = [encode(task, _values(root, task, read.columns[task.key], pictures, rows), rows) for task in tables]
-    return assemble(
-        torch.from_numpy(pictures.pixels),
-        [task for _, task in encoded],
-        {task.name: target for target, task in encoded},
-        Division(seed, shares, *(np.array(read.columns[key]) if key else None for key in (groups, split))),
-        rows,
-    )
-
-
-def _check_complete(read: Table, columns: Sequence[str]) -> None:
-    """Refuse rows without a file, group or split."""
+    columns, lines = _read_table(located, list(dict.fromkeys([*needed, *(task.key for task in tables)])))
     problems = [
         f"line {line} (nothing in column {column!r})"
-        for column in columns
-        for line, text in zip(read.lines, read.columns[column], strict=True)
+        for column in needed
+        for line, text in zip(lines, columns[column], strict=True)
         if MissingValues().includes(text)
     ]
     if problems:
         raise bad_rows(problems, "fill in what is missing or leave the rows out")
+    rows = [f"line {line} ({name})" for line, name in zip(lines, columns[_FILE], strict=True)]
+    pictures = _read_pictures(root, columns[_FILE], size, colours, rows)
+    encoded = [encode(task, _values(root, task, columns[task.key], pictures, rows), rows) for task in tables]
+    return assemble(
+        torch.from_numpy(pictures.pixels),
+        encoded,
+        Division(seed, shares, *(np.array(columns[key]) if key else None for key in (groups, split))),
+        rows,
+    )
 
 
-def _locate_all(root: Path, names: Sequence[str], rows: Sequence[str]) -> list[Path]:
-    """Find the pictures, all different files however they are spelled."""
-    files: list[LocatedFile] = []
-    first: dict[Hashable, str] = {}
-    problems, twice = [], []
-    for name, row in zip(names, rows, strict=True):
+def _locate_all(root: Path, names: Mapping[int, str]) -> tuple[dict[int, LocatedFile], dict[int, str]]:
+    """Return the files that rows name, and by row why one cannot be read."""
+    files, broken = {}, {}
+    for row, name in names.items():
         try:
-            file = locate(root, name)
+            files[row] = locate(root, name)
         except (OSError, ValueError) as error:
-            problems.append(f"{row} ({unreadable(error)})")
-            continue
-        if file.identity in first:
-            twice.append(f"{row} is the file of {first[file.identity]}")
-        first.setdefault(file.identity, row)
-        files.append(file)
-    if problems:
-        raise bad_rows(problems, "replace or leave out these")
+            broken[row] = unreadable(error)
+    return files, broken
+
+
+def _read_pictures(root: Path, names: list[str], size: int | None, colours: Colours, rows: Sequence[str]) -> Pictures:
+    """Decode the pictures, all different files however they are spelled."""
+    files, broken = _locate_all(root, dict(enumerate(names)))
+    _refuse(broken, rows)
+    first: dict[Hashable, str] = {}
+    twice = [
+        f"{rows[row]} is the file of {first[file.identity]}"
+        for row, file in files.items()
+        if first.setdefault(file.identity, rows[row]) != rows[row]
+    ]
     if twice:
         raise bad_rows(twice, "name every picture once")
-    return [file.path for file in files]
-
-
-def _read_pictures(files: Sequence[Path], size: int | None, colours: Colours, rows: Sequence[str]) -> Pictures:
-    pictures = read_pictures(files, None if size is None else (size, size), colours)
-    if pictures.broken:
-        problems = [f"{rows[index]} ({reason})" for index, reason in pictures.broken.items()]
-        raise bad_rows(problems, "replace or leave out these")
+    pictures = read_pictures([file.path for file in files.values()], (size, size) if size else None, colours)
+    _refuse(pictures.broken, rows)
     height, width = pictures.pixels.shape[2:]
     others = [
-        f"{rows[index]} ({found[1]}x{found[0]})"
-        for index, found in pictures.sizes.items()
+        f"{rows[row]} ({found[1]}x{found[0]})"
+        for row, found in pictures.sizes.items()
         if size is None and found != (height, width)
     ]
     if others:
@@ -153,8 +142,13 @@ def _read_pictures(files: Sequence[Path], size: int | None, colours: Colours, ro
     return pictures
 
 
+def _refuse(broken: Mapping[int, str], rows: Sequence[str]) -> None:
+    if broken:
+        raise bad_rows([f"{rows[row]} ({reason})" for row, reason in broken.items()], "replace or leave out these")
+
+
 def _values(root: Path, task: TaskTable, texts: list[str], pictures: Pictures, rows: Sequence[str]) -> Values:
-    """Return what the column of a task says."""
+    """Return the targets that the column of a task holds or names."""
     missing = np.array([task.missing.includes(text) for text in texts])
     if task.is_dense:
         named = {row: text for row, text in enumerate(texts) if not missing[row]}
@@ -162,29 +156,86 @@ def _values(root: Path, task: TaskTable, texts: list[str], pictures: Pictures, r
     if task.has_classes:
         return Values(np.array(texts), missing)
     numbers = [None if gone else parse_number(text) for text, gone in zip(texts, missing.tolist(), strict=True)]
+    values = np.array([math.nan if number is None else number for number in numbers], dtype=float)
     problems = [
-        f"{row} ({task.key} is {text!r}, no finite number)"
-        for row, text, number, gone in zip(rows, texts, numbers, missing.tolist(), strict=True)
-        if not gone and (number is None or not math.isfinite(number))
+        f"{rows[row]} ({task.key} is {texts[row]!r}, no finite number)"
+        for row in np.flatnonzero(~missing & ~np.isfinite(values)).tolist()
     ]
     if problems:
         raise bad_rows(
             problems, f"correct the table, decimals with a point, or set tasks.{task.name}.missing to what is no number"
         )
-    return Values(np.array([math.nan if number is None else number for number in numbers], dtype=float), missing)
+    return Values(values, missing)
 
 
 def _dense(root: Path, task: TaskTable, names: dict[int, str], pictures: Pictures, rows: Sequence[str]) -> Values:
     """Read the pictures of a dense task: one number for every pixel."""
-    files, broken = {}, {}
-    for row, name in names.items():
-        try:
-            files[row] = locate(root, name).path
-        except (OSError, ValueError) as error:
-            broken[row] = unreadable(error)
-    size: Size = pictures.pixels.shape[2], pictures.pixels.shape[3]
-    values, unusable = read_maps(task, files, pictures.sizes, len(rows), size)
+    files, broken = _locate_all(root, names)
+    height, width = pictures.pixels.shape[2:]
+    paths = {row: file.path for row, file in files.items()}
+    values, unusable = read_maps(task, paths, pictures.sizes, len(rows), (height, width))
     if broken := dict(sorted((broken | unusable).items())):
         problems = [f"{rows[row]} ({names[row]}: {reason})" for row, reason in broken.items()]
         raise bad_rows(problems, f"correct the files of task {task.name!r} or leave the cells empty")
     return values
+
+
+def _read_table(file: Path, columns: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
+    """Read columns of a CSV file in UTF-8 with a header; others may hold anything but line breaks.
+
+    Returns:
+        The cells of each column from top to bottom, without blanks around them, and the line in which each row ends.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.reader(opened, strict=True)
+            header = [cell.strip() for cell in next(reader, [])]
+            _check_header(file, header, columns)
+            read = [(reader.line_num, cells) for cells in reader if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        where = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"table: cannot read {file} ({where}{reason}); a CSV file in UTF-8 is wanted") from error
+    if not read:
+        raise DataError(f"{file} has a header and no rows")
+    problems = [
+        f"line {line} ({len(cells)} cells for {len(header)} columns)"
+        for line, cells in read
+        if len(cells) != len(header)
+    ]
+    if problems:
+        raise bad_rows(
+            problems,
+            f'in {file} separate cells by commas, write decimals with a point, and text that holds a comma in "quotes"',
+        )
+    problems = [  # in any column: a text whose quotes end nowhere swallows the rows up to the next quotes
+        f"line {line} (a line break in column {column!r})"
+        for line, cells in read
+        for column, cell in zip(header, cells, strict=True)
+        if len(cell.strip().splitlines()) > 1
+    ]
+    if problems:
+        raise bad_rows(problems, f'close the "quotes" in {file} where a text ends, or write texts in one line')
+    found = {column: [cells[header.index(column)].strip() for _, cells in read] for column in columns}
+    return found, [line for line, _ in read]
+
+
+def _check_header(file: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    twice = [name for index, name in enumerate(header) if name and name in header[:index]]
+    if twice:
+        raise DataError(f"line 1 of {file} names the column {twice[0]!r} twice; rename one, for either could be meant")
+    missing = [column for column in columns if column not in header]
+    if not missing:
+        return
+    if not any(header):
+        raise DataError(f"line 1 of {file} is blank; put the names of the columns there")
+    if header[0].lower().startswith("sep="):
+        line = ",".join(header)
+        raise DataError(f"line 1 of {file} is {line!r}, a note for Excel, not the names of columns; leave the line out")
+    for separator, called in _SEPARATORS.items():
+        if any(separator in cell for cell in header):
+            raise DataError(
+                f"line 1 of {file} separates columns by {called}: {separator.join(header)!r}; write commas between "
+                "columns, and decimals with a point"
+            )
+    raise DataError(f"{file} has no column {missing[0]!r}; it has {', '.join(map(repr, header))}")

@@ -1,13 +1,16 @@
-"""Counts and checks of the targets of a data set."""
+"""Counts of the targets of a data set, and checks of targets and images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from sfgsearch._choices import SPLIT_NAMES
+import torch
+from torch import Tensor
+
+from sfgsearch.data._files import enumerate_some
 from sfgsearch.data._identity import LabelCount
-from sfgsearch.data._rows import enumerate_some
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import Classification, DenseRegression, Regression, Segmentation, Task, is_present
 from sfgsearch.tasks._classes import as_signed
@@ -15,7 +18,7 @@ from sfgsearch.tasks._classes import as_signed
 if TYPE_CHECKING:
     from sfgsearch.data._splits import MultiTaskData, Split
 
-_FEW = 2
+_FEW, _BATCH = 2, 64
 _UNITS = {Classification: "image", Regression: "image", Segmentation: "pixel", DenseRegression: "pixel"}
 
 
@@ -28,24 +31,24 @@ def count_labels(split: Split, tasks: Iterable[Task]) -> dict[str, LabelCount]:
 def check_labels(data: MultiTaskData) -> None:
     """Check that the targets of every task have the values and shape that it takes, and that each split has some.
 
-    Of classes of images, training must have all; whether it must of classes of pixels is up to the data set, since
-    what is rare is not in every image.
+    Training must have all classes of images; whether it must have all classes of pixels is up to the data set, since a
+    rare one is not in every image.
 
     Raises:
         DataError: If a target is not allowed, a split has none of a task, or training lacks a class.
     """
-    for split in SPLIT_NAMES:
+    for name, split in data.splits.items():
         for task in data.tasks:
             try:
-                task.check_target(getattr(data, split).target(task.name))
+                task.check_target(split.target(task.name))
             except DataError as error:
-                raise DataError(f"task {task.name!r}, {split} split: {error}") from error
-            if not data.labels[split][task.name].present:
+                raise DataError(f"task {task.name!r}, {name} split: {error}") from error
+            if not data.labels[name][task.name].present:
                 raise DataError(
-                    f"task {task.name!r} has no label in the {split} split; label some of its images, change how data "
+                    f"task {task.name!r} has no label in the {name} split; label some of its images, change how data "
                     "are split, or leave the task out"
                 )
-        _check_shapes(split, getattr(data, split), data.tasks)
+        _check_shapes(name, split, data.tasks)
     check_seen(data, [task for task in data.tasks if isinstance(task, Classification)])
 
 
@@ -75,21 +78,19 @@ def check_seen(data: MultiTaskData, tasks: Iterable[Task]) -> None:
     """
     for task in tasks:
         names = getattr(task, "classes", ())
-        seen = _classes(data.train, task)
-        for split in SPLIT_NAMES[1:]:
-            unseen = [names[one] if names else one for one in sorted(_classes(getattr(data, split), task) - seen)]
-            if unseen:
+        found = {name: _classes(split, task) for name, split in data.splits.items()}
+        for name, classes in found.items():
+            if unseen := [names[one] if names else one for one in sorted(classes - found["train"])]:
                 listed = enumerate_some([repr(one) for one in unseen])
                 raise DataError(
-                    f"tasks.{task.name}: the classes {listed} are in the {split} split but not in the training split; "
+                    f"tasks.{task.name}: the classes {listed} are in the {name} split but not in the training split; "
                     "add training images of them, leave them out, or change the split"
                 )
 
 
 def _classes(split: Split, task: Task) -> set[int]:
     target = as_signed(split.target(task.name))
-    counts = target[is_present(target)].bincount()
-    return set(counts.nonzero().flatten().tolist())
+    return set(target[is_present(target)].bincount().nonzero().flatten().tolist())
 
 
 def describe_labels(data: MultiTaskData) -> str:
@@ -99,21 +100,59 @@ def describe_labels(data: MultiTaskData) -> str:
         Such as ``"700, 150 and 150 images for training, validation and test; labels present: sex all, age 466, 102
         and 99"``; of dense tasks in percent of the pixels.
     """
-    sizes = _enumerate(f"{len(getattr(data, split)):,}" for split in SPLIT_NAMES)
+    sizes = _enumerate(f"{len(split):,}" for split in data.splits.values())
     labels = (f"{task.name} {_describe(data, task.name)}" for task in data.tasks)
     return f"{sizes} images for training, validation and test; labels present: {', '.join(labels)}"
 
 
 def _describe(data: MultiTaskData, task: str) -> str:
-    counts = [data.labels[split][task] for split in SPLIT_NAMES]
-    if not any(count.missing for count in counts):
+    counts = {name: labels[task] for name, labels in data.labels.items()}
+    if not any(count.missing for count in counts.values()):
         return "all"
-    are_pixels = any(count.total > len(getattr(data, split)) for split, count in zip(SPLIT_NAMES, counts, strict=True))
-    if are_pixels:
-        return _enumerate(f"{100 * count.present / count.total:.3g}" for count in counts) + " % of the pixels"
-    return _enumerate(f"{count.present:,}" for count in counts)
+    if any(count.total > len(data.splits[name]) for name, count in counts.items()):
+        return _enumerate(f"{100 * count.present / count.total:.3g}" for count in counts.values()) + " % of the pixels"
+    return _enumerate(f"{count.present:,}" for count in counts.values())
 
 
 def _enumerate(items: Iterable[str]) -> str:
     *first, last = items
     return f"{', '.join(first)} and {last}"
+
+
+def check_stored_images(data: MultiTaskData) -> None:
+    """Check the images that a data set holds in memory.
+
+    Raises:
+        DataError: If one is NaN or infinite; the message names the split, the image and how many there are.
+    """
+    for name, split in data.splits.items():
+        _check_finite(split.stored_images(), name)
+
+
+def check_images(split: Split, name: str) -> None:
+    """Check all images of a split, called ``name`` in errors, as a network reads them, from files where they are there.
+
+    Raises:
+        DataError: As :func:`check_stored_images`.
+    """
+    _check_finite(_read(split), name)
+
+
+def _read(split: Split) -> Iterator[Tensor]:
+    indices = iter(range(len(split)))
+    while batch := list(islice(indices, min(_BATCH, split.max_batch or _BATCH))):
+        yield split.__getitems__(batch)[0]
+
+
+def _check_finite(batches: Iterable[Tensor], name: str) -> None:
+    first, count, seen = 0, 0, 0
+    for images in batches:
+        if images.is_floating_point() and not torch.stack(torch.aminmax(images)).isfinite().all():  # ten times as fast
+            bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero().flatten().tolist()
+            first, count = (first if count else seen + bad[0]), count + len(bad)
+        seen += len(images)
+    if count:
+        raise DataError(
+            f"{name} split: image {first} (counted from 0) holds NaN or infinity, as {count} of {seen} images do; "
+            "correct them, or leave them out"
+        )

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfgsearch._registry import data_sets
-from sfgsearch.data._copies import describe_copies, number
 from sfgsearch.data._identity import SplitIdentity
 from sfgsearch.data._organs import Organs
+from sfgsearch.data._partition import describe_copies, number
 from sfgsearch.data._patches import RandomPatches, WholeImages
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.data._volumes import FILES, Reading, Subject, read_subjects
@@ -94,25 +94,26 @@ def mr_ct(
     if len(subjects) < _FEWEST:
         because = f"; {notes[0]}" if notes else ""
         raise DataError(f"{path} has {len(subjects)} usable subjects, too few for three splits{because}")
-    _check_range(subjects, ct_range)
+    padding_notes = _check_range(subjects, ct_range)
     copies = number([subject.digests["mr"] for subject in subjects])
-    noted = describe_copies(copies, [subject.name for subject in subjects])
-    notes += (noted,) if noted else ()
-    train, validation, test = _share_out(subjects, copies, seed)
+    notes += tuple(describe_copies(copies, [subject.name for subject in subjects]))
+    parts = _share_out(subjects, copies, seed)
     organs = Organs.of(classes, _labels(subjects), ignore)
-    notes += (*_note_untrained(organs, train), *_note_padding(subjects))
-    images, targets = _prepare(train, organs, mode, ct_range)
-    sources = [_source(part, organs, mode, ct_range) for part in (train, validation, test)]
+    if untrained := organs.untrained(_labels(parts[0])):
+        notes += (f"no training subject has the label of {', '.join(map(repr, untrained))}",)
+    train, validation, test = (
+        (*_prepare(part, organs, mode, ct_range), _source(part, organs, mode, ct_range)) for part in parts
+    )
     tasks = (
         DenseRegression("ct", scale=_HOUNSFIELD, unit="HU", span=ct_range[1] - ct_range[0], loss=ct_loss),
         Segmentation("organs", num_classes=len(organs.labels), classes=organs.names, loss=organ_loss),
     )
     return MultiTaskData(
         tasks,
-        RandomPatches(images, targets, size, 1 if mode == "slices" else patches_per_volume, seed, sources[0]),
-        WholeImages(*_prepare(validation, organs, mode, ct_range), sources[1]),
-        WholeImages(*_prepare(test, organs, mode, ct_range), sources[2]),
-        notes=notes,
+        RandomPatches(*train[:2], size, 1 if mode == "slices" else patches_per_volume, seed, train[2]),
+        WholeImages(*validation),
+        WholeImages(*test),
+        notes=(*notes, *padding_notes),
         window=window,
     )
 
@@ -124,55 +125,41 @@ def _patch_size(patch: int | tuple[int, ...], dimensions: int) -> tuple[int, ...
     return size
 
 
-def _check_range(subjects: Sequence[Subject], ct_range: tuple[float, float]) -> None:
-    """Check that something of every CT is left by clipping."""
-    low, high = ct_range
+def _check_range(subjects: Sequence[Subject], ct_range: tuple[float, float]) -> tuple[str, ...]:
+    """Check that something of every CT is left by clipping.
+
+    Returns:
+        A note on values below that of air which stand for voxels that no scanner measured, if there are any.
+    """
+    padded = []
     for subject in subjects:
         if subject.ct is None:
             continue
-        least, greatest = np.nanmin(subject.ct), np.nanmax(subject.ct)
-        if least >= high or greatest <= low:
+        least, greatest = float(np.nanmin(subject.ct)), float(np.nanmax(subject.ct))
+        if least >= ct_range[1] or greatest <= ct_range[0]:
             raise DataError(
                 f"subject {subject.name!r} has a CT from {least:g} to {greatest:g} HU, all outside of ct_range = "
                 f"{list(ct_range)}; correct one of them"
             )
-
-
-def _labels(subjects: Sequence[Subject]) -> dict[str, NDArray[np.int32]]:
-    return {subject.name: subject.labels for subject in subjects if subject.labels is not None}
-
-
-def _note_untrained(organs: Organs, train: Sequence[Subject]) -> tuple[str, ...]:
-    """Return a note on organs that no training subject has, if any; no network can find them."""
-    absent = organs.untrained(_labels(train))
-    return (f"no training subject has the label of {', '.join(map(repr, absent))}",) if absent else ()
-
-
-def _note_padding(subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """Return a note on a value below that of air that stands for voxels which no scanner measured, if there is one."""
-    padded = {}
-    for subject in subjects:
-        lowest = 0.0 if subject.ct is None else float(np.nanmin(subject.ct))
-        if lowest < _LOWEST_MEASURED and np.mean(subject.ct == lowest) > _PADDING_SHARE:
-            padded[subject.name] = lowest
+        if least < _LOWEST_MEASURED and np.mean(subject.ct == least) > _PADDING_SHARE:
+            padded.append(least)
     if not padded:
         return ()
-    values = ", ".join(f"{value:g}" for value in sorted(set(padded.values())))
+    values = ", ".join(f"{value:g}" for value in sorted(set(padded)))
     return (
         f"the CT of {len(padded)} subjects has many voxels of {values} HU, less than air; set invalid = [{values}] if "
         "these were not measured",
     )
 
 
-def _share_out(
-    subjects: Sequence[Subject], copies: NDArray[np.int64], seed: int
-) -> tuple[list[Subject], list[Subject], list[Subject]]:
+def _labels(subjects: Sequence[Subject]) -> dict[str, NDArray[np.int32]]:
+    return {subject.name: subject.labels for subject in subjects if subject.labels is not None}
+
+
+def _share_out(subjects: Sequence[Subject], copies: NDArray[np.int64], seed: int) -> list[list[Subject]]:
     """Return the subjects of training, validation and test, drawn until each has some with a CT and with labels.
 
-    Args:
-        subjects: The subjects.
-        copies: Numbers from 0 on, the same for subjects that stay in one split.
-        seed: Fixes the draws.
+    Those with equal numbers in ``copies``, from 0 on, stay in one split.
 
     Raises:
         DataError: If there are too few of either.
@@ -181,16 +168,10 @@ def _share_out(
     held_out = max(1, round(_HELD_OUT_SHARE * distinct))
     random = np.random.default_rng(seed)
     for _ in range(_DRAWS):
-        parts = np.split(random.permutation(distinct), [distinct - 2 * held_out, distinct - held_out])
-        train, validation, test = (
-            [subjects[index] for one in part for index in np.flatnonzero(copies == one).tolist()] for part in parts
-        )
-        if all(
-            any(getattr(subject, file) is not None for subject in part)
-            for part in (train, validation, test)
-            for file in FILES
-        ):
-            return train, validation, test
+        drawn = np.split(random.permutation(distinct), [distinct - 2 * held_out, distinct - held_out])
+        parts = [[subjects[int(index)] for one in part for index in np.flatnonzero(copies == one)] for part in drawn]
+        if all(any(getattr(subject, file) is not None for subject in part) for part in parts for file in FILES):
+            return parts
     numbers = (f"{sum(getattr(one, file) is not None for one in subjects)} have {file}" for file in FILES[1:])
     raise DataError(
         f"of {len(subjects)} subjects {' and '.join(numbers)}; training, validation and test need some of both, and "
@@ -211,9 +192,10 @@ def _prepare(
             ct = _to_depth_height_width(subject.ct.clip(*ct_range) / np.float32(_HOUNSFIELD))
         if subject.labels is not None:
             labels = _to_depth_height_width(organs.indices(subject.labels))
-        images += [image[None] for image in (mr.unbind() if mode == "slices" else [mr])]
-        targets["ct"] += ct.unbind() if mode == "slices" else [ct]
-        targets["organs"] += labels.unbind() if mode == "slices" else [labels]
+        for values, volume in zip(
+            (images, *targets.values()), (mr.unsqueeze(int(mode == "slices")), ct, labels), strict=True
+        ):
+            values += volume.unbind() if mode == "slices" else [volume]
     return images, targets
 
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from sfgsearch._memory import format_bytes
 from sfgsearch._registry import data_sets
-from sfgsearch.data._archives import read_arrays
-from sfgsearch.data._assembly import assemble
-from sfgsearch.data._missing_values import MissingValues, Number, Values
-from sfgsearch.data._partition import Division
-from sfgsearch.data._rows import bad_rows
+from sfgsearch.data._files import bad_rows, check_memory
+from sfgsearch.data._partition import Division, assemble
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.data._targets import as_float32, encode
-from sfgsearch.data._task_tables import TaskTable, read_task_tables
+from sfgsearch.data._task_tables import MissingValues, Number, TaskTable, Values, read_task_tables
 from sfgsearch.errors import DataError
 
 Layout = Literal["NHW", "NHWC", "NCHW", "NDHW", "NDHWC", "NCDHW"]
 _USUAL: dict[int, Layout] = {3: "NHW", 4: "NHWC"}
 _COLOURS = (1, 3, 4)
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @data_sets.register("npz")
@@ -51,18 +53,13 @@ def npz(
     Args:
         seed: Fixes the split by shares.
         path: The file.
-        tasks: By name, a table with ``type``, ``key`` (the array with the targets; the task's name if missing) and
-            options of the task. Quantities stand in the file in their unit and are divided by ``scale``. Classes are
-            whole numbers or text; the distinct ones in ascending order, unless ``num_classes`` says that they are the
-            numbers from 0, or ``classes`` lists them, or names them by value: ``{1 = "male", 2 = "female"}``.
-            Those of pixels are whole numbers, and the lowest is the background.
-            ``missing`` lists further values of missing targets, or names an array that is true where a target is
-            missing, one value per image or per target; ``ignore`` of a segmentation and ``invalid`` of a dense
-            regression do too.
+        tasks: By name, a table as in :func:`folder`, in which ``key`` is the array with the targets. ``missing``,
+            ``ignore`` and ``invalid`` list further values of missing targets, or name an array that is true where a
+            target is missing, one value per image or per target.
         images: The array with the images.
         layout: Its axes: N images, C channels, D, H, W space. Without it three axes are ``"NHW"``, and four
             ``"NHWC"`` if only the last can be channels: 1, 3 or 4 of them.
-        image_scale: What images are divided by; by nothing if None, but bytes by 255.
+        image_scale: Divisor of images; none if None, but 255 for bytes.
         missing: Further values of missing targets in all tasks.
         shares: Of training, validation and test.
         groups: Array whose equal values stay in one split, such as patients.
@@ -77,13 +74,17 @@ def npz(
     tables = read_task_tables(tasks, missing, arrays=True)
     keys = [table.key for table in tables] + [table.missing_key for table in tables if table.missing_key]
     keys += [key for key in (groups, split) if key]
-    arrays = read_arrays(Path(path), list(dict.fromkeys([images, *keys])))
+    arrays = _read_arrays(Path(path), list(dict.fromkeys([images, *keys])))
     pictures = _channels_first(arrays[images], images, layout)
     for key in keys:
         if len(np.atleast_1d(arrays[key])) != len(pictures):
             raise DataError(f"{path}: {key!r} has the shape {arrays[key].shape} for {len(pictures)} images")
     for table in tables:
-        _check_shape(table, arrays[table.key], pictures.shape)
+        wanted, found = pictures.shape[:1] + pictures.shape[2:] * table.is_dense, arrays[table.key].shape
+        if found != wanted:
+            raise DataError(
+                f"tasks.{table.name}: {table.key!r} has the shape {found}; a {table.type} needs {wanted} here"
+            )
     rows = [f"row {index}" for index in range(len(pictures))]
     for column in (groups, split):
         if column:
@@ -91,8 +92,7 @@ def npz(
     encoded = [encode(table, _values(table, arrays), rows) for table in tables]
     return assemble(
         _as_images(pictures, image_scale, rows),
-        [task for _, task in encoded],
-        {task.name: target for target, task in encoded},
+        encoded,
         Division(seed, shares, *(_decode(arrays[column]) if column else None for column in (groups, split))),
         rows,
         _notes(pictures, images, image_scale),
@@ -113,14 +113,6 @@ def _channels_first(images: NDArray[Any], key: str, layout: Layout | None) -> ND
     if 0 in images.shape:
         raise DataError(f"{described}, without a pixel")
     return np.moveaxis(images, axes.index("C"), 1) if "C" in axes else images[:, None]
-
-
-def _check_shape(table: TaskTable, values: NDArray[Any], images: tuple[int, ...]) -> None:
-    wanted = (images[0], *images[2:]) if table.is_dense else images[:1]
-    if values.shape != wanted:
-        raise DataError(
-            f"tasks.{table.name}: {table.key!r} has the shape {values.shape}; a {table.type} needs {wanted} here"
-        )
 
 
 def _check_column(values: NDArray[Any], key: str, rows: Sequence[str]) -> None:
@@ -174,3 +166,51 @@ def _notes(pictures: NDArray[Any], key: str, scale: float | None) -> list[str]:
     if scale is not None or pictures.dtype == np.uint8 or (low >= 0 and high <= 1):
         return []
     return [f"the images {key!r} range from {low:g} to {high:g}; networks expect about 0 to 1: set image_scale"]
+
+
+def _read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read arrays of an npz file, once its directory, their headers and the memory there is agree."""
+    if not path.exists():
+        raise DataError(f"path: there is no file {path}")
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        kind = "npz" if path.is_file() else "regular"
+        raise DataError(f"path: {path} is no {kind} file; write one with numpy.savez")
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # a damaged directory makes zipfile raise errors of many kinds
+        raise DataError(f"path: {path} is damaged ({error}); write it anew with numpy.savez") from error
+    with archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        missing = [key for key in keys if key not in members]
+        if missing:
+            raise DataError(f"{path} has no array {missing[0]!r}; it has {', '.join(map(repr, members))}")
+        wanted = {key: archive.getinfo(members[key]) for key in keys}
+        total = sum(member.file_size for member in wanted.values())
+        check_memory(total, f"what {path} holds", "leave images out, or write smaller ones")
+        arrays = {}
+        for key, member in wanted.items():
+            try:
+                with archive.open(member) as file:
+                    _check_header(file, member.file_size)
+                with archive.open(member) as file:
+                    arrays[key] = npy.read_array(file, allow_pickle=False)
+            except Exception as error:  # as above
+                reason = str(error) or type(error).__name__
+                raise DataError(f"{path}: cannot read {key!r} ({reason}); save it as numbers or text") from error
+    return arrays
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Raise a ValueError unless a file of ``size`` bytes is an array of numbers or text, and as large as it claims."""
+    try:
+        read_header = _HEADERS[npy.read_magic(file)]
+    except (ValueError, KeyError) as error:
+        raise ValueError("it is no array of numbers or text") from error
+    shape, _, kind = read_header(file)
+    if kind.hasobject:
+        raise ValueError("it holds Python objects")
+    claimed, held = math.prod(shape) * kind.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or claimed != held:
+        raise ValueError(
+            f"its header claims the shape {shape} of {kind}, {format_bytes(claimed)}, but it holds {format_bytes(held)}"
+        )

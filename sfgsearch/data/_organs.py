@@ -1,4 +1,4 @@
-"""From the labels of volumes to classes."""
+"""Classes from the labels of volumes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from sfgsearch.data._class_values import find_gaps
-from sfgsearch.data._missing_values import parse_number
+from sfgsearch.data._targets import distinct, find_gaps
+from sfgsearch.data._task_tables import parse_number
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
 _MOST_CLASSES = 64  # that nobody has named
-_COUNTABLE = 1 << 16
 _LISTED = 12
 
 Classes = tuple[str, ...] | Mapping[str, str]
@@ -39,23 +38,25 @@ class Organs:
 
     @classmethod
     def of(cls, classes: Classes, labels: Labels, ignore: tuple[int, ...] = ()) -> Organs:
-        """Return what labels mean.
+        """Return the meaning of labels.
 
         Args:
-            classes: What the user says of it; nothing if empty.
-            labels: What there is, without labels to ignore.
-            ignore: Those.
+            classes: The user's names; none if empty.
+            labels: The labels of all subjects, MISSING where they are ignored.
+            ignore: The labels that are ignored.
 
         Raises:
             DataError: If a label has no class, it is not plain which numbers are classes, or there is no organ.
         """
-        seen = {subject: _distinct(values) for subject, values in labels.items()}
+        seen = {subject: _present(values) for subject, values in labels.items()}
         everywhere = sorted(set().union(*seen.values()))
         organs = _named(classes, ignore) if classes else _unnamed(everywhere)
         for subject, values in seen.items():
             if unknown := sorted(values.difference(organs.labels)):
+                by_label = isinstance(classes, Mapping)
+                named = f"the labels {_list(organs.labels)}" if by_label else f"{len(organs.labels)} labels from 0 on"
                 raise DataError(
-                    f"{_describe(classes, organs)}, but subject {subject!r} has the label {unknown[0]}; name it too, "
+                    f"classes names {named}, but subject {subject!r} has the label {unknown[0]}; name it too, "
                     f"or set ignore = [{unknown[0]}] if it stands for a missing one"
                 )
         if not set(everywhere) - {organs.labels[0]}:
@@ -70,7 +71,7 @@ class Organs:
 
     def untrained(self, labels: Labels) -> tuple[str, ...]:
         """Return the organs that no volume has."""
-        seen = set().union(*map(_distinct, labels.values()))
+        seen = set().union(*map(_present, labels.values()))
         names = self.names or tuple(map(str, self.labels))
         return tuple(name for label, name in zip(self.labels[1:], names[1:], strict=True) if label not in seen)
 
@@ -96,15 +97,9 @@ def _named(classes: Classes, ignore: tuple[int, ...]) -> Organs:
     return Organs(labels, tuple(by_label[label] for label in labels))
 
 
-def _describe(classes: Classes, organs: Organs) -> str:
-    if isinstance(classes, Mapping):
-        return f"classes names the labels {_list(organs.labels)}"
-    return f"classes names {len(organs.labels)} labels from 0 on"
-
-
 def _unnamed(labels: Sequence[int]) -> Organs:
     """Return classes without names, if labels can only be those from 0 to the greatest."""
-    # The background may be nowhere, as where it is what is ignored.
+    # The background may be nowhere, as where it is ignored.
     classes = sorted({0, *labels})
     gaps = find_gaps(labels if 0 in labels else classes)
     if not gaps and len(classes) <= _MOST_CLASSES:
@@ -123,9 +118,6 @@ def _list(labels: Sequence[int]) -> str:
     return shown if len(labels) <= _LISTED else f"{shown}, ..., {labels[-1]}"
 
 
-def _distinct(labels: NDArray[np.int32]) -> set[int]:
+def _present(labels: NDArray[np.int32]) -> set[int]:
     """Return the labels in a volume, without MISSING."""
-    present = labels[labels != MISSING]
-    if present.max(initial=0) < _COUNTABLE:  # much faster than to sort millions of voxels
-        return set(np.flatnonzero(np.bincount(present)).tolist())
-    return set(np.unique(present).tolist())
+    return set(map(int, distinct(labels, labels == MISSING)))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sfgsearch.data._identity import SplitIdentity
-from sfgsearch.data._splits import Batch, Split, Targets
+from sfgsearch.data._splits import Batch, Split
 from sfgsearch.errors import DataError
 
 Images = Sequence[Tensor]
@@ -25,22 +25,44 @@ missing: int16 takes little memory and has such a value, uint8 has none.
 _CHANNELS_AND_PLANE = 3
 
 
-class WholeImages(Split):
+class _DenseSplit(Split):
+    """Images in memory with dense targets; see :class:`WholeImages`."""
+
+    def __init__(self, images: Images, targets: DenseTargets, source: SplitIdentity | None = None) -> None:
+        spaces = [tuple(image.shape[1:]) for image in images]
+        for name, values in targets.items():
+            if [tuple(target.shape) for target in values] != spaces:
+                raise DataError(f"targets of task {name!r} differ in number or size from the images")
+        if not images:
+            raise DataError("a split needs at least one image")
+        self._images, self._targets = list(images), {name: list(values) for name, values in targets.items()}
+        self._source = source
+
+    def target(self, name: str) -> Tensor:
+        """Return the targets of all voxels of all images, of shape (voxels,)."""
+        return torch.cat([target.flatten() for target in self._targets[name]])
+
+    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
+        """Return the digests of whole images and their targets, or of their source."""
+        targets = {name: self._targets[name] for name in tasks}
+        return self._source or SplitIdentity.of(len(self._images), self.stored_images(), targets)
+
+    def stored_images(self) -> Iterator[Tensor]:
+        """Yield the whole images one by one."""
+        yield from (image[None] for image in self._images)
+
+
+class WholeImages(_DenseSplit):
     """Images of any size with dense targets, one at a time where sizes differ or images are volumes.
 
     Args:
         images: The images.
         targets: Their targets.
-        source: Identity of what both were computed from; see :class:`InMemory`.
+        source: Identity of the arrays that both were computed from; see :class:`InMemory`.
 
     Raises:
         DataError: If there are no images, or a target's space differs from its image's.
     """
-
-    def __init__(self, images: Images, targets: DenseTargets, source: SplitIdentity | None = None) -> None:
-        _check(images, targets)
-        self._images, self._targets = list(images), {name: list(values) for name, values in targets.items()}
-        self._source = source
 
     def __len__(self) -> int:
         return len(self._images)
@@ -55,18 +77,6 @@ class WholeImages(Split):
         """(C, *space) of the first image."""
         return tuple(self._images[0].shape)
 
-    def target(self, name: str) -> Tensor:
-        """Return the targets of all voxels, of shape (voxels,)."""
-        return torch.cat([target.flatten() for target in self._targets[name]])
-
-    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
-        """Return the digests of images and targets, or of their source."""
-        return self._source or _identity(self._images, self._targets, tasks)
-
-    def stored_images(self) -> Iterator[Tensor]:
-        """Yield the images one by one."""
-        yield from (image[None] for image in self._images)
-
     @property
     def max_batch(self) -> int | None:
         """1 where sizes differ and for volumes, whose predictions are large; None otherwise."""
@@ -74,7 +84,7 @@ class WholeImages(Split):
         return 1 if are_volumes or len({image.shape for image in self._images}) > 1 else None
 
 
-class RandomPatches(Split):
+class RandomPatches(_DenseSplit):
     """Patches at random positions of images with dense targets; every shuffled epoch draws positions anew.
 
     Images smaller than a patch are padded with their border, and so are their targets.
@@ -85,7 +95,7 @@ class RandomPatches(Split):
         size: Space of a patch.
         per_image: Patches of every image in an epoch.
         seed: Fixes the positions before the first shuffled epoch.
-        source: Identity of what images and targets were computed from; see :class:`InMemory`.
+        source: Identity of the arrays that images and targets were computed from; see :class:`InMemory`.
 
     Raises:
         DataError: If there are no images, a target's space differs from its image's, or the size has other dimensions.
@@ -100,15 +110,14 @@ class RandomPatches(Split):
         seed: int = 0,
         source: SplitIdentity | None = None,
     ) -> None:
-        _check(images, targets)
+        super().__init__(images, targets, source)
         if images[0].ndim - 1 != len(size) or min(size) < 1 or per_image < 1:
             raise DataError(
                 f"patches of size {size}, {per_image} per image, cannot be cut from images {tuple(images[0].shape)}"
             )
-        self._voxels = {name: list(values) for name, values in targets.items()}
         self._images = [_pad(image, size) for image in images]
-        self._targets = {name: [_pad(target[None], size)[0] for target in values] for name, values in targets.items()}
-        self._size, self._per_image, self._source = size, per_image, source
+        self._padded = {name: [_pad(target[None], size)[0] for target in values] for name, values in targets.items()}
+        self._size, self._per_image = size, per_image
         self.begin_epoch(torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
@@ -116,34 +125,19 @@ class RandomPatches(Split):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return the patches of many indices at once, and their targets."""
-        patches: list[Tensor] = []
-        targets: dict[str, list[Tensor]] = {name: [] for name in self._targets}
+        cuts = []
         for index in indices:
-            image = index // self._per_image
-            starts = self._starts[index].tolist()
-            where = tuple(slice(start, start + side) for start, side in zip(starts, self._size, strict=True))
-            patches.append(self._images[image][(slice(None), *where)])
-            for name, values in self._targets.items():
-                targets[name].append(values[image][where])
-        stacked: Targets = {name: torch.stack(values) for name, values in targets.items()}
-        return torch.stack(patches), stacked
+            sides = zip(self._starts[index].tolist(), self._size, strict=True)
+            cuts.append((index // self._per_image, tuple(slice(start, start + side) for start, side in sides)))
+        targets = {
+            name: torch.stack([values[image][where] for image, where in cuts]) for name, values in self._padded.items()
+        }
+        return torch.stack([self._images[image][(slice(None), *where)] for image, where in cuts]), targets
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(C, *space) of a patch."""
         return (self._images[0].shape[0], *self._size)
-
-    def target(self, name: str) -> Tensor:
-        """Return the targets of all voxels of all images, of shape (voxels,), wherever patches lie."""
-        return torch.cat([target.flatten() for target in self._voxels[name]])
-
-    def identity(self, tasks: Sequence[str]) -> SplitIdentity:
-        """Return the digests of whole images and their targets, wherever patches lie, or of their source."""
-        return self._source or _identity(self._images, self._voxels, tasks)
-
-    def stored_images(self) -> Iterator[Tensor]:
-        """Yield the whole images one by one."""
-        yield from (image[None] for image in self._images)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
         """Draw the position of every patch, uniformly over those inside its image."""
@@ -151,19 +145,6 @@ class RandomPatches(Split):
         positions = space - torch.tensor(self._size) + 1
         draws = torch.rand(positions.shape, generator=generator, dtype=torch.float64)
         self._starts = (draws * positions).long()
-
-
-def _identity(images: Images, targets: DenseTargets, tasks: Sequence[str]) -> SplitIdentity:
-    return SplitIdentity.of(len(images), (image[None] for image in images), {name: targets[name] for name in tasks})
-
-
-def _check(images: Images, targets: DenseTargets) -> None:
-    spaces = [tuple(image.shape[1:]) for image in images]
-    for name, values in targets.items():
-        if [tuple(target.shape) for target in values] != spaces:
-            raise DataError(f"targets of task {name!r} differ in number or size from the images")
-    if not images:
-        raise DataError("a split needs at least one image")
 
 
 def _pad(image: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ class Split(Dataset[Batch], ABC):
         """Prepare for a shuffled epoch; splits of random patches draw new positions from ``generator``."""
 
     def identity(self, tasks: Sequence[str]) -> SplitIdentity:
-        """Return what a study compares before it continues: digests of the images and of the targets of tasks.
+        """Return the digests of images and of the targets of tasks, which a study compares before it continues.
 
         Here the targets are read, but of the images only their number and shape, since they may be in files. A split
         that knows more should say it, such as the names and sizes of these files:
@@ -83,8 +82,8 @@ class InMemory(Split):
             in [0, 1].
         targets: For every task, a tensor whose first dimension is N. Where a target is missing, quantities are NaN
             and classes :data:`sfgsearch.tasks.MISSING`. Classes are integers of any type.
-        source: Identity of what images and targets were computed from, where other processors would round the result
-            otherwise; it stands for both.
+        source: Identity of the arrays that images and targets were computed from, where processors round the result
+            differently; it stands for both.
 
     Raises:
         DataError: If a target's length differs from the images' or the split is empty.
@@ -133,7 +132,7 @@ def _as_float(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MultiTaskData:
-    """A data set: what a study trains on, selects on and, once, tests on.
+    """A data set: splits to train on, to select on and, once, to test on.
 
     Args:
         tasks: The tasks, in order.
@@ -153,10 +152,15 @@ class MultiTaskData:
     window: SlidingWindow | None = None
     is_fixed: bool = False
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: ``"train"``, ``"validation"`` and ``"test"``."""
+        return {name: getattr(self, name) for name in SPLIT_NAMES}
+
     @cached_property
     def labels(self) -> dict[str, dict[str, LabelCount]]:
         """How many targets are present, by split, then by task."""
-        return {split: count_labels(getattr(self, split), self.tasks) for split in SPLIT_NAMES}
+        return {name: count_labels(split, self.tasks) for name, split in self.splits.items()}
 
     @cached_property
     def identity(self) -> DataIdentity:
@@ -180,7 +184,7 @@ def batches(
     """Yield the batches of one epoch on a device, classes of any integer type as int64.
 
     Args:
-        split: What to read.
+        split: The split.
         batch_size: Images per batch, fewer where the split says so; the last batch of an epoch may be smaller.
         device: Where batches go.
         generator: Shuffles the epoch; in order if None. A shuffled epoch drops a last batch of one image, which
@@ -194,26 +198,16 @@ def batches(
         batch_size=size,
         shuffle=generator is not None,
         generator=generator or torch.Generator(),  # without one of its own, a loader draws from torch's
-        collate_fn=_as_fetched,
+        collate_fn=lambda batch: batch,  # fetched as one already
     )
     for images, targets in loader:
         if generator is not None and len(images) == 1 < size:
             continue
-        yield (
-            images.to(device, non_blocking=True),
-            {name: _as_losses_take_it(target.to(device, non_blocking=True)) for name, target in targets.items()},
-        )
+        moved = {name: target.to(device, non_blocking=True) for name, target in targets.items()}
+        moved = {name: target if target.is_floating_point() else target.long() for name, target in moved.items()}
+        yield images.to(device, non_blocking=True), moved
 
 
 def largest_batch(split: Split, batch_size: int) -> int:
     """Return how many images a batch of a split holds: ``batch_size``, or fewer where the split says so."""
     return min(batch_size, split.max_batch or batch_size)
-
-
-def _as_losses_take_it(target: Tensor) -> Tensor:
-    return target if target.is_floating_point() else target.long()
-
-
-def _as_fetched(batch: Any) -> Any:
-    """Pass on what ``__getitems__`` has batched already."""
-    return batch

@@ -49,7 +49,7 @@ def stratify(units: NDArray[np.int64], labels: csr_array, shares: Sequence[float
         having = having[splits[having] < 0]
         for unit in having[np.argsort(rank[having])].tolist():
             own = slice(counts.indptr[unit], counts.indptr[unit + 1])
-            splits[unit] = waiting.place(label, dict(zip(counts.indices[own].tolist(), counts.data[own], strict=True)))
+            splits[unit] = waiting.assign(label, dict(zip(counts.indices[own].tolist(), counts.data[own], strict=True)))
     return splits[units]
 
 
@@ -76,13 +76,8 @@ class _Waiting:
         wanted = [(share * totals).tolist() for share in shares]
         return cls(units, wanted, [list(one) for one in wanted], [[0] * len(totals) for _ in shares])
 
-    def place(self, label: int, unit: dict[int, float]) -> int:
-        """Choose the split of a unit and count it there.
-
-        Args:
-            label: The label that is served.
-            unit: The unit's images by label.
-        """
+    def assign(self, label: int, unit: dict[int, float]) -> int:
+        """Choose the split of a unit (its images by label) for the label that is served, and count it there."""
         split = self._choose(label, unit)
         for one, amount in unit.items():
             self.units[one] -= 1
@@ -106,11 +101,11 @@ class _Waiting:
         return max(below or splits, key=lambda split: (round(self._behind(split), _DIGITS), self.lacking[split][label]))
 
     def _has_room(self, split: int, unit: dict[int, float]) -> bool:
-        """Tell whether a split has no image yet, or lacks half of the unit's at least."""
+        """Return whether a split has no image yet, or lacks half of the unit's at least."""
         return not self.held[split][-1] or 2 * self.lacking[split][-1] >= unit[len(self.units) - 1]
 
     def _behind(self, split: int) -> float:
-        """Return how many images a split has less than its share of those that were placed."""
+        """Return how many images a split has less than its share of those that are assigned."""
         waiting = sum(lacking[-1] for lacking in self.lacking)
         share = self.wanted[split][-1] / sum(wanted[-1] for wanted in self.wanted)
         return self.lacking[split][-1] - share * waiting

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from sfgsearch._registry import data_sets
-from sfgsearch.data._assembly import assemble
 from sfgsearch.data._files import locate
-from sfgsearch.data._partition import Division
+from sfgsearch.data._partition import Division, assemble
 from sfgsearch.data._pictures import describe_skipped, read_pictures, unreadable
 from sfgsearch.data._splits import MultiTaskData
 from sfgsearch.errors import DataError
@@ -32,15 +29,6 @@ _TASKS: dict[str, Task] = {
     "race": Classification("race", num_classes=5, classes=("White", "Black", "Asian", "Indian", "others")),
 }
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,3}")
-
-
-@dataclass(frozen=True)
-class _Face:
-    name: str
-    file: Path
-    age: int
-    gender: int
-    race: int
 
 
 @data_sets.register("utkface")
@@ -76,23 +64,26 @@ def utkface(
     folder = Path(path)
     files = _find(folder)
     faces, reasons = _parse(folder, files)
-    pictures = read_pictures([face.file for face in faces], (size, size))
-    reasons |= {faces[index].name: reason for index, reason in pictures.broken.items()}
-    usable = [index for index in range(len(faces)) if index not in pictures.broken]
+    names = list(faces)
+    pictures = read_pictures([file for file, _ in faces.values()], (size, size))
+    reasons |= {names[index]: reason for index, reason in pictures.broken.items()}
+    usable = [index for index in range(len(names)) if index not in pictures.broken]
     notes = [describe_skipped(len(files), dict(sorted(reasons.items())))] if reasons else []
     if len(usable) < _FEWEST:
         raise DataError(
             f"{folder} holds {len(usable)} usable photographs of {len(files)}, too few for three splits; "
             f"{'; '.join(notes) or 'add more'}"
         )
-    faces = [faces[index] for index in usable]
-    held_out = math.ceil(_HELD_OUT_SHARE * len(faces)) / len(faces)
+    names = [names[index] for index in usable]
+    targets = {task: torch.tensor([faces[name][1][task] for name in names]) for task in tasks}
+    if "age" in targets:
+        targets["age"] = targets["age"].float() / _YEARS
+    held_out = math.ceil(_HELD_OUT_SHARE * len(names)) / len(names)
     return assemble(
         torch.from_numpy(pictures.pixels[usable]),
-        [_TASKS[name] for name in tasks],
-        _targets(faces, tasks),
+        [(targets[task], _TASKS[task]) for task in tasks],
         Division(seed, (1 - 2 * held_out, held_out, held_out)),
-        [face.name for face in faces],
+        names,
         notes,
     )
 
@@ -107,9 +98,9 @@ def _find(folder: Path) -> list[Path]:
     return files
 
 
-def _parse(folder: Path, files: list[Path]) -> tuple[list[_Face], dict[str, str]]:
-    """Return the faces of well-named files, and for the others the reason by relative path."""
-    faces: list[_Face] = []
+def _parse(folder: Path, files: list[Path]) -> tuple[dict[str, tuple[Path, dict[str, int]]], dict[str, str]]:
+    """Return by relative path the files that are well named with their labels, and the reason for the others."""
+    faces: dict[str, tuple[Path, dict[str, int]]] = {}
     reasons: dict[str, str] = {}
     seen: set[str] = set()
     root = folder.resolve()
@@ -123,29 +114,16 @@ def _parse(folder: Path, files: list[Path]) -> tuple[list[_Face], dict[str, str]
             reasons[name] = unreadable(error)
             continue
         seen.add(photograph)
-        faces.append(_Face(name, located, **labels))
+        faces[name] = located, labels
     return faces, reasons
 
 
 def _parse_name(name: str) -> dict[str, int]:
-    """Return what a file's name says.
-
-    Raises:
-        ValueError: If it is not named as it should be.
-    """
+    """Return the labels in a file's name; raise a ValueError if it is not named as it should be."""
     fields = name.split("_")
     if len(fields) != 4:
         raise ValueError(f"{len(fields)} fields instead of 4")
-    labels = {}
     for (label, limit), field in zip(_HIGHEST.items(), fields, strict=False):
         if not _WHOLE_NUMBER.fullmatch(field) or int(field) > limit:
             raise ValueError(f"{label} is {field!r}, not 0 to {limit}")
-        labels[label] = int(field)
-    return labels
-
-
-def _targets(faces: Sequence[_Face], tasks: Sequence[str]) -> dict[str, torch.Tensor]:
-    targets = {name: torch.tensor([getattr(face, name) for face in faces]) for name in tasks}
-    if "age" in targets:
-        targets["age"] = targets["age"].float() / _YEARS
-    return targets
+    return dict(zip(_HIGHEST, map(int, fields[:3]), strict=True))

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfgsearch.data._digests import array_digest
 from sfgsearch.data._files import locate
-from sfgsearch.data._nifti import SUFFIXES, UnusableError, read_volume
-from sfgsearch.data._resample import Spacing, resample, voxel_size
+from sfgsearch.data._identity import array_digest
+from sfgsearch.data._nifti import SUFFIXES, Spacing, UnusableError, read_volume, resample, voxel_size
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import MISSING
 
@@ -51,7 +50,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the volumes of subjects are read.
+    """Options of reading the volumes of subjects.
 
     Args:
         ignore: Labels that stand for a missing one.
@@ -76,10 +75,6 @@ def read_subjects(folder: Path, reading: Reading | None = None) -> tuple[list[Su
 
     A subject may lack its CT or its labels, but not both.
 
-    Args:
-        folder: The folder.
-        reading: What is missing in the volumes, and their spacing.
-
     Returns:
         The subjects in the order of their names, and notes on those that could not be used or lack a file, if any.
 
@@ -92,40 +87,28 @@ def read_subjects(folder: Path, reading: Reading | None = None) -> tuple[list[Su
             f"path: there is no folder {folder}; set it to one with a folder per subject, or name that with --data"
         )
     try:
-        places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+        own_folders = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
     except OSError as error:
         raise DataError(f"path: cannot list {folder} ({error.strerror})") from error
-    if not places:
+    if not own_folders:
         wanted = ", ".join(f"{file}{SUFFIXES[0]}" for file in FILES)
         raise DataError(f"path: {folder} has no folders in it; it needs one per subject, with {wanted}")
     subjects: list[Subject] = []
-    reasons: dict[str, str] = {}
-    for place in places:
+    skipped: list[str] = []
+    for own_folder in own_folders:
+        name = "".join(character if character.isprintable() else "?" for character in own_folder.name)
         try:
-            subjects.append(_read_subject(place, reading or Reading()))
+            subjects.append(_read_subject(own_folder, name, reading or Reading()))
         except UnusableError as error:
-            reasons[_shown(place)] = str(error)
+            skipped.append(f"{name}: {error}")
         except OSError as error:  # such as a folder that may not be entered
-            reasons[_shown(place)] = str(error.strerror)
+            skipped.append(f"{name}: {error.strerror}")
     _check_spacings(subjects)
-    return subjects, (*_describe_skipped(len(places), reasons), *_describe_lacking(subjects))
-
-
-def _shown(place: Path) -> str:
-    """Return the name of a subject's folder, fit to be printed on one line."""
-    return "".join(character if character.isprintable() else "?" for character in place.name)
-
-
-def _describe_skipped(number: int, reasons: Mapping[str, str]) -> tuple[str, ...]:
-    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    return (f"skipped {len(reasons)} of {number} subjects ({listed})",) if reasons else ()
-
-
-def _describe_lacking(subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """Return a note on the subjects that lack a file, if any."""
+    notes = [f"skipped {len(skipped)} of {len(own_folders)} subjects ({'; '.join(skipped)})"] if skipped else []
     lacking = {file: sum(getattr(subject, file) is None for subject in subjects) for file in FILES[1:]}
-    counts = [f"{number} without {file}" for file, number in lacking.items() if number]
-    return (f"of {len(subjects)} subjects {' and '.join(counts)}, which that task leaves out",) if counts else ()
+    if counts := [f"{number} without {file}" for file, number in lacking.items() if number]:
+        notes.append(f"of {len(subjects)} subjects {' and '.join(counts)}, which that task leaves out")
+    return subjects, tuple(notes)
 
 
 def _check_spacings(subjects: Sequence[Subject]) -> None:
@@ -148,8 +131,8 @@ def _times(spacing: Spacing) -> str:
     return " x ".join(f"{side:.4g}" for side in spacing)
 
 
-def _read_subject(place: Path, reading: Reading) -> Subject:
-    paths = {file: _find(place, file) for file in FILES}
+def _read_subject(folder: Path, name: str, reading: Reading) -> Subject:
+    paths = {file: _find(folder, file) for file in FILES}
     if paths["mr"] is None or not (paths["ct"] or paths["labels"]):
         lacking = " and no ".join(f"{file}{SUFFIXES[0]}" for file in FILES if paths[file] is None)
         raise UnusableError(f"no {lacking}")
@@ -160,33 +143,29 @@ def _read_subject(place: Path, reading: Reading) -> Subject:
         raise UnusableError("mr has the same value everywhere")
     ct, labels = (_read_on_grid(paths[file], file, mr.shape, affine) for file in FILES[1:])
     quantity = None if ct is None else _as_quantity(ct, reading.invalid)
-    classes = None if labels is None else _as_labels(labels, reading.ignore, _shown(place))
+    classes = None if labels is None else _as_labels(labels, reading.ignore, name)
     if quantity is None and classes is None:
         raise UnusableError("all of ct and labels is missing")
     volumes = zip(FILES, (mr, quantity, classes), strict=True)
     digests = {file: "" if volume is None else array_digest(volume) for file, volume in volumes}
     size = voxel_size(affine)
     if reading.spacing is None or _is_close(size, reading.spacing):
-        return Subject(_shown(place), mr, quantity, classes, size, size, digests)
+        return Subject(name, mr, quantity, classes, size, size, digests)
     mr = resample(mr, affine, reading.spacing)
     quantity, classes = (one if one is None else resample(one, affine, reading.spacing) for one in (quantity, classes))
-    return Subject(_shown(place), mr, quantity, classes, reading.spacing, size, digests)
+    return Subject(name, mr, quantity, classes, reading.spacing, size, digests)
 
 
-def _find(place: Path, file: str) -> Path | None:
-    """Return the one regular file of a volume, None if there is none.
-
-    Raises:
-        UnusableError: If there are two, or it is something else, or it lies outside the folder of subjects.
-    """
-    found = [path for suffix in SUFFIXES if os.path.lexists(path := place / f"{file}{suffix}")]
+def _find(folder: Path, file: str) -> Path | None:
+    """Return the one regular file of a volume within the folder of subjects, None if there is none."""
+    found = [path for suffix in SUFFIXES if os.path.lexists(path := folder / f"{file}{suffix}")]
     if not found:
         return None
     if len(found) > 1:
         raise UnusableError(f"both {found[0].name} and {found[1].name}; remove one")
     (path,) = found
     try:
-        locate(place.parent.resolve(), f"{place.name}/{path.name}")
+        locate(folder.parent.resolve(), f"{folder.name}/{path.name}")
     except ValueError as error:
         raise UnusableError(f"{path.name} {error}") from error
     except OSError as error:
@@ -230,12 +209,7 @@ def _as_quantity(ct: NDArray[np.float32], invalid: tuple[float, ...]) -> NDArray
 
 
 def _as_labels(labels: NDArray[np.float64], ignore: tuple[int, ...], name: str) -> NDArray[np.int32] | None:
-    """Return labels as whole numbers, MISSING where they are missing; None if they are missing everywhere.
-
-    Raises:
-        UnusableError: If one is no whole number.
-        DataError: If one is below zero and not to be ignored.
-    """
+    """Return labels as whole numbers, MISSING where they are missing; None if they are missing everywhere."""
     missing = np.isnan(labels) | np.isin(labels, np.array(ignore, dtype=labels.dtype))
     labels[missing] = MISSING
     present = labels[~missing]

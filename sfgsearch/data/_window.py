@@ -15,7 +15,7 @@ Network = Callable[[Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How a network predicts images that are larger than those it is trained on: window by window, then blended.
+    """Prediction of images larger than those a network is trained on: window by window, then blended.
 
     A thin wrapper around MONAI's inferer (extra ``volumes``), for networks whose predictions have the images' space.
     An image smaller than the window is padded with its border, and its predictions are cropped.
@@ -58,7 +58,10 @@ class SlidingWindow:
             raise DataError(f"a window of {len(self.size)} dimensions cannot slide over {images.ndim - 2}")
         if tuple(images.shape[2:]) == self.size:
             return dict(network(images))
-        slide = _inferer()
+        try:
+            from monai.inferers.utils import sliding_window_inference
+        except ImportError as error:
+            raise DataError("windows slide with MONAI: pip install 'sfgsearch[volumes]'") from error
         flat: set[str] = set()
 
         def with_channels(windows: Tensor) -> dict[str, Tensor]:
@@ -66,7 +69,7 @@ class SlidingWindow:
             flat.update(name for name, prediction in predictions.items() if prediction.ndim < windows.ndim)
             return {name: value.unsqueeze(1) if name in flat else value for name, value in predictions.items()}
 
-        blended: dict[str, Tensor] = slide(
+        blended: Any = sliding_window_inference(
             images,
             self.size,
             self.windows_per_pass,
@@ -92,11 +95,3 @@ class _Windowed(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions by task name for images of shape (B, C, *space)."""
         return self.window.predict(self.network, images)
-
-
-def _inferer() -> Callable[..., Any]:
-    try:
-        from monai.inferers.utils import sliding_window_inference
-    except ImportError as error:
-        raise DataError("windows slide with MONAI: pip install 'sfgsearch[volumes]'") from error
-    return sliding_window_inference

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sfgsearch.config import Config
 from sfgsearch.config._imports import import_digests
 from sfgsearch.data import DataIdentity, describe_change
-from sfgsearch.data._digests import text_digest
+from sfgsearch.data._identity import text_digest
 from sfgsearch.errors import StudyError
 from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.records import Records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +13,9 @@ from torch.nn import functional
 from sfgsearch._choices import FRACTION
 from sfgsearch._registry import task_types
 from sfgsearch.errors import DataError
-from sfgsearch.functional import mutual_information
 from sfgsearch.nn import Head
-from sfgsearch.tasks._classes import check_class_target, check_classes, loss_weights
-from sfgsearch.tasks._dense import dense_head
-from sfgsearch.tasks._task import Task
+from sfgsearch.tasks._classes import ClassTask
+from sfgsearch.tasks._task import dense_head
 
 if TYPE_CHECKING:
     from torchmetrics import Metric, MetricCollection
@@ -51,7 +48,7 @@ def soft_dice_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 @task_types.register("segmentation")
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(ClassTask):
     r"""One of several classes for every voxel; targets are int64 of shape (B, \*space), predictions logits.
 
     Predictions have the shape (B, classes, \*space). Class 0 is the background. Over all voxels seen, the Dice of a
@@ -68,13 +65,10 @@ class Segmentation(Task):
         DataError: If there are too few classes, names or weights do not fit them, or the loss is unknown.
     """
 
-    num_classes: int = 2
-    classes: tuple[str, ...] = ()
     loss: Literal["cross_entropy", "dice", "both"] = "both"
-    class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.num_classes, self.classes, self.class_weights)
+        super().__post_init__()
         if len(set(self._suffixes)) != self.num_classes or not all(self._suffixes):
             raise DataError(f"task {self.name!r}: class names must differ in letters or digits, got {self.classes}")
         if self.class_weights and self.loss == "dice":
@@ -84,14 +78,9 @@ class Segmentation(Task):
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
-        """What metrics call the classes."""
+        """The classes' names in metrics."""
         names = self.classes or tuple(map(str, range(self.num_classes)))
         return tuple(re.sub(r"\W+", "_", name.lower()).strip("_") for name in names)
-
-    @property
-    def outputs(self) -> int:
-        """One logit per class."""
-        return self.num_classes
 
     @property
     def units(self) -> dict[str, str]:
@@ -107,16 +96,11 @@ class Segmentation(Task):
         """Build a head of 1x1 convolutions."""
         return dense_head(in_channels, self.outputs, dimensions, self.hidden)
 
-    def check_target(self, target: Tensor) -> None:
-        """Check that targets are classes or missing."""
-        check_class_target(target, self.num_classes)
-
     def negative_log_likelihood(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over voxels, the soft Dice loss, or their sum; Dice is no likelihood."""
         losses = []
         if self.loss != "dice":
-            weights = loss_weights(self.class_weights, prediction)
-            losses.append(functional.cross_entropy(prediction, target, weight=weights))
+            losses.append(super().negative_log_likelihood(prediction, target))
         if self.loss != "cross_entropy":
             losses.append(soft_dice_loss(prediction, target))
         return torch.stack(losses).sum()
@@ -142,9 +126,6 @@ class Segmentation(Task):
 
         Among constant answers that is the one with the greatest Dice there: the background's is 0.
 
-        Args:
-            train_target: Targets of any shape; so are those below.
-            target: What is predicted.
         """
         answer = int(train_target.flatten().bincount(minlength=self.num_classes)[1:].argmax()) + 1
         counts = target.flatten().bincount(minlength=self.num_classes)
@@ -152,16 +133,3 @@ class Segmentation(Task):
         foreground[answer - 1] = 1  # it is predicted, and so counts even where it does not occur
         dice = 2 * float(counts[answer]) / float(counts.sum() + counts[answer])
         return 1 - dice / int((foreground > 0).sum())
-
-    def average(self, predictions: Tensor) -> Tensor:
-        """Return the logarithm of the mean class probabilities, from (S, B, classes, *space)."""
-        return torch.logsumexp(predictions.log_softmax(2), dim=0) - math.log(len(predictions))
-
-    def uncertainty(self, predictions: Tensor) -> Tensor:
-        """Return the mutual information of class and sample for every voxel, in nats."""
-        return mutual_information(predictions.log_softmax(2).movedim(2, -1))
-
-    @property
-    def uncertainty_unit(self) -> str:
-        """Mutual information is in nats."""
-        return "nats"

@@ -1,4 +1,4 @@
-"""The interface of tasks."""
+"""The interface of tasks, and targets that are missing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from sfgsearch.nn import Head
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
+
+_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_NORMS: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+MISSING = -1
+"""The class of a target that is missing; quantities that are missing are NaN."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +118,51 @@ class GlobalAveragePool(nn.Module):
     def forward(self, stream: Tensor) -> Tensor:
         """Return the channel means."""
         return stream.flatten(2).mean(2)
+
+
+def dense_head(in_channels: int, outputs: int, dimensions: int, hidden: int = 0) -> Head:
+    """Build a head that reads every voxel by itself, without pooling.
+
+    Args:
+        in_channels: Channels of the task's stream.
+        outputs: Numbers per voxel.
+        dimensions: Spatial dimensions, 2 or 3.
+        hidden: Channels of a hidden 1x1 convolution with batch norm and ReLU; 0 for a single 1x1 convolution.
+
+    Returns:
+        A head of predictions (B, outputs, *space), interpolated to the space of the images.
+    """
+    convolution = _CONVOLUTIONS[dimensions]
+    if not hidden:
+        return Head(convolution(in_channels, outputs, 1), resize=True)
+    after = nn.Sequential(_NORMS[dimensions](hidden), nn.ReLU(), convolution(hidden, outputs, 1))
+    return Head(convolution(in_channels, hidden, 1, bias=False), after=after, resize=True)
+
+
+def is_present(target: Tensor) -> Tensor:
+    """Return where targets of any shape are present: quantities not NaN, classes (integers) not :data:`MISSING`."""
+    if target.is_floating_point():
+        return ~target.isnan()
+    if not target.dtype.is_signed:  # bytes have no value for a missing class
+        return torch.ones_like(target, dtype=torch.bool)
+    return target != MISSING
+
+
+def select_present(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return predictions and targets where targets are present; as they are if none is missing.
+
+    No gradient reaches a prediction that was left out: it is exactly zero there.
+
+    Args:
+        prediction: One number for every target, shape (B, \*space), or several, shape (B, numbers, \*space).
+        target: Shape (B, \*space).
+
+    Returns:
+        Predictions of shape (present,) or (present, numbers), and targets of shape (present,).
+    """
+    present = is_present(target)
+    if bool(present.all()):
+        return prediction, target
+    if prediction.ndim > target.ndim:
+        prediction = prediction.movedim(1, -1)
+    return prediction[present], target[present]

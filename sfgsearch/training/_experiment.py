@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sfgsearch.data import Augmentation, MultiTaskData, batches
-from sfgsearch.data._finite import check_images
+from sfgsearch.data._labels import check_images
 from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.methods import Method, Randomness, System
 from sfgsearch.nn import NetworkSpec, complexity

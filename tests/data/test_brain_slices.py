@@ -11,7 +11,7 @@ import torch
 
 from sfgsearch.data import _brain_slices as module
 from sfgsearch.data import brain_slices
-from sfgsearch.data._brain_template import REGIONS, brain_template
+from sfgsearch.data._brain_slices import REGIONS, brain_template
 from sfgsearch.errors import DataError
 from sfgsearch.tasks import DenseRegression, Segmentation
 
@@ -139,7 +139,7 @@ def test_options_out_of_range_are_refused(options):
 
 def test_missing_packages_name_the_extra(monkeypatch):
     brain_template.cache_clear()
-    monkeypatch.setattr("sfgsearch.data._brain_template.find_spec", lambda _name: None)
+    monkeypatch.setattr("sfgsearch.data._brain_slices.find_spec", lambda _name: None)
     with pytest.raises(DataError, match=r"package nilearn, which is not there: pip install 'sfgsearch\[brain\]'"):
         brain_slices(0)
     monkeypatch.undo()

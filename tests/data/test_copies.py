@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sfgsearch.data._copies import identify
-from sfgsearch.data._digests import row_hashes
+from sfgsearch.data._identity import row_hashes
+from sfgsearch.data._partition import identify
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sfgsearch.data import fashion_digits
-from sfgsearch.data._idx import read_idx
-from sfgsearch.data._sources import mnist_digits, stratified_split
+from sfgsearch.data._digits import mnist_digits, stratified_split
+from sfgsearch.data._fashion_digits import read_idx
 from sfgsearch.errors import DataError
 
 SPLITS = ("train", "validation", "test")

@@ -17,8 +17,8 @@ from sfgsearch.data import (
     SplitIdentity,
     WholeImages,
     _brain_slices,
+    _digits,
     _mr_ct,
-    _rotated_mnist,
     _volumes,
     brain_slices,
     describe_change,
@@ -27,7 +27,7 @@ from sfgsearch.data import (
     npz,
     rotated_mnist,
 )
-from sfgsearch.data._copies import identify
+from sfgsearch.data._partition import identify
 from sfgsearch.tasks import Classification, Regression, Segmentation
 
 TASKS = (Classification("kind", num_classes=3), Regression("age", scale=100.0, unit="years"))
@@ -221,7 +221,7 @@ def write_subjects(folder, shift=0.0, voxel=1.0):
 @pytest.mark.parametrize(
     ("module", "name", "otherwise", "load"),
     [
-        (_rotated_mnist, "rotate", nudge, lambda _: rotated_mnist(0)),
+        (_digits, "rotate", nudge, lambda _: rotated_mnist(0)),
         (_brain_slices, "_average", nudge, lambda _: brain_slices(0, spacing=6)),
         (_mr_ct, "_normalise", nudge, lambda path: mr_ct(0, path=path, patch=4)),
         (_volumes, "resample", nudge_ties, lambda path: mr_ct(0, path=path, patch=4, spacing=(0.7, 0.7, 0.7))),

@@ -10,7 +10,7 @@ from pictured_tables import SPLITS, by_row, write_folder
 from PIL import Image
 
 from sfgsearch.data import batches, folder, npz
-from sfgsearch.data._maps import read_maps
+from sfgsearch.data._pictures import read_maps
 from sfgsearch.data._targets import encode
 from sfgsearch.data._task_tables import read_task_tables
 from sfgsearch.errors import DataError

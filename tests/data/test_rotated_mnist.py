@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from sfgsearch.data import rotated_mnist
-from sfgsearch.data._rotation import rotate
-from sfgsearch.data._sources import mnist_digits, stratified_split
+from sfgsearch.data._digits import mnist_digits, stratified_split
+from sfgsearch.data._interpolation import rotate
 from sfgsearch.errors import DataError
 
 SPLITS = ("train", "validation", "test")
