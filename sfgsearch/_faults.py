@@ -26,7 +26,7 @@ _REMEDIES = {
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, of a GPU or of the machine, or a limit on it was reached."""
+    """Return whether memory ran out, of a GPU or of the machine, or a limit on it was reached."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | OSError | ImportError) and _MEMORY.search(str(error)) is not None

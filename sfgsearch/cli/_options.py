@@ -1,4 +1,4 @@
-"""What several commands share: arguments, options, the study that they open, and the console."""
+"""Arguments, options, the study and the console that several commands share."""
 
 from __future__ import annotations
 

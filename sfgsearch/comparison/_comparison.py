@@ -21,7 +21,7 @@ from sfgsearch.search._attributes import strategy_of_trial
 
 @dataclass(frozen=True)
 class Spent:
-    """What the trials of a kind cost.
+    """Cost of the trials of a kind.
 
     Args:
         trials: Finished ones: complete, pruned or failed.

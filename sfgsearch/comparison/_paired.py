@@ -48,7 +48,7 @@ BETTER, WORSE, UNRESOLVED = "better", "worse", "unresolved"
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """What resampling paired differences says about their mean.
+    """Bootstrap distribution of the mean of paired differences.
 
     Args:
         interval: The mean difference with its 95 % percentile interval (Efron, 1979); the mean alone where all

@@ -77,7 +77,7 @@ class BackboneSection(OpenSection):
 
 
 class TaskSection(Section):
-    """What a study changes about a task of its data."""
+    """Changes of a study to a task of its data."""
 
     weight: bounds.Weight | None = None
     hidden: bounds.Count | None = None
@@ -190,7 +190,7 @@ class InitialSection(Section):
 
 
 class LearnedSection(Section):
-    """What Optuna tunes about Stochastic Filter Groups."""
+    """Settings of Stochastic Filter Groups, which Optuna tunes where they are lists or ranges."""
 
     lr: Annotated[NumberSetting, numbers(1e-12, 100.0)] = Fixed(0.02)
     kl_weight: Annotated[NumberSetting, numbers(0.0, 1e6)] = Fixed(1.0)
@@ -294,6 +294,6 @@ class ComparisonSection(Section):
 
 
 class ReviewSection(Section):
-    """What trials leave behind to look at: with ``pictures`` a few PNG files beside the table and the note."""
+    """Files that trials leave to be looked at: with ``pictures`` a few PNG files beside the table and the note."""
 
     pictures: bool = True

@@ -108,7 +108,7 @@ class ArchitectureRecord:
 
 
 def has_table(url: str, name: str) -> bool:
-    """Tell whether a database has a table, without changing anything.
+    """Return whether a database has a table, without changing anything.
 
     Raises:
         RecordsError: If it holds records of another schema version, or cannot be opened.
@@ -152,7 +152,7 @@ class Records:
 
     @property
     def jobs(self) -> Jobs:
-        """Who does which training; the tables must exist."""
+        """The jobs of the study; the tables must exist."""
         return Jobs(self._engine, self._study)
 
     def add(self, record: ArchitectureRecord, lease: Lease | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a study found, in five lines, with what speaks against it."""
+"""The note of a study: its findings in five lines, with caveats."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows.
+    """Contents of a report.
 
     Args:
         study: The study.

@@ -109,7 +109,7 @@ def _remember(study: optuna.Study, state: dict[str, Any]) -> None:
 
 
 def _is_due(state: dict[str, Any], interval: float) -> bool:
-    """Tell whether so much time has gone by; also where another machine's clock was far ahead."""
+    """Return whether so much time has gone by; also where another machine's clock was far ahead."""
     return not 0 <= time.time() - state.get("at", 0.0) < interval
 
 

@@ -18,7 +18,7 @@ from sfgsearch.visualization.data import best_allocations
 
 @dataclass(frozen=True)
 class StudyReview:
-    """What there is to say about a study.
+    """Comparison, status and note of a study.
 
     Args:
         comparison: Its finalists as far as they are recorded.

@@ -1,4 +1,4 @@
-"""What a trial is and came to, in a few lines, with what speaks against it."""
+"""The note of a trial: its candidate and result in a few lines, with caveats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES: Mapping[str, str] = {
     "activations.png": "activation maps of the least and most undecided filters",
     "layers.csv": "the numbers by layer",
 }
-"""What the files of a trial show, by name."""
+"""Captions of the files of a trial, by name."""
 
 _MOST_LAYERS = 12
 _PROPORTIONS = ("searched.", "refined.")

@@ -119,7 +119,7 @@ def missing_finalists(study: optuna.Study, config: Config) -> list[Finalist]:
 
 
 def is_given_up(job: Job | None, retries: int) -> bool:
-    """Tell whether the job of a retraining has failed once too often.
+    """Return whether the job of a retraining has failed once too often.
 
     Args:
         job: The job; None if nobody has taken it yet.

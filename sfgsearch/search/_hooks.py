@@ -1,4 +1,4 @@
-"""What can be done at the ends of epochs and trials, besides training."""
+"""Hooks that an objective calls at the ends of epochs and trials."""
 
 from __future__ import annotations
 

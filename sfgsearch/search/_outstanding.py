@@ -1,4 +1,4 @@
-"""What a study lacks of its plan: trials that failed for good, and those that are still to be trained."""
+"""Trials that a study lacks of its plan: those that failed for good, and those that are still to be trained."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _open_slots(
 
 
 def waits_for_learned(trials: Sequence[FrozenTrial], config: Config) -> bool:
-    """Tell whether refined trials must not begin yet: learned trials are still to be trained.
+    """Return whether refined trials must not begin yet: learned trials are still to be trained.
 
     Those that failed for good are not waited for, nor those that a user enqueued beside the plan. So what refined
     trials start from does not depend on when they begin.

@@ -65,7 +65,7 @@ class Entry:
 
     @property
     def slot(self) -> tuple[Any, str | None, bool]:
-        """What the entry counts as: one of its kind, this manual candidate, or a refined one."""
+        """The slot of the plan that the entry fills: one of its kind, this manual candidate, or a refined one."""
         return self.params.get(KIND), self.manual_name, self.start is not None
 
 
@@ -89,19 +89,19 @@ class QuotaTracker:
                 self._extras.add(trial.number)
 
     def is_extra(self, trial: FrozenTrial) -> bool:
-        """Tell whether a user asked for a trial beside the plan."""
+        """Return whether a user asked for a trial beside the plan."""
         return trial.number in self._extras
 
     def counts(self, trial: FrozenTrial) -> bool:
-        """Tell whether a trial fills its slot: it finished, will run, is running, or is given up."""
+        """Return whether a trial fills its slot: it finished, will run, is running, or is given up."""
         return trial.state is not TrialState.FAIL or self.is_given_up(trial)
 
     def is_given_up(self, trial: FrozenTrial) -> bool:
-        """Tell whether a trial failed once too often, or in a way that leaves no hope."""
+        """Return whether a trial failed once too often, or in a way that leaves no hope."""
         return self._is_failed(trial) and not self.is_retried(trial)
 
     def is_retried(self, trial: FrozenTrial) -> bool:
-        """Tell whether a trial that failed for a reason shall be tried again, and has not been yet."""
+        """Return whether a trial that failed for a reason shall be tried again, and has not been yet."""
         retry_with = trial.user_attrs.get(RETRY_WITH)
         # A user asked for these parameters: others would not be what was asked for.
         is_hopeless = retry_with == "nothing" or (retry_with == "other" and self.is_extra(trial))
@@ -250,12 +250,12 @@ def next_manual(study: optuna.Study | None, names: Sequence[str]) -> str:
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let a running trial wait again, with the parameters and intermediate values that it has."""
+    """Set a running trial to waiting, with the parameters and intermediate values that it has."""
     set_state(study, trial, TrialState.WAITING)
 
 
 def requeue_running(study: optuna.Study) -> int:
-    """Let the trials wait again that dead processes left running, and return how many there were.
+    """Set the trials to waiting that dead processes left running, and return how many there were.
 
     Only the sole process of a study may do this.
     """

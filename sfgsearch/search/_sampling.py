@@ -39,7 +39,7 @@ class _OneKind:
 
 
 class WithinKindPruner(BasePruner):
-    """Lets a pruner see only trials of the kind that it judges; refined trials are a kind of their own here.
+    """Shows a pruner only trials of the kind that it judges; refined trials are a kind of their own here.
 
     A learned network starts hot and lags behind plain ones for the first epochs whatever it comes to; judged
     against these it would always be pruned.

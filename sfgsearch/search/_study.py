@@ -49,7 +49,7 @@ SETTINGS = "sfgsearch.settings"
 """Study attribute: the settings under which a study was created, as JSON."""
 
 SCORE = "relative error"
-"""What Optuna's plots call the objective."""
+"""Name of the objective in Optuna's plots."""
 
 TRIALS = "sfgsearch.trials"
 """Study attribute: trials in all, where a command line said so; null for the quotas of the file."""
@@ -201,7 +201,7 @@ def _url_of(config: Config) -> str:
 
 
 def has_study(url: str, name: str) -> bool:
-    """Tell whether a database holds a study of a name, without changing anything.
+    """Return whether a database holds a study of a name, without changing anything.
 
     Raises:
         RecordsError: If the database cannot be opened.
@@ -228,7 +228,7 @@ def seed_of(study: optuna.Study, config: Config) -> int:
 
 
 def is_single_process(study: optuna.Study) -> bool:
-    """Tell whether a study is in SQLite, where only one process may work on it at a time."""
+    """Return whether a study is in SQLite, where only one process may work on it at a time."""
     engine = engine_of(study)
     return engine is not None and engine.dialect.name == "sqlite"
 

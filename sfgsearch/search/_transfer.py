@@ -65,7 +65,7 @@ def copy_study(source_url: str, target_url: str, study_name: str) -> None:
 
 
 def is_unfinished_copy(url: str, name: str) -> bool:
-    """Tell whether what a database holds of a study is what an interrupted copy left, or one that goes on now."""
+    """Return whether what a database holds of a study is what an interrupted copy left, or one that goes on now."""
     storage = _open(url)
     try:
         records = Records(storage.engine, name)
@@ -105,7 +105,7 @@ def _copy(source: RDBStorage, target: RDBStorage, name: str) -> None:
 
 
 def _lacks_records(original: optuna.Study, copied: optuna.Study, records: Records) -> bool:
-    """Tell whether a study of the target is a copy of the trials alone."""
+    """Return whether a study of the target is a copy of the trials alone."""
     complete, originals = (
         [
             (trial.number, trial.params, trial.values)

@@ -21,7 +21,7 @@ _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address or name is this machine's own, which no other one reaches."""
+    """Return whether an address or name is this machine's own, which no other one reaches."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

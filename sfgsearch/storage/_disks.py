@@ -16,14 +16,14 @@ _SQLITE = {
     "SQLITE_IOERR": "check the disk, the space on it and the limit on the size of files (ulimit -f)",
     "SQLITE_READONLY": "check that the file and its folder can be written to",
 }
-"""What helps, by the beginning of SQLite's name of the error."""
+"""Remedies, by the beginning of SQLite's name of the error."""
 
 _SERVERS = {"53100", 1021, 1114}
 """Disk full: PostgreSQL's SQL state, MySQL's numbers."""
 
 
 def name_disk_errors(engine: Engine) -> None:
-    """Let an engine raise an error with the file and the remedy where its database cannot write.
+    """Raise errors that name file and remedy where the database of an engine cannot write.
 
     Optuna passes a driver's errors on as such about invalid data.
     """

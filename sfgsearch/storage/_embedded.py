@@ -21,7 +21,7 @@ _WATCH_SECONDS, _RETRY_SECONDS = 0.5, 5.0
 
 
 def is_embedded(url: str) -> bool:
-    """Tell whether a database is a server that this package starts, and starts again when it was killed."""
+    """Return whether a database is a server that this package starts, and starts again when it was killed."""
     return parse_url(url).query.get("application_name") == EMBEDDED
 
 
@@ -46,11 +46,11 @@ class EmbeddedPostgres:
         self._watcher: _Watcher | None = None
 
     def exists(self) -> bool:
-        """Tell whether there are data."""
+        """Return whether there are data."""
         return self._server.exists()
 
     def running(self) -> bool:
-        """Tell whether the server takes connections from this machine."""
+        """Return whether the server takes connections from this machine."""
         return self._server.is_ready()
 
     def __enter__(self) -> str:

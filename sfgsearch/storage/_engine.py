@@ -85,7 +85,7 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 def _is_complete(engine: Engine) -> bool:
-    """Tell whether a database has all that Optuna needs; the revision is what it writes last."""
+    """Return whether a database has all that Optuna needs; the revision is what it writes last."""
     if not inspect(engine).has_table("alembic_version"):
         return False
     with engine.connect() as connection:

@@ -50,7 +50,7 @@ def change(descriptor: int, path: Path, *, shared: bool) -> bool:
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether a process holds a file's exclusive lock."""
+    """Return whether a process holds a file's exclusive lock."""
     descriptor = take(path, shared=True) if path.exists() else -1
     if descriptor is None:
         return True

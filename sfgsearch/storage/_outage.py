@@ -40,7 +40,7 @@ _FATAL_AWAY = re.compile(
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether an error means that the database server is away: restarting, unreachable or full.
+    """Return whether an error means that the database server is away: restarting, unreachable or full.
 
     Args:
         error: SQLAlchemy's, a driver's, or any error with one of these in its chain of causes, such as Optuna's

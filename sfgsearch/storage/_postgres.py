@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 _USER = "postgres"
 _START_SECONDS, _STOP_SECONDS = 120, 60
 _ORPHANS_SECONDS = 5.0
-"""What a killed server leaves behind ends by itself sooner, unless it hangs."""
+"""Processes that a killed server leaves behind end by themselves sooner, unless they hang."""
 
 _SETTINGS = """
 listen_addresses = ''  # a socket in a folder of its own, never the network
@@ -60,15 +60,15 @@ class PostgresServer:
         self.sockets = Path("/tmp") / f"sfgsearch-{digest}"  # the path of a socket has about a hundred bytes at most
 
     def exists(self) -> bool:
-        """Tell whether there are data."""
+        """Return whether there are data."""
         return (self.data / "PG_VERSION").exists()
 
     def is_up(self) -> bool:
-        """Tell whether the server works on the data, and not only what a killed one left behind."""
+        """Return whether the server works on the data, and not only what a killed one left behind."""
         return self._status() is not None
 
     def is_ready(self) -> bool:
-        """Tell whether the server takes connections from this machine."""
+        """Return whether the server takes connections from this machine."""
         return self._status() == "ready"
 
     def url(self, database: str = _USER) -> str:
@@ -198,7 +198,7 @@ class PostgresServer:
 
 
 def _works_in(pid: int, folder: Path, *, if_unknown: bool = True) -> bool:
-    """Tell whether a process works in a folder, as that of a server does in its data.
+    """Return whether a process works in a folder, as that of a server does in its data.
 
     Args:
         pid: The process; a dead one that its parent has not waited for works nowhere.
@@ -240,7 +240,7 @@ def _give(path: Path, owner: tuple[int, int]) -> None:
 
 
 def _let_pass(path: Path) -> None:
-    """Let other accounts pass the folders above a path of root's, without letting them list these, and say so."""
+    """Allow other accounts to pass, not to list, the folders above a path of root's, and warn of it."""
     for parent in path.resolve().parents:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:

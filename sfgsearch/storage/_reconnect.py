@@ -20,7 +20,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 def retry_connections(engine: Engine, seconds: float, on_wait: Callable[[float], None] | None = None) -> None:
-    """Let an engine wait where it cannot connect because the server is away.
+    """Retry connections of an engine with exponential backoff while the server is away.
 
     Whoever asks the engine for a connection waits, trying again after 0.1 s and then more and more rarely, up to every
     5 s. One warning says that the waiting begins, one line that the server is back. A wrong password or an unknown

@@ -105,12 +105,12 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def is_sqlite(url: str) -> bool:
-    """Tell whether a URL names SQLite, in a file or in memory."""
+    """Return whether a URL names SQLite, in a file or in memory."""
     return parse_url(url).get_backend_name() == "sqlite"
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Tell whether only processes of this machine reach a database by its URL: a file, a socket, or loopback."""
+    """Return whether only processes of this machine reach a database by its URL: a file, a socket, or loopback."""
     parsed = parse_url(url)
     hosts = [parsed.host or "", *(str(host) for key, host in parsed.query.items() if key in ("host", "unix_socket"))]
     named = [host for host in hosts if host]

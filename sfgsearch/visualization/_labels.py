@@ -103,5 +103,5 @@ def _meets(box: Floats, others: Floats) -> int:
 
 
 def _leaves(box: Floats, extent: Floats) -> bool:
-    """Tell whether a box leaves the panel; above and below the points axes have room for a line."""
+    """Return whether a box leaves the panel; above and below the points axes have room for a line."""
     return bool(box[0] < 0 or box[2] > extent[0] or box[1] < -_LINE or box[3] > extent[1] + _LINE)

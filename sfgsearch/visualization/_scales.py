@@ -58,7 +58,7 @@ def epoch_axis(epochs: Sequence[int], title: str = "") -> Axis:
 
 
 def spans_decades(values: Iterable[float]) -> bool:
-    """Tell whether positive values span a factor of ten or more, so that a logarithmic axis serves."""
+    """Return whether positive values span a factor of ten or more, so that a logarithmic axis serves."""
     known = [value for value in values if math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) / min(known) >= _DECADE
 
@@ -93,7 +93,7 @@ def log_ticks(values: Iterable[float], length: float = math.inf) -> list[float]:
 
 
 def _fit(ticks: Sequence[float], per_decade: float) -> bool:
-    """Tell whether the labels of ticks stay apart on a horizontal axis with so many pixels per decade."""
+    """Return whether the labels of ticks stay apart on a horizontal axis with so many pixels per decade."""
     widths = [_LETTER * len(tick_text(tick)) for tick in ticks]
     return all(
         per_decade * math.log10(right / left) >= (width + next_width) / 2 + _APART

@@ -1,4 +1,4 @@
-"""What is known of one trial, for figures of what it learned."""
+"""One trial as figures show it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Probabilities = Mapping[str, NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class TrialReview:
-    """What figures show of one trial.
+    """One trial as figures show it.
 
     Args:
         number: Its number.
@@ -50,7 +50,7 @@ class TrialReview:
 
     @property
     def title(self) -> str:
-        """What the titles of its figures begin with."""
+        """The beginning of the titles of its figures."""
         return f"Trial {self.number}" if self.name == f"trial {self.number}" else f"Trial {self.number}, {self.name}"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What figures read from trials: attributes that every trial of sfgsearch carries, in any Optuna storage."""
+"""Attributes of trials that figures read: those that every trial of sfgsearch carries, in any Optuna storage."""
 
 from __future__ import annotations
 

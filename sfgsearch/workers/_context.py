@@ -57,7 +57,7 @@ class WorkerContext:
         return self.objective.config
 
     def has_killed_its_workers(self, lease: Lease) -> bool:
-        """Tell whether a job has lost its workers once too often to be tried again."""
+        """Return whether a job has lost its workers once too often to be tried again."""
         return lease.lost_workers > self.config.execution.retries
 
     def clear_checkpoints(self, key: str) -> None:

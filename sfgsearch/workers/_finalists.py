@@ -49,7 +49,7 @@ class FinalistRunner(JobRunner):
         return None
 
     def _is_missing(self, lease: Lease) -> bool:
-        """Tell whether a finalist that was taken is still missing: another worker may just have recorded it."""
+        """Return whether a finalist that was taken is still missing: another worker may just have recorded it."""
         finalist = self._left[lease.key]
         if not finalist.is_in(self._context.records.all(finalist.role, finalist.trial)):
             return True

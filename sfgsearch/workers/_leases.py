@@ -27,7 +27,7 @@ class _Observation:
 
 
 def is_to_blame(job: Job, jobs: Iterable[Job]) -> bool:
-    """Tell whether a job is to blame for the loss of its last worker, rather than the machine.
+    """Return whether a job is to blame for the loss of its last worker, rather than the machine.
 
     A worker that is killed cannot say why. So the other trainings are asked: the job is to blame if, since that worker
     took it, more of them got on than lost a worker. Where several lose theirs at the same time, none is. This compares

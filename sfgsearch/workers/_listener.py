@@ -1,4 +1,4 @@
-"""What a worker tells about its work."""
+"""Listeners, which a worker tells of its progress."""
 
 from __future__ import annotations
 

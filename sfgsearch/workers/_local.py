@@ -161,7 +161,7 @@ def _end_orphan(pid: int) -> None:
 
 
 def _works(pid: int) -> bool:
-    """Tell whether a process that is no child of this one works, and does not only wait to be asked how it ended."""
+    """Return whether a process that is no child of this one works, and does not only wait to be asked how it ended."""
     try:
         os.kill(pid, 0)
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())

@@ -1,4 +1,4 @@
-"""What a launched worker is told, and how it begins."""
+"""Orders of launched workers, and how a worker begins."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class WorkerPool(ABC):
         self._most_deaths = len(self._orders) * (1 + self._orders[0].config().execution.retries)
 
     def run(self) -> int:
-        """Let the workers work until the study is over or they were asked to leave.
+        """Supervise the workers until the study is over or they were asked to leave.
 
         Returns:
             The exit status: 0, or 128 + the signal that asked to leave.
@@ -92,7 +92,7 @@ class WorkerPool(ABC):
 
     @abstractmethod
     def _any_left(self) -> bool:
-        """Tell whether any worker was started that has not ended yet."""
+        """Return whether any worker was started that has not ended yet."""
 
     @abstractmethod
     def _ended(self) -> list[Ended]:

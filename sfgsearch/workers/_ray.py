@@ -27,7 +27,7 @@ from sfgsearch.workers._pool import POLL_SECONDS, Ended, WorkerPool
 from sfgsearch.workers._ray_actor import RayActor, RemoteListenerFactory
 
 _THREADS = 3
-"""What an actor does at the same time: working, talking, being asked to leave."""
+"""Threads of an actor: working, sending lines, being asked to leave."""
 
 _CONNECT_SECONDS = 10.0
 

@@ -1,4 +1,4 @@
-"""What signals ask of a worker."""
+"""Requests to leave that reach a worker by signals."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class TrialRunner(JobRunner):
         return None
 
     def _begin(self, lease: Lease, trial: FrozenTrial) -> bool:
-        """Let a trial run; False if it was over, or begun by a process that is no worker."""
+        """Set a trial to running; False if it was over, or begun by a process that is no worker."""
         try:
             if set_state(self._context.study, trial, TrialState.RUNNING) or trial.state is TrialState.RUNNING:
                 return True

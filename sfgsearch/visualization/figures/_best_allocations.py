@@ -51,7 +51,7 @@ class BestAllocation:
 
     @property
     def caption(self) -> tuple[str, str, str]:
-        """What stands over its panel besides the kind: name, error and cost."""
+        """Name, error and cost, which stand over its panel."""
         return self.name, f"error {100 * self.error:.1f} %", f"{thousands(self.macs)} multiply-adds"
 
 

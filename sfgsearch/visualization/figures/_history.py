@@ -18,7 +18,7 @@ History = TrialReview | Sequence[EpochReport] | Mapping[str, Any]
 """A trial, reports of its epochs, or what its ``history.json`` holds."""
 
 ALL = "all tasks"
-"""What curves are called that belong to no single task."""
+"""Names of curves that belong to no single task."""
 
 Quantity = tuple[str, str, dict[str, list[float]]]
 """A title, a unit, which may be empty, and values per epoch by task or :data:`ALL`."""

@@ -83,7 +83,7 @@ class ParetoData:
 
     @property
     def front_name(self) -> str:
-        """What the legend calls the front."""
+        """Name of the front in the legend."""
         return f"Pareto front of {'finalists' if self.is_of_finalists else 'trials'}"
 
     @property

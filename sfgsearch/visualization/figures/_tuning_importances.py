@@ -70,7 +70,7 @@ class Tuning:
 
     @property
     def remark(self) -> str:
-        """What to know when reading the importances."""
+        """A caveat for readers of the importances."""
         if not self.slices:
             return f"No parameter of {self.strategy} trials was tuned" + ("" if self.trials else ": there are none yet")
         if self.importances is None:
