@@ -9,7 +9,6 @@ from statistics import fmean
 
 from sfgsearch.comparison._statistics import Interval, interval
 from sfgsearch.records import STRATEGIES, ArchitectureRecord, costs_alike, strategy_of
-from sfgsearch.tasks import task_from_dict
 
 RETRAINED, DERIVED, MONTE_CARLO = "retrained", "derived", "monte_carlo"
 REVERSED, SHUFFLED = "reversed", "shuffled"
@@ -164,6 +163,8 @@ def _mean_width(records: Sequence[ArchitectureRecord]) -> float | None:
 
 def _directions(record: ArchitectureRecord) -> dict[str, bool | None]:
     """Return the tasks' main metrics, with whether large values are good where the metric says so."""
+    from sfgsearch.tasks import task_from_dict  # needs torch, which tables of records do not
+
     found: dict[str, bool | None] = {}
     for task in map(task_from_dict, record.tasks):
         metrics = dict(task.metrics().items())

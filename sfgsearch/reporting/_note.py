@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
@@ -18,11 +17,11 @@ from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.comparison._verdicts import verdict
 from sfgsearch.records import STRATEGIES
 from sfgsearch.reporting._sharing import sharing_sentence
+from sfgsearch.reporting._table import escape_markdown
 from sfgsearch.search._attributes import strategy_of_trial
 
 _FORM = MetricFormat({})
 _MOST_MISSING, _LONGEST_REASON = 5, 200
-_SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$]|(?<!\w)_|_(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ def study_note(
 def note_markdown(lines: Iterable[NoteLine]) -> str:
     """Return a note as a list in Markdown, with names escaped."""
     return "\n".join(f"- **{line.label}:** {escape_markdown(line.text)}" for line in lines)
-
-
-def escape_markdown(text: str) -> str:
-    """Return a text that Markdown shows literally, in one line."""
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _sentence(parts: Iterable[str]) -> str:

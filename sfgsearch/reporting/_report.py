@@ -20,9 +20,9 @@ from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.config import Config
 from sfgsearch.data import DataIdentity
 from sfgsearch.errors import ReportError
-from sfgsearch.reporting._note import NoteLine, escape_markdown
+from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._study_tables import report_tables
-from sfgsearch.reporting._table import Table
+from sfgsearch.reporting._table import Table, escape_markdown
 from sfgsearch.storage import redact
 
 if TYPE_CHECKING:

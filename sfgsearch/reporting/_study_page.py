@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 from sfgsearch import visualization
 from sfgsearch._optuna import engine_of, storage_of, study_id
@@ -132,6 +131,8 @@ def _lock(study: optuna.Study, timeout: float) -> AbstractContextManager[None]:
 
 
 def _write(study: optuna.Study, graphs: Mapping[str, go.Figure], note: str, of: str) -> None:
+    from optuna_dashboard import save_plotly_graph_object  # takes two seconds to load
+
     state = _state(study)
     prints = dict(state.get("prints", {}))
     for name, figure in graphs.items():
@@ -145,6 +146,8 @@ def _write(study: optuna.Study, graphs: Mapping[str, go.Figure], note: str, of: 
 
 def _save_note(study: optuna.Study, note: str, before: str) -> str:
     """Write a note in the place of the one before, unless people changed that; return what stands there of ours."""
+    from optuna_dashboard import get_note, save_note
+
     present = get_note(study)
     if not present.startswith(before) or (present and not before):
         return before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,10 +12,15 @@ from rich.console import Console
 from rich.markup import escape as escape_rich
 from rich.table import Table as RichTable
 
-from sfgsearch.reporting._note import escape_markdown
+_SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$]|(?<!\w)_|_(?!\w)")
 
 WIDEST = 10_000
 """Columns of a console that shows every table whole."""
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text that Markdown shows literally, in one line."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import optuna
 import torch
-from optuna_dashboard import get_note, save_note
-from optuna_dashboard.artifact import get_artifact_path
 from torch import Tensor
 
 from sfgsearch.allocation import Allocation
@@ -129,6 +127,8 @@ def _middle(images: Tensor, space: Iterable[int]) -> Tensor:
 
 def _upload_files(trial: optuna.Trial, files: Mapping[str, bytes], artifacts: TrialArtifacts) -> list[str]:
     """Attach files to a trial, and return Markdown that shows the pictures among them."""
+    from optuna_dashboard.artifact import get_artifact_path  # takes two seconds to load
+
     shown = []
     for name, content in files.items():
         file = artifacts.tmpdir / name
@@ -144,6 +144,8 @@ def _save_note(trial: optuna.Trial, lines: list[NoteLine], shown: list[str]) -> 
 
     The pictures are in it, since the dashboard shows the artifacts themselves no larger than a stamp.
     """
+    from optuna_dashboard import get_note, save_note
+
     note = note_markdown(lines)
     below = _without(get_note(trial), note)
     save_note(trial, "\n\n".join([note, *shown, *([below] if below else [])]))

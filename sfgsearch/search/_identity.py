@@ -15,10 +15,8 @@ from sfgsearch.config._imports import import_digests
 from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._identity import text_digest
 from sfgsearch.errors import StudyError
-from sfgsearch.nn import NetworkSpec, complexity
 from sfgsearch.records import Records
 from sfgsearch.search._attributes import ALLOCATION
-from sfgsearch.training import Experiment
 
 if TYPE_CHECKING:
     from sfgsearch.nn import NetworkSpec
@@ -48,6 +46,8 @@ class NetworkSignature:
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
         """Take the signature of a network."""
+        from sfgsearch.nn import complexity  # needs torch, which commands that only read a study do without
+
         network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
         macs = complexity(network, spec.image_shape).macs

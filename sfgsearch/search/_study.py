@@ -18,12 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sfgsearch._faults import first_line
 from sfgsearch._optuna import engine_of
-from sfgsearch.config import Config, build_experiment, manual_candidates
+from sfgsearch.config import Config
 from sfgsearch.errors import RecordsError, StudyError
 from sfgsearch.records import Records
 from sfgsearch.records._store import check_schema, has_table
 from sfgsearch.search._identity import StudyIdentity, check_identity, check_recorded, note_imports
-from sfgsearch.search._proportions import AllocationSpace
 from sfgsearch.search._queue import MANUAL_NAME, drop_surplus, enqueue_missing
 from sfgsearch.search._sampling import build_pruner, build_sampler
 from sfgsearch.storage import (
@@ -88,6 +87,10 @@ def create_study(
             are missing, or its Optuna is of another version.
     """
     # Opening a study needs neither torch nor SciPy.
+
+    # These need torch, which commands that only open a study do without.
+    from sfgsearch.config import build_experiment, manual_candidates
+    from sfgsearch.search._proportions import AllocationSpace
 
     if objective is None:
         manual_candidates(config, (experiment := build_experiment(config)).spec)

@@ -10,7 +10,6 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from optuna_dashboard import get_note, save_note
 from sqlalchemy import Column, ColumnElement, Connection, DateTime, RowMapping, Table, delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -122,6 +121,8 @@ def _copy_notes(original: optuna.Study, copied: optuna.Study) -> None:
     These ids, which differ, stand in paths of pictures too. What the copied study attributes hold under ids of the
     source is overwritten.
     """
+    from optuna_dashboard import get_note, save_note  # takes two seconds to load
+
     theirs, ours = (study.get_trials(deepcopy=False) for study in (original, copied))
     for there, here in zip(theirs, ours, strict=True):
         note, copy = (get_note(resume(study, trial)) for study, trial in ((original, there), (copied, here)))
