@@ -59,6 +59,11 @@ class Registry(Mapping[str, T], Generic[T]):
             )
         return self._parts[name]
 
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of the package's own parts."""
+        return tuple(self._built_in)
+
     def _load(self, name: str) -> None:
         """Import the module of a part of the package's own, unless that is just being imported."""
         if name in self._built_in and name not in self._parts:

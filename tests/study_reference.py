@@ -19,8 +19,19 @@ from sfgsearch.methods import manual_methods
 
 STUDIES = Path(__file__).parents[1] / "studies"
 SCHEMA = STUDIES / "schema.json"
-PARTS = {"Data sets": data_sets, "Backbones": backbones, "Manual methods": manual_methods}
-"""Headings of the reference, and the registries whose parts stand under them."""
+
+
+def own_parts(registry):
+    """Return the parts of a registry by name, without those that others registered."""
+    return {name: registry[name] for name in sorted(registry.built_in)}
+
+
+PARTS = {
+    "Data sets": own_parts(data_sets),
+    "Backbones": own_parts(backbones),
+    "Manual methods": own_parts(manual_methods),
+}
+"""Headings of the reference, and the parts that stand under them."""
 
 _REQUIRED = {"data": {"name": "digit_pairs"}, "backbone": {"name": "vgg_small"}}
 _HEADING = re.compile(r"^### `?\[?([\w.<> ]+?)\]?`?$", re.MULTILINE)
@@ -64,13 +75,13 @@ def study_schema():
     """Return the JSON schema of study files."""
     schema = Config.model_json_schema()
     sections = schema["$defs"]
-    for section, registry in (("DataSection", data_sets), ("BackboneSection", backbones)):
+    for section, registry in (("DataSection", PARTS["Data sets"]), ("BackboneSection", PARTS["Backbones"])):
         _name_parts(sections[section], registry)
     manual = sections["ManualSection"]["properties"]
-    manual["methods"]["items"] = _known(manual_methods)
+    manual["methods"]["items"] = _known(PARTS["Manual methods"])
     manual["options"]["properties"] = {
         name: {"type": "object", "properties": options_schema(method), "additionalProperties": False}
-        for name, method in manual_methods.items()
+        for name, method in PARTS["Manual methods"].items()
     }
     defaults = Config.model_validate(_REQUIRED).model_dump(mode="json")
     for key, (_, meaning) in reference_keys().items():

@@ -155,7 +155,7 @@ def test_a_file_that_ends_too_early_is_no_interruption(monkeypatch, capsys):
     def read():
         raise EOFError("no data left")
 
-    monkeypatch.setitem(commands.commands, "read", click.Command("read", callback=read))
+    monkeypatch.setattr(commands, "get_command", lambda *_: click.Command("read", callback=read))
     with pytest.raises(SystemExit) as end:
         main(["read"])
     assert end.value.code == 2

@@ -41,7 +41,7 @@ def value_axis(
     """
     known = [value for value in values if math.isfinite(value)] or [0.0]
     if spans_decades(known) if is_log is None else is_log:
-        margin = (max(known) / min(known)) ** _MARGIN
+        margin = (max(known) / min(known)) ** _MARGIN if max(known) > min(known) else 1.1
         ticks = tuple((tick, tick_text(tick)) for tick in log_ticks(known, length))
         return Axis((min(known) / margin, max(known) * margin), title, ticks, is_log=True, has_labels=has_labels)
     low, high = 0.0 if starts_at_zero else min(known), max(known)
