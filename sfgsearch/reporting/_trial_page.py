@@ -34,6 +34,9 @@ LAYERS_FILE = "layers.csv"
 
 _MOST_COLUMNS, _MOST_IMAGES = 10, 3
 _PICTURE = "![picture: "
+_NOTE_WIDTH = 800
+"""Pixels of a note in the dashboard, in a window of 1,200."""
+
 _logger = logging.getLogger(__name__)
 
 Drawings = Mapping[str, Callable[[], "Figure"]]
@@ -103,7 +106,7 @@ def _drawn(drawings: Drawings, number: int) -> dict[str, bytes]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # letters that matplotlib's font has not, for one
-                pictures[name] = matplotlib.as_png(draw())
+                pictures[name] = matplotlib.as_png(draw(), _NOTE_WIDTH)
         except Exception as error:  # whatever there is in networks and names of other people's
             _logger.warning("trial %d: no %s: %s: %s", number, name, type(error).__name__, error)
     return pictures

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["as_png", *plot_names()]
 
 
-def as_png(figure: Figure) -> bytes:
+def as_png(figure: Figure, width: int | None = None) -> bytes:
     """Return a figure as a small PNG file without transparency."""
     from sfgsearch.visualization.matplotlib import _renderer
 
-    return _renderer.as_png(figure)
+    return _renderer.as_png(figure, width)
 
 
 def __getattr__(name: str) -> Any:

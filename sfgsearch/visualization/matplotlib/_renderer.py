@@ -73,8 +73,15 @@ def draw(figure: Figure) -> Drawing:
     return drawing
 
 
-def as_png(drawing: Drawing) -> bytes:
-    """Return a figure as a PNG file without transparency, with a palette where it would be large."""
+def as_png(drawing: Drawing, width: int | None = None) -> bytes:
+    """Return a figure as a PNG file without transparency, with a palette where it would be large.
+
+    Args:
+        drawing: The figure.
+        width: Pixels to which it is scaled; as drawn if None.
+    """
+    if width is not None:
+        drawing.set_dpi(drawing.dpi * width / drawing.bbox.width)
     canvas = FigureCanvasAgg(drawing)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])  # type: ignore[no-untyped-call]
