@@ -17,6 +17,8 @@ from sfgsearch.export import load_network
 from sfgsearch.search import current_finalists, load_study, missing_finalists, records_of, retrain_finalists
 from sfgsearch.workers import StopRequest, Worker, WorkerListener
 
+pytestmark = pytest.mark.slow
+
 EQUAL = {
     "backbone": {"name": "vgg_small", "plan": [12, "pool", 16, 16]},
     "training": {"epochs": 1, "batch_size": 128},

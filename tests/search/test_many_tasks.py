@@ -8,6 +8,8 @@ from sklearn.datasets import load_digits
 from sfgsearch import Objective, create_study
 from sfgsearch.search import missing_finalists, records_of, retrain_finalists
 
+pytestmark = pytest.mark.slow
+
 TASKS = 12
 
 

@@ -15,6 +15,8 @@ from sfgsearch.records import costs_alike
 from sfgsearch.search._matching import WidthSearch, at_width, width_of
 from sfgsearch.tasks import Classification
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SHAPE = (2, 16, 16)
 TASKS = (Classification("a", num_classes=3), Classification("b", num_classes=4))

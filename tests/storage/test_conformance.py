@@ -6,6 +6,8 @@ from optuna.testing.pytest_storages import StorageTestCase
 
 from sfgsearch.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 OF_MICROSECONDS = {
     "test_create_new_trial",
     "test_create_new_trial_with_template_trial",

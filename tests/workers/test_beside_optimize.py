@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from faults import optimize_one_trial, pause_file, read_journal, start_slow_worker, write_study
 from optuna.trial import TrialState
 
@@ -11,6 +12,8 @@ from sfgsearch import Objective, create_study, load_config
 from sfgsearch.search import records_of
 from sfgsearch.workers import StopRequest, Worker
 from sfgsearch.workers._leases import Leases
+
+pytestmark = pytest.mark.slow
 
 
 def prepare(path, url):

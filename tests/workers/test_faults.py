@@ -40,6 +40,8 @@ from sfgsearch.search import load_study, missing_finalists, records_of, study_st
 from sfgsearch.storage import retry_connections
 from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
+pytestmark = pytest.mark.slow
+
 TRIALS = 9
 
 

@@ -16,6 +16,8 @@ from sfgsearch.search import records_of
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'sfgsearch[ray]'")
 
+pytestmark = pytest.mark.slow
+
 
 class Launch:
     """``sfgsearch launch --engine ray`` in a process, with the lines that it has printed so far."""
