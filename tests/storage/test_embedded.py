@@ -142,7 +142,7 @@ def server_starts(folder):
 
 def test_a_killed_server_is_started_again_for_those_who_wait(folder, caplog):
     with EmbeddedPostgres(folder) as url:
-        storage = open_storage(url, patience=60.0)
+        storage = open_storage(url, reconnect_seconds=60.0)
         study = storage.create_new_study([StudyDirection.MINIMIZE], "kept")
         for starts in (1, 2):
             os.kill(postmaster(folder), signal.SIGKILL)
