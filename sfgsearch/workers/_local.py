@@ -32,6 +32,9 @@ ObjectiveFactory = Callable[..., Objective]
 """Makes the objective from the configuration, in the worker's process; a function of a module."""
 
 _EXIT_SECONDS = 15.0
+_PRELOADED = "optuna_dashboard", "sfgsearch.tasks._metrics", "sfgsearch.visualization.matplotlib._renderer"
+"""Modules that load heavy packages where they are first used; a worker that is started again has them at once."""
+
 _FORK_SERVER_GONE = 255
 """Exit status that a process seems to have when the one that it was forked from, and would say it, was killed."""
 
@@ -86,7 +89,9 @@ class LocalWorkers(WorkerPool):
         super().__init__(study, orders, note)
         self._listener, self._objective = listener, objective
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sfgsearch.workers._local", listener.__module__, objective.__module__])
+        self._context.set_forkserver_preload(
+            ["sfgsearch.workers._local", *_PRELOADED, listener.__module__, objective.__module__]
+        )
         self._running: list[_Running] = []
 
     @property
