@@ -59,6 +59,10 @@ class ReportError(SFGSearchError):
     """A report cannot be written."""
 
 
+class LockHeldError(StudyError):
+    """Another process holds a lock of the database for longer than this one would wait."""
+
+
 class TrainingInterrupted(SFGSearchError):  # noqa: N818 - it is no failure
     """Ends a training that shall go on later, here or elsewhere; not a failure of what is trained."""
 

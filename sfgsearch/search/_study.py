@@ -129,13 +129,21 @@ def as_planned(study: optuna.Study, config: Config) -> Config:
     return config.with_trials(study.user_attrs.get(TRIALS, config.trials))
 
 
-def planning(study: optuna.Study) -> AbstractContextManager[None]:
-    """Exclude other processes that change the plan of the same study."""
-    return _planning(engine_of(study), study.study_name)
+def planning(study: optuna.Study, timeout: float = 60.0) -> AbstractContextManager[None]:
+    """Exclude other processes that change the plan of the same study.
+
+    Args:
+        study: The study.
+        timeout: Seconds to wait for another process that is at it.
+
+    Raises:
+        LockHeldError: On entering, if that takes longer.
+    """
+    return _planning(engine_of(study), study.study_name, timeout)
 
 
-def _planning(engine: Engine | None, name: str) -> AbstractContextManager[None]:
-    return nullcontext() if engine is None else database_lock(engine, f"study {name}")
+def _planning(engine: Engine | None, name: str, timeout: float = 60.0) -> AbstractContextManager[None]:
+    return nullcontext() if engine is None else database_lock(engine, f"study {name}", timeout)
 
 
 def _create(config: Config, storage: BaseStorage, tasks: Sequence[str]) -> optuna.Study:

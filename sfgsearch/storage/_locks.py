@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from sfgsearch.errors import StudyError
+from sfgsearch.errors import LockHeldError
 from sfgsearch.storage._outage import is_outage
 from sfgsearch.storage._urls import display_url, sqlite_file
 
@@ -38,7 +38,7 @@ def database_lock(engine: Engine, name: str, timeout: float = 60.0) -> Iterator[
         timeout: Seconds to wait for it.
 
     Raises:
-        StudyError: If another process holds the lock for longer than that.
+        LockHeldError: If another process holds the lock for longer than that.
     """
     if engine.dialect.name == "sqlite":
         with _file_lock(engine, name, timeout):
@@ -115,9 +115,9 @@ def _release(connection: Connection, name: str, release: Callable[[Connection, s
         connection.close()
 
 
-def _held(engine: Engine, name: str, timeout: float) -> StudyError:
+def _held(engine: Engine, name: str, timeout: float) -> LockHeldError:
     place = display_url(engine.url.render_as_string(hide_password=False))
-    return StudyError(
+    return LockHeldError(
         f"the lock {name!r} in the database {place} has been held by another process for more than {timeout:g} "
         "seconds; end that process, or try again later"
     )

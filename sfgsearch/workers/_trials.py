@@ -11,7 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from sfgsearch._optuna import resume, set_state
-from sfgsearch.errors import LeaseLostError, StudyError, TrainingInterrupted
+from sfgsearch.errors import LeaseLostError, LockHeldError, StudyError, TrainingInterrupted
 from sfgsearch.records import Lease
 from sfgsearch.search._attributes import START
 from sfgsearch.search._leasing import trial_key
@@ -22,6 +22,8 @@ from sfgsearch.storage import is_outage, retry_on_outage
 from sfgsearch.workers._context import WorkerContext
 from sfgsearch.workers._runner import JobRunner, explain_lost_workers
 from sfgsearch.workers._session import WorkerSession
+
+_LOCK_SECONDS = 5.0
 
 
 class TrialRunner(JobRunner):
@@ -44,22 +46,29 @@ class TrialRunner(JobRunner):
         return not self._left
 
     def _acquire(self) -> Lease | None:
+        try:
+            with planning(self._context.study, _LOCK_SECONDS):  # so that no two workers create the same trial
+                return self._acquire_alone()
+        except LockHeldError:  # a worker that is paused with the lock in its hands stops no other
+            self._left = True
+            return None
+
+    def _acquire_alone(self) -> Lease | None:
         study, objective = self._context.study, self._context.objective
-        with planning(study):  # so that no two workers create the same trial
-            plan = as_planned(study, objective.config)
-            trials = study.get_trials(deepcopy=False)
-            missing = missing_entries(trials, plan, objective.space.warm_starts())
-            is_early = waits_for_learned(trials, plan)
-            startable = [entry for entry in missing if not (is_early and entry.start == BEST_LEARNED)]
-            unfinished = [trial for trial in trials if not trial.state.is_finished()]
-            self._left = bool(unfinished or missing)
-            ready = [trial for trial in unfinished if not (is_early and _waits_to_refine(trial))]
-            lease = self._take_one_of(ready, others=bool(startable))
-            if lease is None and startable:
-                enqueue(study, startable[0])
-                created = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[-1]
-                lease = self._take_one_of([created], others=True)
-            return lease
+        plan = as_planned(study, objective.config)
+        trials = study.get_trials(deepcopy=False)
+        missing = missing_entries(trials, plan, objective.space.warm_starts())
+        is_early = waits_for_learned(trials, plan)
+        startable = [entry for entry in missing if not (is_early and entry.start == BEST_LEARNED)]
+        unfinished = [trial for trial in trials if not trial.state.is_finished()]
+        self._left = bool(unfinished or missing)
+        ready = [trial for trial in unfinished if not (is_early and _waits_to_refine(trial))]
+        lease = self._take_one_of(ready, others=bool(startable))
+        if lease is None and startable:
+            enqueue(study, startable[0])
+            created = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[-1]
+            lease = self._take_one_of([created], others=True)
+        return lease
 
     def _take_one_of(self, trials: Sequence[FrozenTrial], *, others: bool) -> Lease | None:
         """Take the lease of the first trial that no worker has, running ones first, and let it run."""
@@ -86,7 +95,7 @@ class TrialRunner(JobRunner):
     def _train(self, lease: Lease, session: WorkerSession) -> Callable[[], None]:
         is_lost = self._context.has_killed_its_workers(lease)
         state, values = self._give_up(lease) if is_lost else self._outcome(lease, session)
-        lease.confirm()
+        retry_on_outage(lease.confirm)
         told = self._tell(state, values)
         # A worker that dies here leaves a finished trial behind, whose lease nobody asks for any more.
         retry_on_outage(partial(lease.finish, progressed=not is_lost))
@@ -125,7 +134,7 @@ class TrialRunner(JobRunner):
         return (TrialState.FAIL, None) if any(map(math.isnan, values)) else (TrialState.COMPLETE, values)
 
     def _tell(self, state: TrialState, values: Sequence[float] | None) -> FrozenTrial:
-        """Tell Optuna how the trial ended, and return it as it is then.
+        """Report to Optuna how the trial ended, and return it as it is then.
 
         Raises:
             LeaseLostError: If the trial does not run any more.

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import optuna
 import pytest
@@ -15,8 +16,8 @@ from sfgsearch.records import Lease
 from sfgsearch.reporting._study_page import STATE
 from sfgsearch.search import records_of
 from sfgsearch.search._artifacts import read_artifact
-from sfgsearch.storage import open_storage
-from sfgsearch.workers import StopRequest, Worker, WorkerListener
+from sfgsearch.storage import database_lock, open_storage
+from sfgsearch.workers import StopRequest, Worker, WorkerListener, _trials
 from sfgsearch.workers._leases import Leases
 
 ONE = {
@@ -228,6 +229,20 @@ def test_a_worker_that_died_between_the_end_of_a_trial_and_of_its_job_leaves_not
         with pytest.raises(KeyboardInterrupt):
             worker().run()
     assert records_of(created).jobs.all()["trial/0"].owner is not None
+    assert worker().run() == 0
+    assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
+
+
+def test_a_process_that_is_paused_with_the_lock_of_the_plan_stops_no_worker(begin, monkeypatch):
+    monkeypatch.setattr(_trials, "_LOCK_SECONDS", 0.05)
+    created, worker = begin()
+    stop = StopRequest()
+    with database_lock(engine_of(created), f"study {created.study_name}"):
+        timer = threading.Timer(1.0, stop.terminate)
+        timer.start()
+        assert worker(stop=stop).run() == 143
+        timer.join()
+    assert [trial.state for trial in created.trials] == [TrialState.WAITING]
     assert worker().run() == 0
     assert [trial.state for trial in created.trials] == [TrialState.COMPLETE]
 

@@ -218,7 +218,7 @@ def density(probs: Floats, cells: int) -> Floats:
 
 
 def _is_inside(cells: int) -> NDArray[np.bool_]:
-    """Tell which cells of the rectangle around the triangle have their centre in it, shape (cells, cells)."""
+    """Return which cells of the rectangle around the triangle have their centre in it, shape (cells, cells)."""
     centres = (np.arange(cells) + 0.5) / cells
     x, up = centres[None, :], centres[:, None] / 2
     return (up <= x) & (up <= 1 - x)
