@@ -15,6 +15,7 @@ from torch.nn import functional
 from sfgsearch.backbones._features import Place, last_map, leave_out_unread, watching
 from sfgsearch.backbones._weights import load_weights
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph import TRUNK
 from sfgsearch.nn._paths import check_paths, is_within, paths_in
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -58,8 +59,9 @@ class Trunk(nn.Module):
     def train(self, mode: bool = True) -> Trunk:
         """Set the mode of all parts but the frozen ones, which stay in evaluation."""
         super().train(mode)
-        for path, module in self.trunk.named_modules() if self.frozen else ():
-            if path and is_within(path, self.frozen):
+        frozen = [f"{TRUNK}.{path}" for path in self.frozen]
+        for path, module in self.named_modules() if frozen else ():
+            if is_within(path, frozen):
                 module.training = False
         return self
 
@@ -147,7 +149,7 @@ class TrunkBuilder:
         if chosen == "none":
             return None
         normalisation = IMAGENET if isinstance(chosen, str) else chosen
-        if channels == 1:  # weights for colours read grey images as three equal colours
+        if channels == 1 and {len(values) for values in normalisation} == {3}:  # weights for colours read grey images as three equal colours
             mean, std = (sum(values) / len(values) for values in normalisation)
             return (mean,), (std,)
         if {len(values) for values in normalisation} != {channels}:
