@@ -149,10 +149,11 @@ class TrunkBuilder:
         if chosen == "none":
             return None
         normalisation = IMAGENET if isinstance(chosen, str) else chosen
-        if channels == 1 and {len(values) for values in normalisation} == {3}:  # weights for colours read grey images as three equal colours
+        lengths = {len(values) for values in normalisation}
+        if channels == 1 and lengths == {3}:  # weights for colours read grey images as three equal colours
             mean, std = (sum(values) / len(values) for values in normalisation)
             return (mean,), (std,)
-        if {len(values) for values in normalisation} != {channels}:
+        if lengths != {channels}:
             raise BackboneError(
                 f"input_norm has {len(normalisation[0])} means and {len(normalisation[1])} standard deviations for "
                 f"images of {channels} channels; give one per channel"

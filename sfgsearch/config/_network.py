@@ -23,8 +23,8 @@ from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
 from sfgsearch.nn import NetworkSpec, TaskLike
 
-LIBRARIES = ("monai", "timm", "torchvision")
-"""Backbones that build whole models, whose features are found in them."""
+_WHOLE = ("monai", "torchvision")
+"""Backbones that are whole models, whose features are found in them."""
 
 KEYS = sorted(BackboneSection.model_fields.keys() - {"name"})
 
@@ -69,7 +69,7 @@ def specify_network(
     options = {key: value for key, value in options.items() if key != "pretrained"}
     build: Callable[..., Any] = backbones[section.name]
     starts = section.pretrained if folder else False
-    if section.is_changed or section.name in LIBRARIES:
+    if section.is_changed or section.name in _WHOLE:
         build = TrunkBuilder(
             build,
             (folder or Path()) / os.path.expanduser(starts) if isinstance(starts, str) else starts,
@@ -77,7 +77,7 @@ def specify_network(
             section.input_norm,
             section.cut,
             section.features,
-            section.name in LIBRARIES,
+            section.name in _WHOLE,
         )
     return NetworkSpec(
         partial(build, **options), tasks, image_shape, section.allocate, section.freeze, bool(section.pretrained)

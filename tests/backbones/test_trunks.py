@@ -1,6 +1,7 @@
 """Trunks: where features are read, what images are normalised with, what weights networks start from."""
 
 import re
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -30,6 +31,19 @@ class Classifier(nn.Module):
 
     def forward(self, images):
         return self.fc(self.pool(self.stage2(self.stage1(self.stem(images)))).flatten(1))
+
+
+class Grouped(Classifier):
+    """A model whose last features are in one module with its classifier."""
+
+    def __init__(self):
+        super().__init__()
+        layers = {"relu": nn.LeakyReLU(), "pool": self.pool, "flatten": nn.Flatten(), "fc": self.fc}
+        self.end = nn.Sequential(OrderedDict(layers))
+        del self.pool, self.fc
+
+    def forward(self, images):
+        return self.end(self.stage2(self.stage1(self.stem(images))))
 
 
 class Segmenter(Classifier):
@@ -73,12 +87,13 @@ def images():
     ("make", "settings", "expected"),
     [
         (classifier, {}, lambda m, x: m.stage2(m.stage1(m.stem(x)))),
+        (lambda _: Grouped(), {}, lambda m, x: m.end.relu(m.stage2(m.stage1(m.stem(x))))),
         (classifier, {"cut": "stage1"}, lambda m, x: m.stage1(m.stem(x))),
         (classifier, {"is_whole": False, "cut": "pool"}, lambda m, x: m.pool(m.stage2(m.stage1(m.stem(x))))),
         (lambda _: Segmenter(), {}, lambda m, x: m.decode[1](m.decode[0](m.stage2(m.stage1(m.stem(x)))))),
         (lambda _: Segmenter().stem, {}, lambda m, x: m(x)),
     ],
-    ids=["last map", "cut", "pooled", "dense", "returns a map"],
+    ids=["last map", "last map beside the classifier", "cut", "pooled", "dense", "returns a map"],
 )
 def test_features_are_read_where_they_should_be_and_the_rest_is_left_out(images, make, settings, expected):
     trunk = randomised(build(make, **settings))
