@@ -117,12 +117,13 @@ class TrunkBuilder:
         Raises:
             BackboneError: If weights, modules or the normalisation do not fit the network.
         """
-        own = {"pretrained": True} if self.pretrained is True else {}
+        starts = self.pretrained if torch.get_default_device().type != "meta" else False
+        own = {"pretrained": True} if starts is True else {}
         if own and "pretrained" not in inspect.signature(self.build).parameters:
             raise BackboneError("the backbone has no weights of its own; set pretrained to a file of weights")
         network = self.build(image_shape, **options, **own)
-        if isinstance(self.pretrained, Path):
-            load_weights(network, self.pretrained)
+        if isinstance(starts, Path):
+            load_weights(network, starts)
         parameter = next(network.parameters(), torch.zeros(0))
         example = torch.rand(2, *image_shape, device=parameter.device)
         for key, paths in (("features", self.features), ("cut", (self.cut,) if self.cut else ())):

@@ -47,8 +47,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
                 f"the weights {file} are of another network: {name} has shape {tuple(tensor.shape)} there, and "
                 f"{tuple(wanted[name].shape)} in the network"
             )
-    if not next(iter(wanted.values()), torch.zeros(0)).is_meta:
-        network.load_state_dict(state, strict=False)
+    network.load_state_dict(state, strict=False)
 
 
 def adapt_channels(weight: Tensor, wanted: torch.Size) -> Tensor:
