@@ -13,6 +13,7 @@ from sfgsearch.graph._propagation import PerStream
 from sfgsearch.graph._repair import check_assignment, repair_assignment, unread_filters
 from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
+from sfgsearch.graph._verify import verify
 
 __all__ = [
     "BATCH_NORMS",
@@ -55,4 +56,5 @@ __all__ = [
     "residual_blocks",
     "stage_ends",
     "unread_filters",
+    "verify",
 ]
