@@ -23,6 +23,7 @@ from sfgsearch.graph._checks import (
     in_order,
     reason_of,
 )
+from sfgsearch.graph._inline import inline_precise_parts
 from sfgsearch.graph._nodes import WRAPPED, call, only_checks
 from sfgsearch.graph._writes import replace_writes
 
@@ -171,6 +172,7 @@ def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:
         for placeholder, name in names.items()
     }
     constants = signature.inputs_to_lifted_tensor_constants
+    inline_precise_parts(program.graph_module)
     replace_writes(program.graph, state)
     nodes = tuple(program.graph.nodes)
     return Trace(nodes, state, {key: program.constants[name] for key, name in constants.items()}, _last_uses(nodes))

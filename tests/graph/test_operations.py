@@ -282,6 +282,7 @@ EXACT = {
             ("weight_norm", lambda: parametrizations.weight_norm(nn.Conv2d(8, 8, 3, padding=1))),
         )
     },
+    "autocast_disabled": between(lambda m, x: precise(m, x), inner=lambda: conv(8, 8)),
     "standardised_linear": between(
         lambda m, x: first(m.inner(last(x))), inner=lambda: parametrizations.weight_norm(nn.Linear(8, 8))
     ),
@@ -354,6 +355,14 @@ def with_autocast(module, images):
     with torch.autocast("cpu", torch.bfloat16):
         x = module.stem(images)
     return module.out(x.to(images.dtype))
+
+
+def precise(module, x):
+    with torch.autocast("cpu", enabled=False):
+        y = module.inner(x) * 2
+        with torch.autocast("cpu", enabled=False):
+            z = y.relu()
+    return y + z
 
 
 def weight_in_two_shapes(module, x):

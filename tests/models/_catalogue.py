@@ -140,7 +140,7 @@ MODELS: tuple[Model, ...] = (
         "timm",
         """
         resnet18 resnet26d seresnet18 seresnext26d_32x4d ecaresnet26t skresnet18 resnest14d resnetblur18 gcresnet33ts
-        res2net50_14w_8s dla34 dla60_res2net densenetblur121d vgg13_bn dpn48b xception41 inception_v4 selecsls42b
+        res2net50_14w_8s dla34 dla60_res2net densenetblur121d vgg13_bn dpn48b xception41 selecsls42b
         cspresnet50 cspdarknet53 darknet17 ese_vovnet19b_slim rexnet_100 hgnetv2_b0 resnetv2_18 resnet50_gn
         mobilenetv1_100 mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 mobilenetv4_conv_small
         efficientnet_b0 efficientnet_b0_gn efficientnet_lite0 tf_efficientnetv2_b0 mixnet_s mnasnet_small fbnetc_100
@@ -148,18 +148,19 @@ MODELS: tuple[Model, ...] = (
         mobileone_s0 gernet_s regnetx_002 regnety_002 hrnet_w18_small hrnet_w18
         resnetv2_50x1_bit nf_resnet26 nf_regnet_b0 eca_nfnet_l0
         convnext_atto convnextv2_atto edgenext_xx_small mobilevit_xxs mobilevitv2_050 poolformer_s12 mambaout_femto
-        inception_next_atto starnet_s050 repvit_m0_9 pvt_v2_b0 fastvit_t8 efficientvit_m0 lambda_resnet26t
+        starnet_s050 repvit_m0_9 pvt_v2_b0 fastvit_t8 efficientvit_m0 lambda_resnet26t
         """,
     ),
     *_several(
         "timm",
         """
         vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 mixer_s16_224 levit_128s
-        efficientformer_l1 xcit_nano_12_p16_224 botnet26t_256 coatnet_nano_rw_224
+        xcit_nano_12_p16_224 botnet26t_256 coatnet_nano_rw_224
         """,
         img_size=64,
     ),
-    Model("timm", "efficientvit_b0", options={"global_pool": "avg"}),
+    *_several("timm", "efficientvit_b0 inception_next_atto", global_pool="avg"),
+    *_several("timm", "inception_v4", (3, 96, 96)),
     *_unets(2, 32),
     *_unets(3, 32),
     *(
