@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
+from sfgsearch.graph._kernels import kernel_of
 from sfgsearch.graph._kinds import CONVOLUTIONS, TRANSPOSED
+from sfgsearch.graph._masking import MaskedKernel
 from sfgsearch.graph._masks import Masks, hard_gates
 from sfgsearch.graph._nodes import operation, owner
 
@@ -88,6 +90,17 @@ def _narrowed(plain: nn.Module, filters: Tensor, channels: Tensor, is_transposed
     return cast(nn.Module, part)
 
 
+def _with_kernel(layer: nn.Module, kernel: Tensor) -> nn.Module:
+    """Return torch's own layer with a kernel that another one computes; the same layer if it is of no such kind."""
+    kind = next((kind for kind in (*CONVOLUTIONS, nn.Linear) if isinstance(layer, kind)), None)
+    if kind is None:
+        return layer
+    plain: nn.Module = kind.__new__(kind)
+    own = {"_modules": {}, "_buffers": {}, "_parameters": {"weight": nn.Parameter(kernel), "bias": layer.bias}}
+    plain.__dict__.update({**layer.__dict__, **own})  # keeps stride, padding and the like
+    return plain
+
+
 @torch.no_grad()
 def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Module:
     """Return a plain network that computes what the network of groups computes under an assignment.
@@ -104,11 +117,15 @@ def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Mo
     used = used_rows(analysis, groups)
     plain = bake(network, analysis, assignment.cpu())
     computed: dict[str, list[str]] = {}
+    chained = {node for layer in analysis.layers for node in layer.chain}
     for node in analysis.trace.operations:
-        if isinstance(node.meta.get("val"), Tensor):
+        if node not in chained and isinstance(node.meta.get("val"), Tensor):
             computed.setdefault(owner(node), []).append(operation(node))
     for layer in analysis.layers:
         module = plain.get_submodule(layer.module)
+        if layer.chain:
+            computing = module.layer if isinstance(module, MaskedKernel) else module
+            module = _with_kernel(computing, kernel_of(analysis.trace, network, layer.chain))
         if not _can_be_split(module, layer, computed.get(layer.module, [])):
             continue
         parts = _parts(layer, groups, used, analysis.num_tasks)
@@ -128,9 +145,11 @@ def _can_be_split(module: nn.Module, layer: Layer, computed: Sequence[str]) -> b
         layer: The layer.
         computed: The operations in the module's own forward: none, where another module only reads its weight.
     """
-    is_plain = isinstance(module, (*CONVOLUTIONS, nn.Linear)) and layer.weight == f"{layer.module}.weight"
+    is_plain = isinstance(module, (*CONVOLUTIONS, nn.Linear))
+    is_own = bool(layer.chain) or layer.weight == f"{layer.module}.weight"
     is_one = len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
-    return is_plain and is_one and bool(computed) and {operation(layer.node), *_PADS}.issuperset(computed)
+    beside = () if layer.chain else _PADS  # a plain layer of the kernel does not pad as the one that computes it
+    return is_plain and is_own and is_one and bool(computed) and {operation(layer.node), *beside}.issuperset(computed)
 
 
 def _parts(layer: Layer, groups: Tensor, used: Tensor, num_tasks: int) -> list[tuple[Tensor, Tensor]]:
