@@ -10,6 +10,7 @@ from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
 from sfgsearch.training import EpochReport
+from sfgsearch.visualization._stages import by_stage
 
 FILES: Mapping[str, str] = {
     "allocation.png": "filters of every group by layer",
@@ -108,11 +109,14 @@ def _size(record: ArchitectureRecord) -> str:
 
 
 def _sharing(record: ArchitectureRecord) -> str:
-    layers, parts = record.allocation.layers, shared_parts(record.allocation)
-    sentence = sharing_sentence("It", record.allocation)
-    if not 2 < len(layers) <= _MOST_LAYERS:
+    sentence, staged = sharing_sentence("It", record.allocation), by_stage(record.allocation)
+    parts = [f"{100 * part:.0f}" for part in shared_parts(staged)]
+    if len(parts) < len(record.allocation.layers):
+        named = (f"{stage.name} {part}" for stage, part in zip(staged.layers, parts, strict=True))
+        return f"{sentence} Shared part by stage: {', '.join(named)} %."
+    if not 2 < len(parts) <= _MOST_LAYERS:
         return sentence
-    return f"{sentence} Shared part by depth: {', '.join(f'{100 * part:.0f}' for part in parts)} %."
+    return f"{sentence} Shared part by depth: {', '.join(parts)} %."
 
 
 def _artifacts(files: Sequence[str]) -> str:

@@ -8,29 +8,39 @@ from typing import Any
 from sfgsearch.comparison._formats import MetricFormat, class_names
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._table import Column, Table, text
+from sfgsearch.visualization._stages import by_stage, layers_below, selected, stages_of
 
 _BAR_WIDTH = 12
 
 
-def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord) -> list[Table]:
+def trial_tables(description: Mapping[str, Any], record: ArchitectureRecord, path: str | None = None) -> list[Table]:
     """Return a trial as tables.
 
     Args:
         description: What :func:`describe_trial` returns.
         record: The trial's record.
+        path: The module whose layers are shown one by one, ``""`` for all; by stage, where there are many, if None.
+
+    Raises:
+        StudyError: If there is no layer in it.
     """
     return [
-        _allocation_table(description["trial"], record),
+        _allocation_table(description["trial"], record, path),
         _tasks_table(record),
         _metrics_table(record),
         _params_table(description["params"]),
     ]
 
 
-def _allocation_table(trial: int, record: ArchitectureRecord) -> Table:
-    layers, groups = record.allocation.layers, record.allocation.groups
+def _allocation_table(trial: int, record: ArchitectureRecord, path: str | None) -> Table:
+    names, groups = [layer.name for layer in record.allocation.layers], record.allocation.groups
+    is_whole = path is None and len(stages_of(names)) == len(names)
+    if path is None:
+        layers = by_stage(record.allocation).layers
+    else:
+        layers = selected(record.allocation, layers_below(names, path)).layers
     is_learned = any(layer.mean_probs for layer in layers)
-    columns = [text("layer"), *map(Column, groups), Column("shared part")]
+    columns = [text("layer" if is_whole or path is not None else "stage"), *map(Column, groups), Column("shared part")]
     if is_learned:
         columns += [Column(("mean", "probabilities")), Column("entropy", "nats")]
     rows = []
@@ -44,6 +54,8 @@ def _allocation_table(trial: int, record: ArchitectureRecord) -> Table:
         f"{record.parameters:,} parameters, {record.macs:,} multiply-adds, "
         f"trained in {record.training_seconds:.0f} s with seed {record.seed}"
     )
+    if path is None and not is_whole:
+        note += f"; {len(names)} layers by stage: --layers STAGE shows those of one, --layers all every one"
     return Table(f"trial {trial}: {record.name} ({record.kind})", columns, rows, note)
 
 
