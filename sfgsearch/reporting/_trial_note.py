@@ -84,9 +84,14 @@ def _parameters(params: Mapping[str, Any]) -> str:
     shown = [
         f"{name.split('.', 1)[-1]} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in sorted(params.items())
-        if name != "kind" and (name.startswith(_DESCRIBED) or not name.startswith(_PROPORTIONS))
+        if name != "kind" and not is_proportion(name)
     ]
     return f": {', '.join(shown)}" if shown else ""
+
+
+def is_proportion(name: str) -> bool:
+    """Return whether a parameter is a part of a layer's filters, which the allocation tells better."""
+    return name.startswith(_PROPORTIONS) and not name.startswith(_DESCRIBED)
 
 
 def _scores(record: ArchitectureRecord) -> str:

@@ -26,9 +26,9 @@ def stages_of(names: Sequence[str]) -> dict[str, list[str]]:
     """Return the layers of every stage, in the order of the stages' first layers.
 
     Every layer is a stage of its own in networks of up to 20. In larger ones a stage is a module: beginning with the
-    whole network, the one with the most layers is divided into its children as long as there are less than four stages
-    or it holds more than half of all layers, and there will be 20 at most. A network that this leaves in one piece, such
-    as a long sequence, is cut into runs of neighbours.
+    whole network, the module with the most layers is divided into its children while there are less than four stages
+    or it holds more than half of all layers, and there will be 20 at most. A network that this leaves in one piece,
+    such as a long sequence, is cut into runs of neighbours.
 
     Args:
         names: Paths of layers, distinct, in depth order.
