@@ -22,7 +22,7 @@ FILES: Mapping[str, str] = {
 }
 """Captions of the files of a trial, by name."""
 
-_MOST_LAYERS = 12
+_MOST_LAYERS, _MOST_REPAIRS = 12, 5
 _PROPORTIONS = ("searched.", "refined.")
 """Beginnings of the names of parameters that the allocation tells better."""
 
@@ -50,7 +50,9 @@ def trial_note(
         NoteLine("Sharing", _sharing(record)),
     ]
     if repairs:
-        lines.append(NoteLine("Repairs", "; ".join(repairs)))
+        more = len(repairs) - _MOST_REPAIRS
+        shown = [*repairs[:_MOST_REPAIRS], *([f"{more} more, which sfgsearch show has"] if more > 0 else [])]
+        lines.append(NoteLine("Repairs", "; ".join(shown)))
     return [*lines, NoteLine("Artifacts", _artifacts(files)), NoteLine("Caveat", _caveat(record))]
 
 
