@@ -113,7 +113,7 @@ def _merged(stage: str, layers: Sequence[LayerAllocation]) -> LayerAllocation:
 def _mean(values: Collection[tuple[object, int]]) -> np.ndarray:
     """Return the mean of values by their weights."""
     numbers, weights = zip(*values, strict=True)
-    return np.average(np.array(numbers, dtype=float), axis=0, weights=weights)  # type: ignore[no-any-return]
+    return np.average(np.array(numbers, dtype=float), axis=0, weights=weights)
 
 
 def rows_height(number: int, roomy: float, tight: float, few: int) -> float:

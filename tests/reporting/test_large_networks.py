@@ -1,4 +1,4 @@
-"""Tables, notes and reports of networks with many layers: by stage, and every layer for who asks."""
+"""Tables and notes of networks with many layers: by stage, and every layer for who asks."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from made_up_studies import finalist, tasks_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import StudyError
 from sfgsearch.reporting import trial_tables
-from sfgsearch.reporting._study_tables import _allocations
 from sfgsearch.reporting._trial_note import trial_note
 
 LAYERS = [f"layer{stage}.{block}.conv" for stage in (1, 2, 3, 4) for block in range(30)]
@@ -60,8 +59,3 @@ def test_notes_stay_short(record):
     assert "Shared part by stage: layer1 34, layer2 34, layer3 34, layer4 34 %." in "\n".join(one.text for one in lines)
     assert sum(len(line.text) for line in lines) < 2000
     assert "115 more" in next(line.text for line in lines if line.label == "Repairs")
-
-
-def test_reports_fold_the_layers_up(record):
-    staged, whole = _allocations([("one", record.allocation)])
-    assert (len(staged.rows), staged.is_detail, len(whole.rows), whole.is_detail) == (4, False, 120, True)
