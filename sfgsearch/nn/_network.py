@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import Analysis, LockstepNetwork, Reading, analyse, evaluating
+from sfgsearch.graph import BACKBONE, Analysis, LockstepNetwork, Reading, analyse, evaluating, name_in_backbone
+from sfgsearch.nn._paths import check_paths, is_within, paths_in
 
 
 class Head(nn.Module):
@@ -135,11 +136,18 @@ class NetworkSpec:
             :class:`MultiTaskNetwork`. It draws weights from torch's own generator, or brings them.
         tasks: The tasks, in order.
         image_shape: (C, *space) of one image.
+        allocate: The modules of the backbone whose filters are allocated; all if None.
+        keep_shared: Those whose filters stay shared whatever is allocated.
+        is_pretrained: Whether the backbone starts from weights that know something. Which filters go to which group
+            then matters: see :func:`~sfgsearch.nn.deal_by_weight`.
     """
 
     backbone: Callable[[tuple[int, ...]], nn.Module]
     tasks: tuple[TaskLike, ...]
     image_shape: tuple[int, ...]
+    allocate: tuple[str, ...] | None = None
+    keep_shared: tuple[str, ...] = ()
+    is_pretrained: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -168,8 +176,26 @@ class NetworkSpec:
     def _analyse(self, *, per_stream: bool) -> Analysis:
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
         network = self.build()
+        known = [name_in_backbone(f"{BACKBONE}.{path}") for path in paths_in(network.backbone)]
+        check_paths("allocate", self.allocate or (), known)
         any_size = any(head.resize for head in network.heads.values())
-        return analyse(network, example, self.task_names, any_size=any_size, per_stream=per_stream)
+        analysis = analyse(
+            network,
+            example,
+            self.task_names,
+            any_size=any_size,
+            per_stream=per_stream,
+            is_allocated=self._is_allocated,
+        )
+        allocated = [name_in_backbone(weight) for space in analysis.spaces for weight in space.layers]
+        for module in self.allocate or ():
+            if not any(is_within(weight, [module]) for weight in allocated):
+                raise BackboneError(f"allocate: all filters in {module!r} stay shared, since shared ones read them")
+        return analysis
+
+    def _is_allocated(self, weight: str) -> bool:
+        is_asked = self.allocate is None or is_within(weight, self.allocate)
+        return is_asked and not is_within(weight, self.keep_shared)
 
     @property
     def filters(self) -> dict[str, int]:
@@ -197,6 +223,15 @@ class NetworkSpec:
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)
+
+
+def backbone_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters of all backbones in a network, of whatever method."""
+    for module in network.modules():
+        if isinstance(module, MultiTaskNetwork):
+            yield from module.backbone.parameters()
+        elif isinstance(module, LockstepNetwork):
+            yield from module.copies.parameters()
 
 
 class SingleTaskNetworks(nn.Module):
