@@ -2,7 +2,7 @@
 
 from sfgsearch.graph._analyse import analyse
 from sfgsearch.graph._analysis import BACKBONE, TRUNK, Analysis, ChannelSpace, Layer, Norm, name_in_backbone
-from sfgsearch.graph._compact import GroupedLayer, compact
+from sfgsearch.graph._compact import GroupedLayer, align_reads, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._kinds import BATCH_NORMS, CONVOLUTIONS
 from sfgsearch.graph._lockstep import Copies, Junction, LockstepNetwork, Read, Reading, Run, are_one, reached
@@ -42,6 +42,7 @@ __all__ = [
     "ResidualBlock",
     "Run",
     "StreamsNetwork",
+    "align_reads",
     "analyse",
     "are_one",
     "bake",

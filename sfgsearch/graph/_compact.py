@@ -38,7 +38,7 @@ class GroupedLayer(nn.Module):
         super().__init__()
         self._dim = -1 if isinstance(plain, nn.Linear) else 1
         is_transposed = isinstance(plain, TRANSPOSED)
-        width = cast(Tensor, plain.weight).shape[1 if is_transposed else 0]
+        width, self._inputs = cast(Tensor, plain.weight).shape[:2][:: -1 if is_transposed else 1]
         self.parts = nn.ModuleList(_narrowed(plain, filters, channels, is_transposed) for filters, channels in parts)
         self._runs = [_run(channels) for _, channels in parts]
         for index, (_, channels) in enumerate(parts):
@@ -64,6 +64,56 @@ class GroupedLayer(nn.Module):
             responses.append(responses[0].new_zeros(shape))
         joined = torch.cat(responses, self._dim) if len(responses) > 1 else responses[0]
         return joined if self.order is None else joined.index_select(self._dim, self.order)
+
+    def aligned(self, multiple: int) -> GroupedLayer:
+        """Return the layer with every part reading a multiple of so many channels, where there are such.
+
+        The weights of those that are added, the nearest ones, are zero. Engines run such convolutions in blocks.
+        """
+        found = copy.copy(self)
+        found._modules, found._buffers, found._runs = dict(self._modules), dict(self._buffers), list(self._runs)
+        found.parts = nn.ModuleList(self.parts)
+        for index, part in enumerate(self.parts):
+            channels: Tensor = getattr(self, f"channels{index}")
+            wider = _widened(channels, multiple, self._inputs)
+            found.parts[index] = _padded(cast(Any, part), channels, wider)
+            found._runs[index] = _run(wider)
+            found.register_buffer(f"channels{index}", wider, persistent=False)
+        return found
+
+
+def align_reads(network: nn.Module, multiple: int) -> nn.Module:
+    """Return a copy of a network whose grouped layers read multiples of so many channels; see there."""
+    found = copy.deepcopy(network)
+    for path, module in list(found.named_modules()):
+        if isinstance(module, GroupedLayer):
+            found.set_submodule(path, module.aligned(multiple))
+    return found
+
+
+def _widened(channels: Tensor, multiple: int, width: int) -> Tensor:
+    """Return channels and the nearest ones of so many that make their number a multiple, in order."""
+    others = torch.ones(width, dtype=torch.bool)
+    others[channels] = False
+    spare = others.nonzero().flatten()
+    missing = -len(channels) % multiple
+    if len(spare) < missing:
+        return channels
+    distances = (spare[:, None] - channels).abs().min(1).values
+    return torch.cat([channels, spare[distances.argsort(stable=True)[:missing]]]).sort().values
+
+
+def _padded(part: Any, channels: Tensor, wider: Tensor) -> nn.Module:
+    """Return a part that reads more channels, with zeros for those that it did not read."""
+    dim = 0 if isinstance(part, TRANSPOSED) else 1
+    padded: Any = copy.copy(part)
+    padded._parameters = dict(part._parameters)
+    shape = list(part.weight.shape)
+    shape[dim] = len(wider)
+    weight = part.weight.detach()
+    padded.weight = nn.Parameter(weight.new_zeros(shape).index_copy(dim, torch.searchsorted(wider, channels), weight))
+    setattr(padded, "in_features" if isinstance(part, nn.Linear) else "in_channels", len(wider))
+    return cast(nn.Module, padded)
 
 
 def _run(channels: Tensor) -> tuple[int, int] | None:
