@@ -13,7 +13,15 @@ from sfgsearch.search import missing_finalists, records_of, retrain_finalists
 TINY: dict[str, Any] = {
     "data": {"name": "digit_pairs", "pairs_per_digit": 1},
     "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
-    "training": {"epochs": 2, "batch_size": 256, "lr": 0.01, "device": "cpu", "threads": 1},
+    "training": {
+        "epochs": 2,
+        "batch_size": 540,
+        "lr": 0.01,
+        "device": "cpu",
+        "threads": 1,
+        "calibration_batches": 1,
+        "monte_carlo_samples": 2,
+    },
     "quota": {"learned": 2, "searched": 2},
     "manual": {"options": {"constant_probabilities": {"samples": 2}}},
     "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
