@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import nn
 
 from sfgsearch._faults import first_line
 from sfgsearch.backbones import backbones
@@ -25,9 +22,6 @@ from sfgsearch.nn import NetworkSpec
 
 EXPECTED_ERRORS = (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError)
 """Errors whose messages say enough without their types."""
-
-_analysed: deque[NetworkSpec] = deque(maxlen=4)
-"""The last networks that were found to work: a study and its objective ask for the same one, one after the other."""
 
 
 def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
@@ -42,24 +36,10 @@ def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
         raise ConfigError(str(error), file=config.path, key="backbone.name") from error
     with _blaming(backbone, config):
         options = check_options(backbone, config.backbone.options, config.path, "backbone")
-        asked = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
-        known = next((spec for spec in tuple(_analysed) if _is_same(spec, asked)), None)
-        spec = known or asked
+        spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
         check_memory(config, spec, len(data.train))
-        if known is None:
-            _try_out(spec)
-            _analysed.append(spec)
+        _try_out(spec)
     return spec
-
-
-def _is_same(one: NetworkSpec, other: NetworkSpec) -> bool:
-    """Return whether two specifications build networks of one structure."""
-
-    def parts(spec: NetworkSpec) -> tuple[object, ...]:
-        backbone = cast("partial[nn.Module]", spec.backbone)
-        return backbone.func, backbone.keywords, spec.tasks, spec.image_shape
-
-    return parts(one) == parts(other)
 
 
 @contextmanager
