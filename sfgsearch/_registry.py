@@ -84,7 +84,10 @@ backbones: Registry[Callable[..., nn.Module]] = Registry(
     "@sfgsearch.backbones.backbones.register('my_backbone')",
     {
         "highresnet": "sfgsearch.backbones._highresnet",
+        "monai": "sfgsearch.backbones._libraries",
         "resnet": "sfgsearch.backbones._resnet",
+        "timm": "sfgsearch.backbones._libraries",
+        "torchvision": "sfgsearch.backbones._libraries",
         "vgg11": "sfgsearch.backbones._vgg",
         "vgg_small": "sfgsearch.backbones._vgg",
     },

@@ -173,5 +173,5 @@ def with_tasks(experiment: Experiment, number: int | None = None) -> Experiment:
     )
     of_tasks = {task.name: targets[given[index % len(given)].name] for index, task in enumerate(tasks)}
     batch = InMemory(images, of_tasks)
-    spec = NetworkSpec(experiment.spec.backbone, tasks, experiment.spec.image_shape)
+    spec = replace(experiment.spec, tasks=tasks)
     return Experiment(MultiTaskData(tasks, batch, batch, batch), spec, experiment.settings, experiment.augmentation)

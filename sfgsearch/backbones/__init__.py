@@ -3,6 +3,7 @@
 from sfgsearch._registry import backbones
 from sfgsearch.backbones._highresnet import HighResBlock, HighResNet, highresnet
 from sfgsearch.backbones._resnet import BasicBlock, ResNet, resnet
+from sfgsearch.backbones._trunk import Trunk, TrunkBuilder
 from sfgsearch.backbones._vgg import VGG, vgg11, vgg_small
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "HighResBlock",
     "HighResNet",
     "ResNet",
+    "Trunk",
+    "TrunkBuilder",
     "backbones",
     "highresnet",
     "resnet",

@@ -9,16 +9,20 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sfgsearch._registry import backbones
 from sfgsearch.config._toml import show_value
 from sfgsearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sfgsearch.config._models import Config
 
 KEY = "study.imports"
 
 
 def import_user_code(raw: dict[str, Any], file: Path) -> None:
-    """Import what ``study.imports`` lists, each once per process, before names in the study file are looked up.
+    """Import what ``study.imports`` and ``backbone.name`` name, each once per process, before names are looked up.
 
     Args:
         raw: The study file as read. Entries that end in ``.py`` are files, relative to the study file; others are
@@ -33,14 +37,41 @@ def import_user_code(raw: dict[str, Any], file: Path) -> None:
     if not isinstance(entries, Sequence) or isinstance(entries, str) or not all(isinstance(e, str) for e in entries):
         raise ConfigError(f"must be a list of modules and Python files, got {show_value(entries)}", file=file, key=KEY)
     for entry in entries:
-        try:
-            if entry.endswith(".py"):
-                _import_file((file.parent / entry).resolve())
-            else:
-                importlib.import_module(entry)
-        except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"cannot import {entry!r}: {reason}", file=file, key=KEY) from error
+        _import(entry, file, KEY)
+    section = raw.get("backbone", {})
+    name = section.get("name") if isinstance(section, dict) else None
+    if isinstance(name, str) and ":" in name:
+        _register_backbone(name, file)
+
+
+def imported(config: Config) -> tuple[str, ...]:
+    """Return the modules and Python files whose code a study file names."""
+    module, colon, _ = config.backbone.name.partition(":")
+    return (*config.study.imports, module) if colon else config.study.imports
+
+
+def _register_backbone(name: str, file: Path) -> None:
+    """Register the function of a backbone that is named by module or file and function, ``"package.module:function"``.
+
+    Raises:
+        ConfigError: If there is no such function.
+    """
+    entry, _, function = name.partition(":")
+    part = getattr(_import(entry, file, "backbone.name"), function, None)
+    if not callable(part):
+        raise ConfigError(f"{entry!r} has no function {function!r}", file=file, key="backbone.name")
+    if name not in backbones:
+        backbones.register(name)(part)
+
+
+def _import(entry: str, file: Path, key: str) -> ModuleType:
+    try:
+        if entry.endswith(".py"):
+            return _import_file((file.parent / entry).resolve())
+        return importlib.import_module(entry)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"cannot import {entry!r}: {reason}", file=file, key=key) from error
 
 
 def import_digests(entries: Iterable[str], file: Path) -> dict[str, str]:
@@ -71,10 +102,10 @@ def _sources(module: ModuleType | None) -> list[Path]:
     return [Path(source)] if source else []
 
 
-def _import_file(path: Path) -> None:
+def _import_file(path: Path) -> ModuleType:
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or (path.exists() and not path.is_file()):
         raise ImportError(f"{path} is no Python file")
@@ -85,3 +116,4 @@ def _import_file(path: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    return module

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sfgsearch._faults import first_line
-from sfgsearch.backbones import backbones
+from sfgsearch.backbones import TrunkBuilder, backbones
 from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
+from sfgsearch.config._sections import BackboneSection, InputNormSection
 from sfgsearch.config._validation import check_options
 from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
-from sfgsearch.nn import NetworkSpec
+from sfgsearch.nn import NetworkSpec, TaskLike
+
+LIBRARIES = ("monai", "timm", "torchvision")
+"""Backbones that build whole models, whose features are found in them."""
 
 EXPECTED_ERRORS = (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError)
 """Errors whose messages say enough without their types."""
@@ -36,10 +42,45 @@ def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
         raise ConfigError(str(error), file=config.path, key="backbone.name") from error
     with _blaming(backbone, config):
         options = check_options(backbone, config.backbone.options, config.path, "backbone")
-        spec = NetworkSpec(partial(backbone, **options), data.tasks, data.image_shape)
+        spec = specify_network(config.backbone, options, data.tasks, data.image_shape, config.path.parent)
         check_memory(config, spec, len(data.train))
         _try_out(spec)
     return spec
+
+
+def specify_network(
+    section: BackboneSection,
+    options: Mapping[str, Any],
+    tasks: tuple[TaskLike, ...],
+    image_shape: tuple[int, ...],
+    folder: Path | None,
+) -> NetworkSpec:
+    """Specify the network of a backbone that is registered.
+
+    Args:
+        section: Its section of a study file.
+        options: The options of the registered function, checked.
+        tasks: The tasks.
+        image_shape: (C, *space) of one image.
+        folder: Where paths of weights start from; None to leave starting weights out, which others replace.
+    """
+    options = {key: value for key, value in options.items() if key != "pretrained"}
+    build: Callable[..., Any] = backbones[section.name]
+    starts = section.pretrained if folder else False
+    norm = section.input_norm
+    if section.is_changed or section.name in LIBRARIES:
+        build = TrunkBuilder(
+            build,
+            (folder or Path()) / os.path.expanduser(starts) if isinstance(starts, str) else starts,
+            section.freeze,
+            (norm.mean, norm.std) if isinstance(norm, InputNormSection) else norm,
+            section.cut,
+            section.features,
+            section.name in LIBRARIES,
+        )
+    return NetworkSpec(
+        partial(build, **options), tasks, image_shape, section.allocate, section.freeze, bool(section.pretrained)
+    )
 
 
 @contextmanager

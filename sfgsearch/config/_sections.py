@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from sfgsearch._choices import (
     Execution,
@@ -70,10 +70,41 @@ class DataSection(OpenSection):
     name: str
 
 
+class InputNormSection(Section):
+    """Mean and standard deviation of every channel, for images from 0 to 1."""
+
+    mean: Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+    std: Annotated[tuple[bounds.Weight, ...], Field(strict=False, min_length=1)]
+
+
 class BackboneSection(OpenSection):
-    """Which backbone; further keys are its options."""
+    """Which backbone, what it starts from and what of it is allocated; further keys are its options."""
 
     name: str
+    pretrained: bool | str = False
+    freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    input_norm: Literal["auto", "imagenet", "none"] | InputNormSection = "auto"
+    cut: str | None = None
+    features: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    allocate: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the backbone is anything but what the registered function returns, all of it allocated."""
+        return bool(self.settings.keys() - {"allocate"})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the section says besides the name and the options of the registered function, as plain data."""
+        keys = type(self).model_fields.keys() - {"name"}
+        return self.model_dump(mode="json", include=keys, exclude_defaults=True)
+
+    @field_validator("features")
+    @classmethod
+    def _either_cut_or_features(cls, features: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if features and info.data.get("cut") is not None:
+            raise ValueError("stands for cut where several features are read; leave one of them out")
+        return _distinct(features, "a module")
 
 
 class TaskSection(Section):
@@ -100,6 +131,7 @@ class TrainingSection(Section):
     epochs: bounds.AtLeastOne = 20
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     lr: bounds.LearningRate = 1e-3
+    backbone_lr: bounds.LearningRate | None = None
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: bounds.LengthScale = 1.0
     calibration_batches: bounds.AtLeastOne = 5

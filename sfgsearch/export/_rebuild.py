@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from sfgsearch._memory import memory_limit
 from sfgsearch.backbones import backbones
 from sfgsearch.config._memory import network_size
+from sfgsearch.config._network import specify_network
+from sfgsearch.config._sections import BackboneSection
 from sfgsearch.config._validation import check_options
 from sfgsearch.errors import ConfigError, ExportError, SFGSearchError
 from sfgsearch.export._description import NetworkDescription
@@ -54,10 +55,10 @@ def _specification(record: Rebuildable) -> NetworkSpec:
     for task in record.tasks:
         if str(task.get("type")) not in task_types:
             raise ExportError(f"the task type {task.get('type')!r} is not registered; {_REMEDY}")
-    options = {key: value for key, value in record.backbone.items() if key != "name"}
     with _blaming_backbone(record):
-        build = partial(backbones[name], **_check(name, options))
-        return NetworkSpec(build, tuple(task_from_dict(task) for task in record.tasks), tuple(record.image_shape))
+        section = BackboneSection.model_validate(dict(record.backbone))
+        options, tasks = _check(name, section.options), tuple(task_from_dict(task) for task in record.tasks)
+        return specify_network(section, options, tasks, tuple(record.image_shape), folder=None)
 
 
 def _build(record: Rebuildable, spec: NetworkSpec) -> nn.Module:

@@ -1,7 +1,7 @@
 """Networks as graphs of filters: what can be allocated in any module, and three ways to execute an allocation."""
 
 from sfgsearch.graph._analyse import analyse
-from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm
+from sfgsearch.graph._analysis import BACKBONE, Analysis, ChannelSpace, Layer, Norm, name_in_backbone
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._kinds import BATCH_NORMS, CONVOLUTIONS
@@ -15,6 +15,7 @@ from sfgsearch.graph._streams import FixedStreams, StreamsNetwork
 from sfgsearch.graph._trace import evaluating, quiet
 
 __all__ = [
+    "BACKBONE",
     "BATCH_NORMS",
     "CONVOLUTIONS",
     "Analysis",
@@ -48,6 +49,7 @@ __all__ = [
     "feature_map",
     "hard_gates",
     "layer_macs",
+    "name_in_backbone",
     "parameter_of",
     "quiet",
     "reached",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._analysis import BACKBONE, Analysis, ChannelSpace, Layer, Norm
+from sfgsearch.graph._analysis import Analysis, ChannelSpace, Layer, Norm, name_in_backbone
 from sfgsearch.graph._layers import FoundLayer
 from sfgsearch.graph._propagation import Propagation, StreamPart
 from sfgsearch.graph._trace import Trace, trace
@@ -22,6 +22,7 @@ def analyse(
     *,
     any_size: bool = False,
     per_stream: bool = True,
+    is_allocated: Callable[[str], bool] = lambda _weight: True,
 ) -> Analysis:
     """Find a network's filters, channel spaces, and what every weight reads and writes.
 
@@ -34,15 +35,20 @@ def analyse(
         tasks: Names of the tasks in order, where predictions have names.
         any_size: Whether the graph should fit images of other sizes, too, if it can.
         per_stream: Whether parts in a :class:`PerStream` are every stream's own, instead of the plain network's.
+        is_allocated: Whether the filters that a weight writes may be allocated, by its name in the backbone; others
+            are shared for good.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
-            one task's prediction reaches that of another; or if nothing is left to allocate.
+            one task's prediction reaches that of another; if nothing is left to allocate; or if filters that are
+            shared for good read some that are allocated.
     """
     found = trace(network, example, tasks, any_size=any_size)
     run = Propagation(found, network, example, per_stream)
     reach = _reach(found)
-    return _Table(run, _fixed_classes(run, reach), len(found.outputs)).analysis()
+    fixed = _fixed_classes(run, reach)
+    shared = _shared_classes(run, fixed, is_allocated)
+    return _Table(run, {**fixed, **dict.fromkeys(shared, len(found.outputs))}, len(found.outputs)).analysis()
 
 
 def _reach(found: Trace) -> dict[fx.Node, frozenset[int]]:
@@ -81,6 +87,25 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
     return fixed
 
 
+def _shared_classes(run: Propagation, fixed: Mapping[int, int], is_allocated: Callable[[str], bool]) -> list[int]:
+    """Return the classes of filters that are shared for good: some layer that writes them may not be allocated."""
+    roots = {
+        layer.weight: {*map(run.ids.find, torch.unique(layer.writes).long().tolist())} - fixed.keys()
+        for layer in run.layers.values()
+    }
+    left = [name for name in roots if not is_allocated(name_in_backbone(name))]
+    shared = set[int]().union(*(roots[name] for name in left))
+    allocated = set[int]().union(*roots.values()) - shared
+    for layer in run.layers.values():
+        reads = {*map(run.ids.find, torch.unique(layer.reads).long().tolist())}
+        per_channel = layer.reads.shape == layer.writes.shape and bool((layer.reads == layer.writes).all())
+        if roots[layer.weight] & shared and reads & allocated and not per_channel:
+            raise BackboneError(
+                f"{name_in_backbone(layer.weight)} stays shared, and reads filters that are allocated; allocate it, too"
+            )
+    return list(shared)
+
+
 class _Table:
     """Rows of the table of gates, from the classes of a propagation."""
 
@@ -93,7 +118,10 @@ class _Table:
             if root not in fixed:
                 spaces.setdefault(names, []).append(root)
         if not spaces:
-            raise BackboneError("the network has no filters that several tasks could share: nothing to allocate")
+            raise BackboneError(
+                "the network has no filters that several tasks could share, besides those that stay shared (allocate, "
+                "freeze): nothing to allocate"
+            )
         self._spaces = spaces
         order = [root for roots in spaces.values() for root in roots] + list(fixed)
         self._rows = torch.zeros(len(run.ids), dtype=torch.int64)
@@ -149,7 +177,7 @@ class _Table:
 
 def _name(weights: Sequence[str], taken: Sequence[str]) -> str:
     """Return the path of the first module whose name is not taken yet, or that of the first one with a number."""
-    paths = [(weight.rpartition(".")[0] or weight).removeprefix(f"{BACKBONE}.") for weight in weights]
+    paths = [name_in_backbone(weight.rpartition(".")[0] or weight) for weight in weights]
     free = [path for path in paths if path not in taken]
     if free:
         return free[0]

@@ -16,7 +16,14 @@ _LARGE_TIE = 8
 """Channels per filter from which on :meth:`Analysis.notes` reports the tie."""
 
 BACKBONE = "backbone"
-"""The path of the part that is common to all tasks, which names of channel spaces leave out."""
+"""The path of the part that is common to all tasks."""
+TRUNK = "trunk"
+"""The path of a network that a backbone wraps."""
+
+
+def name_in_backbone(path: str) -> str:
+    """Return the path of a module or parameter as the backbone's own code has it."""
+    return path.removeprefix(f"{BACKBONE}.").removeprefix(f"{TRUNK}.")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from sfgsearch.nn import (
     complexity,
     count_assignment,
     deal,
+    deal_by_weight,
     rows_by_space,
     single_task_structure,
 )
@@ -39,7 +40,7 @@ class FixedAllocation(Method):
         allocation: The allocation; a full network per task if it gives every task a full-width set of filters.
         repair: Whether to repair filters that would read nothing instead of refusing them.
         assignments: Group of every filter by channel space, where it matters which filters they are. Dealt in order
-            if None.
+            if None; of networks that are pretrained, see :func:`~sfgsearch.nn.deal_by_weight`.
     """
 
     allocation: Allocation
@@ -72,8 +73,8 @@ class FixedAllocation(Method):
         if len(spec.tasks) > 1 and self.allocation == Allocation.single_task(spec.filters, spec.task_names):
             networks = SingleTaskNetworks.of(spec, randomness.weights)
             return FixedSystem(networks.to(device), spec, self.allocation, single_task_structure())
-        given = self.assignments
-        assignment = deal(self.allocation) if given is None else {n: torch.tensor(g) for n, g in given.items()}
+        plain = spec.build(randomness.weights)
+        assignment = self._assignment(spec, plain)
         rows, repairs = assignment_rows(spec.analysis, assignment), list[str]()
         if self.repair:
             rows, repairs = repair_assignment(spec.analysis, rows)
@@ -81,8 +82,16 @@ class FixedAllocation(Method):
             check_assignment(spec.analysis, rows)
         repairs += unread_filters(spec.analysis, rows)
         assignment = rows_by_space(spec.analysis, rows)
-        network = AssignedNetwork(spec.build(randomness.weights), spec.analysis, assignment, spec.task_names).to(device)
+        network = AssignedNetwork(plain, spec.analysis, assignment, spec.task_names).to(device)
         return AssignedSystem(network, spec, tuple(repairs))
+
+    def _assignment(self, spec: NetworkSpec, plain: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the group of every filter: as given, or dealt."""
+        if self.assignments is not None:
+            return {name: torch.tensor(groups) for name, groups in self.assignments.items()}
+        if spec.is_pretrained:
+            return deal_by_weight(self.allocation, spec.analysis, plain)
+        return deal(self.allocation)
 
 
 class FixedSystem(System):

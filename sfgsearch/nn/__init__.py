@@ -3,7 +3,7 @@
 from sfgsearch._choices import Execution
 from sfgsearch.graph import PerStream
 from sfgsearch.nn._activations import mapped_layers, stream_activations
-from sfgsearch.nn._assignments import Assignment, assignment_rows, count_assignment, deal, rows_by_space
+from sfgsearch.nn._assignments import Assignment, assignment_rows, count_assignment, deal, deal_by_weight, rows_by_space
 from sfgsearch.nn._branching import DrawnRoute, DrawnRoutes, build_branching, draw_tree_cost
 from sfgsearch.nn._complexity import Complexity, complexity
 from sfgsearch.nn._conv import EachStream, NormName, SFGConv, SFGConv2d, SFGConv3d, Streams, map_streams, norm_factory
@@ -19,7 +19,14 @@ from sfgsearch.nn._fusion import (
 )
 from sfgsearch.nn._grouped import AssignedNetwork, GroupedNetwork, from_model
 from sfgsearch.nn._groups import FilterGroups, GateSampling
-from sfgsearch.nn._network import Head, MultiTaskNetwork, NetworkSpec, SingleTaskNetworks
+from sfgsearch.nn._network import (
+    Head,
+    MultiTaskNetwork,
+    NetworkSpec,
+    SingleTaskNetworks,
+    TaskLike,
+    backbone_parameters,
+)
 from sfgsearch.nn._policies import (
     BlockGate,
     DrawnPolicy,
@@ -76,10 +83,12 @@ __all__ = [
     "SingleTaskNetworks",
     "Streams",
     "Structure",
+    "TaskLike",
     "Tree",
     "TreeRoutes",
     "allocated_structure",
     "assignment_rows",
+    "backbone_parameters",
     "blocks_to_select",
     "branched_structure",
     "build_branching",
@@ -91,6 +100,7 @@ __all__ = [
     "count_assignment",
     "cross_stitch_structure",
     "deal",
+    "deal_by_weight",
     "draw_tree_cost",
     "from_model",
     "likely_policy",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
-from sfgsearch.graph import Analysis
+from sfgsearch.graph import BACKBONE, Analysis, parameter_of
 
 Assignment = Mapping[str, Tensor]
 """Group of every filter, int64 of shape (K,), T+1 where it is off, by channel space in depth order."""
@@ -56,3 +56,46 @@ def deal(allocation: Allocation) -> dict[str, Tensor]:
     """Deal filters to groups in order: the first to the first task, the last to shared."""
     groups = torch.arange(len(allocation.groups))
     return {layer.name: groups.repeat_interleave(torch.tensor(layer.counts)) for layer in allocation.layers}
+
+
+def deal_by_weight(allocation: Allocation, analysis: Analysis, network: nn.Module) -> dict[str, Tensor]:
+    """Deal filters that know something already: those that matter most are shared, the others are dealt in turn.
+
+    A filter matters as much as the weights that read it are large (the L1 norm by which filters are pruned, Li et al.,
+    ICLR 2017); one that only heads read, as much as those that write it. Shared filters lose nothing but what they
+    read of tasks' own filters, so that most of what the network computes is left.
+
+    Args:
+        allocation: The numbers of filters.
+        analysis: The network's analysis.
+        network: The plain network.
+    """
+    scores = rows_by_space(analysis, filter_scores(analysis, network))
+    dealt = {}
+    for layer in allocation.layers:
+        *own, shared = layer.counts
+        order = scores[layer.name].argsort(descending=True, stable=True)
+        groups = torch.full((len(order),), len(own))
+        groups[order[shared:]] = _in_turn(own)
+        dealt[layer.name] = groups
+    return dealt
+
+
+def _in_turn(counts: Sequence[int]) -> Tensor:
+    """Return each task's number as often as it counts, spread evenly."""
+    turns = [((turn + 0.5) / count, task) for task, count in enumerate(counts) for turn in range(count)]
+    return torch.tensor([task for _, task in sorted(turns)], dtype=torch.int64)
+
+
+def filter_scores(analysis: Analysis, network: nn.Module) -> Tensor:
+    """Return the L1 norms of the weights in the backbone that read each filter, or else write it, shape (F,)."""
+    read, written = torch.zeros(2, 1 + analysis.num_filters + len(analysis.heads)).unbind()
+    for layer in analysis.layers:
+        weight = parameter_of(network, layer.weight).detach().abs().float().cpu().flatten(2).sum(2)
+        parts = weight.view(len(layer.writes), -1, weight.shape[1])
+        by_first, by_second = parts.sum(2), parts.sum(1)
+        writes, reads = (by_second, by_first) if layer.transposed else (by_first, by_second)
+        written.index_add_(0, layer.writes.flatten(), writes.flatten())
+        if layer.weight.startswith(f"{BACKBONE}."):
+            read.index_add_(0, layer.reads.flatten(), reads.flatten())
+    return torch.where(read > 0, read, written)[1 : 1 + analysis.num_filters]

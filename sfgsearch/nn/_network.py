@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol, cast
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph import Analysis, LockstepNetwork, Reading, analyse, evaluating
+from sfgsearch.graph import BACKBONE, Analysis, LockstepNetwork, Reading, analyse, evaluating, name_in_backbone
+from sfgsearch.nn._paths import check_paths, is_within, paths_in
 
 
 class Head(nn.Module):
@@ -141,11 +142,18 @@ class NetworkSpec:
             :class:`MultiTaskNetwork`. It draws weights from torch's own generator, or brings them.
         tasks: The tasks, in order.
         image_shape: (C, *space) of one image.
+        allocate: The modules of the backbone whose filters are allocated; all if None.
+        keep_shared: Those whose filters stay shared whatever is allocated.
+        is_pretrained: Whether the backbone starts from weights that know something. Which filters go to which group
+            then matters: see :func:`~sfgsearch.nn.deal_by_weight`.
     """
 
     backbone: Callable[[tuple[int, ...]], nn.Module]
     tasks: tuple[TaskLike, ...]
     image_shape: tuple[int, ...]
+    allocate: tuple[str, ...] | None = None
+    keep_shared: tuple[str, ...] = ()
+    is_pretrained: bool = False
 
     @property
     def dimensions(self) -> int:
@@ -182,7 +190,7 @@ class NetworkSpec:
             options = json.dumps(self.backbone.keywords, sort_keys=True)
         except TypeError:
             return None
-        return self.backbone.func, options, self.tasks, self.image_shape
+        return self.backbone.func, options, self.tasks, self.image_shape, self.allocate, self.keep_shared
 
     @cached_property
     def plain_analysis(self) -> Analysis:
@@ -192,8 +200,21 @@ class NetworkSpec:
     def _analyse(self, *, per_stream: bool) -> Analysis:
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
         network = self.build()
+        known = [name_in_backbone(f"{BACKBONE}.{path}") for path in paths_in(network.backbone)]
+        check_paths("allocate", self.allocate or (), known)
         any_size = any(head.resize for head in network.heads.values())
-        return analyse(network, example, self.task_names, any_size=any_size, per_stream=per_stream)
+        return analyse(
+            network,
+            example,
+            self.task_names,
+            any_size=any_size,
+            per_stream=per_stream,
+            is_allocated=self._is_allocated,
+        )
+
+    def _is_allocated(self, weight: str) -> bool:
+        is_asked = self.allocate is None or is_within(weight, self.allocate)
+        return is_asked and not is_within(weight, self.keep_shared)
 
     @property
     def filters(self) -> dict[str, int]:
@@ -221,6 +242,15 @@ class NetworkSpec:
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)
+
+
+def backbone_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters of all backbones in a network, of whatever method."""
+    for module in network.modules():
+        if isinstance(module, MultiTaskNetwork):
+            yield from module.backbone.parameters()
+        elif isinstance(module, LockstepNetwork):
+            yield from module.copies.parameters()
 
 
 class SingleTaskNetworks(nn.Module):

@@ -15,7 +15,7 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
     """Replace the running statistics of all batch norms by averages over batches of images.
 
     Training with sampled gates leaves running statistics that fit no single assignment. The averages weigh every
-    batch equally. Networks without batch norm stay as they are, and no batch is read for them.
+    batch equally. Batch norms whose scale is frozen keep theirs; where there are no others, no batch is read.
 
     Args:
         network: The network; the modes of its modules are restored.
@@ -24,7 +24,7 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
     Raises:
         ValueError: If there is no batch.
     """
-    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
+    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS) and not _is_frozen(module)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -46,6 +46,10 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
             module.training = mode
     if not read:
         raise ValueError("statistics cannot be re-estimated without a batch of images")
+
+
+def _is_frozen(norm: nn.Module) -> bool:
+    return isinstance(norm.weight, Tensor) and not norm.weight.requires_grad
 
 
 class MonteCarloEnsemble(nn.Module):

@@ -47,7 +47,7 @@ def describe_training(
     options = getattr(experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
         **training._asdict(),
-        backbone={"name": config.backbone.name, **options},
+        backbone={"name": config.backbone.name, **config.backbone.settings, **options},
         image_shape=experiment.spec.image_shape,
         tasks=[task_to_dict(task) for task in trained.tasks],
         structure=trained.system.structure().to_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from sfgsearch.config import Config
-from sfgsearch.config._imports import import_digests
+from sfgsearch.config._imports import import_digests, imported
 from sfgsearch.data import DataIdentity, describe_change
 from sfgsearch.data._identity import text_digest
 from sfgsearch.errors import StudyError
@@ -19,6 +20,8 @@ from sfgsearch.records import Records
 from sfgsearch.search._attributes import ALLOCATION
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sfgsearch.nn import NetworkSpec
     from sfgsearch.training import Experiment
 
@@ -37,11 +40,13 @@ class NetworkSignature:
         parameters: How many numbers they are.
         digest: Of their names and shapes.
         macs: Multiply-adds of the plain network for one image, which is what hard sharing costs.
+        weights: Digest of the weights that the backbone starts from; empty if they are drawn.
     """
 
     parameters: int
     digest: str
     macs: int = field(compare=False)
+    weights: str = ""
 
     @classmethod
     def of(cls, spec: NetworkSpec) -> Self:
@@ -51,7 +56,18 @@ class NetworkSignature:
         network = spec.build()
         shapes = {name: list(parameter.shape) for name, parameter in network.named_parameters()}
         macs = complexity(network, spec.image_shape).macs
-        return cls(sum(parameter.numel() for parameter in network.parameters()), text_digest(json.dumps(shapes)), macs)
+        number = sum(parameter.numel() for parameter in network.parameters())
+        weights = _digest(network.backbone) if spec.is_pretrained else ""
+        return cls(number, text_digest(json.dumps(shapes)), macs, weights)
+
+
+def _digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights and statistics."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -112,7 +128,8 @@ def check_identity(study: optuna.Study, config: Config, identity: StudyIdentity)
     if then.network != now.network:
         change = f"{now.network.parameters} parameters instead of {then.network.parameters}"
         if now.network.parameters == then.network.parameters:
-            change = "parameters of other names or shapes"
+            same_shapes = now.network.digest == then.network.digest
+            change = "other starting weights" if same_shapes else "parameters of other names or shapes"
         raise StudyError(
             f"{config.path}: the network changed {since}: it has {change}; set the code of the backbone "
             f"{config.backbone.name!r} and of the tasks back, {remedy}"
@@ -127,12 +144,12 @@ def note_imports(study: optuna.Study, config: Config, note: Callable[[str], None
         config: The study file.
         note: Takes the sentence.
     """
-    now, stored = import_digests(config.study.imports, config.path), study.user_attrs.get(IMPORTS)
+    now, stored = import_digests(imported(config), config.path), study.user_attrs.get(IMPORTS)
     then = json.loads(stored) if stored else {}
     changed = [entry for entry, digest in now.items() if then.get(entry, digest) != digest]
     if changed:
         note(
-            f"{config.path}: study.imports: {', '.join(changed)} changed since the study was last continued; what was "
+            f"{config.path}: {', '.join(changed)} changed since the study was last continued; what was "
             "trained before ran other code"
         )
     if then != now:

@@ -19,6 +19,7 @@ class TrainingSettings:
         epochs: Passes over the training split.
         batch_size: Images per step.
         lr: Initial learning rate of weights (Adam).
+        backbone_lr: That of the backbone's weights, usually lower where it is pretrained; ``lr`` if None.
         lr_schedule: ``"cosine"`` decays it to zero over training, ``"constant"`` keeps it.
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
         calibration_batches: Batches from which the statistics of networks are re-estimated that are derived from gates
@@ -42,6 +43,7 @@ class TrainingSettings:
     epochs: int = 20
     batch_size: int = 64
     lr: float = 1e-3
+    backbone_lr: float | None = None
     lr_schedule: Literal["cosine", "constant"] = "cosine"
     length_scale: float = 1.0
     calibration_batches: int = 5

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from sfgsearch.errors import NonFiniteLossError
 from sfgsearch.functional import variational_objective
 from sfgsearch.graph import CONVOLUTIONS
 from sfgsearch.methods import Randomness, System
-from sfgsearch.nn import SFGConv, plain_state
+from sfgsearch.nn import SFGConv, backbone_parameters, plain_state
 from sfgsearch.tasks import select_present
 from sfgsearch.training._checkpoint import Checkpoint
 from sfgsearch.training._results import StepLosses
@@ -76,6 +77,8 @@ class Trainer:
         groups = self._system.parameter_groups(settings.lr)
         if learned := list(self._weighting.parameters()):
             groups.append({"params": learned, "lr": settings.lr, "scheduled": True})
+        if settings.backbone_lr is not None:
+            groups = _with_backbone_lr(groups, self._system.network, settings.backbone_lr)
         self._optimiser = torch.optim.Adam(groups)
         scheduled = [group["scheduled"] for group in self._optimiser.param_groups]
         held = round(self._steps * self._system.hold)
@@ -245,6 +248,18 @@ def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a part, by the names that it knows them under."""
     prefix = f"{part}/"
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _with_backbone_lr(groups: Sequence[dict[str, Any]], network: nn.Module, lr: float) -> list[dict[str, Any]]:
+    """Return parameter groups with those of backbones apart, at a learning rate of their own."""
+    backbones = {id(parameter) for parameter in backbone_parameters(network)}
+    split = []
+    for group in groups:
+        own = [parameter for parameter in group["params"] if id(parameter) not in backbones]
+        trunk = [parameter for parameter in group["params"] if id(parameter) in backbones]
+        split += [{**group, "params": own}] if own else []
+        split += [{**group, "params": trunk, "lr": lr}] if trunk else []
+    return split
 
 
 def _generator_states(randomness: Randomness) -> dict[str, Tensor]:
