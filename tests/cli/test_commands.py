@@ -212,12 +212,12 @@ def states(path):
 @pytest.mark.slow
 def test_a_killed_run_continues(study_file, call):
     """The trial that was running when the process died goes on; what was recorded stays."""
-    path = study_file(**{**SMALL, "training": {"epochs": 12}})
+    path = study_file(**{**SMALL, "training": {"epochs": 12, "batch_size": 64}})
     command = [sys.executable, "-m", "sfgsearch", "run", str(path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not {"COMPLETE", "RUNNING"} <= states(path) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.5)
         process.send_signal(signal.SIGKILL)
     assert {"COMPLETE", "RUNNING"} <= states(path)
     assert call("run", path)[0] == 0

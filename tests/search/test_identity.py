@@ -242,6 +242,7 @@ def run(path):
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_changes_of_code_are_noted_and_those_of_the_network_refused(own_code, capsys):
     code = BACKBONE.format(name="own_identity", more=0)
     path = own_code("own_identity", code)

@@ -338,7 +338,7 @@ def test_what_goes_on_from_a_checkpoint_leaves_it_as_it_is():
 
 OTHER = {
     "seed": ({}, "equal", 4),
-    "epochs": ({"epochs": 5}, "equal", 3),
+    "epochs": ({"epochs": 3}, "equal", 3),
     "lr": ({"lr": 0.01}, "equal", 3),
     "task_weighting": ({"task_weighting": "fixed"}, "equal", 3),
     "method": ({}, "single_task", 3),
