@@ -102,10 +102,11 @@ def _known(registry):
 
 def _name_parts(section, registry):
     section["properties"]["name"] = _known(registry)
+    common = dict.fromkeys(section["properties"], True)
     section["allOf"] = [
         {
             "if": {"properties": {"name": {"const": name}}},
-            "then": {"properties": {"name": True, **options_schema(part)}, "additionalProperties": False},
+            "then": {"properties": {**options_schema(part), **common}, "additionalProperties": False},
         }
         for name, part in registry.items()
     ]

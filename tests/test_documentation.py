@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import jsonschema
 import pytest
+import torch
 from study_reference import SCHEMA
 
 from sfgsearch.cli import main
@@ -82,12 +83,28 @@ def test_study_files_that_readers_copy_pass_the_schema():
         jsonschema.validate({"backbone": {"name": "resnet"}, **study}, json.loads(SCHEMA.read_text()))
 
 
-def test_code_of_the_readme_runs(study_file, tmp_path, monkeypatch, capsys):
+def run_code(containing=None):
+    """Run the Python blocks of the README that contain a text, in order; those without timm by default."""
+    chosen = [
+        block
+        for block in blocks(ROOT / "README.md", "python")
+        if (containing in block if containing else "timm" not in block)
+    ]
+    assert chosen
+    for block in chosen:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_code_of_the_readme_runs(study_file, tmp_path, monkeypatch):
     (tmp_path / "studies").mkdir()
     shutil.copy(study_file(), tmp_path / "studies" / "quickstart.toml")
     monkeypatch.chdir(tmp_path)
-    code = blocks(ROOT / "README.md", "python")
-    assert len(code) == 3
-    for block in code:
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
-    assert "stage1_block1.conv1" in capsys.readouterr().out
+    run_code()
+
+
+def test_a_model_of_timm_is_trained_and_exported_as_the_readme_does(tmp_path, monkeypatch):
+    pytest.importorskip("timm", reason="needs timm", exc_type=Exception)
+    monkeypatch.chdir(tmp_path)
+    run_code("timm.create_model")
+    predictions = torch.export.load("plain.pt2").module()(torch.rand(2, 3, 64, 64))
+    assert {name: tuple(prediction.shape) for name, prediction in predictions.items()} == {"kind": (2, 5), "age": (2,)}

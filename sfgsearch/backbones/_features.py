@@ -134,7 +134,8 @@ def leave_out_unread(network: nn.Module, places: Sequence[Place], example: Tenso
     left_out: list[str] = []
     for path, module in list(network.named_modules()):
         names = {f"{path}.{name}" for name, _ in module.named_parameters()}
-        if path and names and names <= unread and not is_within(path, left_out):
+        has_place = any(place.path.startswith(f"{path}.") for place in places)
+        if path and names and names <= unread and not has_place and not is_within(path, left_out):
             network.set_submodule(path, _LeftOut())
             left_out.append(path)
     try:

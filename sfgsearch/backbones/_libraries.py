@@ -24,12 +24,14 @@ def _library(name: str, extra: str) -> ModuleType:
     Raises:
         BackboneError: If it is not installed, or fails, as a torchvision does that was built for another torch.
     """
+    package = name.partition(".")[0]
     try:
+        import_module(package)
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
+        if error.name != package:
             raise BackboneError(f"{name} cannot be imported: {error}") from error
-        raise BackboneError(f"{name} is not installed; pip install 'sfgsearch[{extra}]'") from error
+        raise BackboneError(f"{package} is not installed; pip install 'sfgsearch[{extra}]'") from error
     except Exception as error:  # whatever goes wrong in code that was built for another torch
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(

@@ -15,6 +15,7 @@ from torch.nn import functional
 from sfgsearch.backbones._features import Place, last_map, leave_out_unread, watching
 from sfgsearch.backbones._weights import load_weights
 from sfgsearch.errors import BackboneError
+from sfgsearch.graph import TRUNK
 from sfgsearch.nn._paths import check_paths, is_within, paths_in
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -58,8 +59,9 @@ class Trunk(nn.Module):
     def train(self, mode: bool = True) -> Trunk:
         """Set the mode of all parts but the frozen ones, which stay in evaluation."""
         super().train(mode)
-        for path, module in self.trunk.named_modules() if self.frozen else ():
-            if path and is_within(path, self.frozen):
+        frozen = [f"{TRUNK}.{path}" for path in self.frozen]
+        for path, module in self.named_modules() if frozen else ():
+            if is_within(path, frozen):
                 module.training = False
         return self
 
@@ -115,12 +117,13 @@ class TrunkBuilder:
         Raises:
             BackboneError: If weights, modules or the normalisation do not fit the network.
         """
-        own = {"pretrained": True} if self.pretrained is True else {}
+        starts = self.pretrained if torch.get_default_device().type != "meta" else False
+        own = {"pretrained": True} if starts is True else {}
         if own and "pretrained" not in inspect.signature(self.build).parameters:
             raise BackboneError("the backbone has no weights of its own; set pretrained to a file of weights")
         network = self.build(image_shape, **options, **own)
-        if isinstance(self.pretrained, Path):
-            load_weights(network, self.pretrained)
+        if isinstance(starts, Path):
+            load_weights(network, starts)
         parameter = next(network.parameters(), torch.zeros(0))
         example = torch.rand(2, *image_shape, device=parameter.device)
         for key, paths in (("features", self.features), ("cut", (self.cut,) if self.cut else ())):
@@ -147,10 +150,11 @@ class TrunkBuilder:
         if chosen == "none":
             return None
         normalisation = IMAGENET if isinstance(chosen, str) else chosen
-        if channels == 1:  # weights for colours read grey images as three equal colours
+        lengths = {len(values) for values in normalisation}
+        if channels == 1 and lengths == {3}:  # weights for colours read grey images as three equal colours
             mean, std = (sum(values) / len(values) for values in normalisation)
             return (mean,), (std,)
-        if {len(values) for values in normalisation} != {channels}:
+        if lengths != {channels}:
             raise BackboneError(
                 f"input_norm has {len(normalisation[0])} means and {len(normalisation[1])} standard deviations for "
                 f"images of {channels} channels; give one per channel"

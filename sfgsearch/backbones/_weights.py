@@ -33,10 +33,11 @@ def load_weights(network: nn.Module, file: Path) -> None:
     """
     wanted = network.state_dict()
     found = _without_prefix(_read(file), list(wanted))
-    missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
+    needed = [name for name in wanted if not name.endswith(_COUNTER)]
+    missing = [name for name in needed if name not in found]
     if missing:
         raise BackboneError(
-            f"the weights {file} lack {len(missing)} of the network's {len(wanted)}, such as {missing[0]}; are they of "
+            f"the weights {file} lack {len(missing)} of the network's {len(needed)}, such as {missing[0]}; are they of "
             "another network?"
         )
     state = {name: adapt_channels(found[name], tensor.shape) for name, tensor in wanted.items() if name in found}
@@ -46,8 +47,7 @@ def load_weights(network: nn.Module, file: Path) -> None:
                 f"the weights {file} are of another network: {name} has shape {tuple(tensor.shape)} there, and "
                 f"{tuple(wanted[name].shape)} in the network"
             )
-    if not next(iter(wanted.values()), torch.zeros(0)).is_meta:
-        network.load_state_dict(state, strict=False)
+    network.load_state_dict(state, strict=False)
 
 
 def adapt_channels(weight: Tensor, wanted: torch.Size) -> Tensor:

@@ -17,14 +17,16 @@ from sfgsearch._faults import first_line
 from sfgsearch.backbones import TrunkBuilder, backbones
 from sfgsearch.config._memory import check_memory
 from sfgsearch.config._models import Config
-from sfgsearch.config._sections import BackboneSection, InputNormSection
+from sfgsearch.config._sections import BackboneSection
 from sfgsearch.config._validation import check_options
 from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
 from sfgsearch.nn import NetworkSpec, TaskLike
 
-LIBRARIES = ("monai", "timm", "torchvision")
-"""Backbones that build whole models, whose features are found in them."""
+_WHOLE = ("monai", "torchvision")
+"""Backbones that are whole models, whose features are found in them."""
+
+KEYS = sorted(BackboneSection.model_fields.keys() - {"name"})
 
 EXPECTED_ERRORS = (SFGSearchError, ValueError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError)
 """Errors whose messages say enough without their types."""
@@ -41,7 +43,7 @@ def build_network(config: Config, data: MultiTaskData) -> NetworkSpec:
     except RegistryError as error:
         raise ConfigError(str(error), file=config.path, key="backbone.name") from error
     with _blaming(backbone, config):
-        options = check_options(backbone, config.backbone.options, config.path, "backbone")
+        options = check_options(backbone, config.backbone.options, config.path, "backbone", KEYS)
         spec = specify_network(config.backbone, options, data.tasks, data.image_shape, config.path.parent)
         check_memory(config, spec, len(data.train))
         _try_out(spec)
@@ -67,16 +69,15 @@ def specify_network(
     options = {key: value for key, value in options.items() if key != "pretrained"}
     build: Callable[..., Any] = backbones[section.name]
     starts = section.pretrained if folder else False
-    norm = section.input_norm
-    if section.is_changed or section.name in LIBRARIES:
+    if section.is_changed or section.name in _WHOLE:
         build = TrunkBuilder(
             build,
             (folder or Path()) / os.path.expanduser(starts) if isinstance(starts, str) else starts,
             section.freeze,
-            (norm.mean, norm.std) if isinstance(norm, InputNormSection) else norm,
+            section.input_norm,
             section.cut,
             section.features,
-            section.name in LIBRARIES,
+            section.name in _WHOLE,
         )
     return NetworkSpec(
         partial(build, **options), tasks, image_shape, section.allocate, section.freeze, bool(section.pretrained)

@@ -70,11 +70,10 @@ class DataSection(OpenSection):
     name: str
 
 
-class InputNormSection(Section):
-    """Mean and standard deviation of every channel, for images from 0 to 1."""
-
-    mean: Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
-    std: Annotated[tuple[bounds.Weight, ...], Field(strict=False, min_length=1)]
+_Means = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+_Deviations = Annotated[tuple[bounds.Weight, ...], Field(strict=False, min_length=1)]
+Normalisation = Annotated[tuple[_Means, _Deviations], Field(strict=False)]
+"""Mean and standard deviation of every channel, for images from 0 to 1."""
 
 
 class BackboneSection(OpenSection):
@@ -83,7 +82,7 @@ class BackboneSection(OpenSection):
     name: str
     pretrained: bool | str = False
     freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    input_norm: Literal["auto", "imagenet", "none"] | InputNormSection = "auto"
+    input_norm: Literal["auto", "imagenet", "none"] | Normalisation = "auto"
     cut: str | None = None
     features: Annotated[tuple[str, ...], Field(strict=False)] = ()
     allocate: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None

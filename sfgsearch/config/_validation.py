@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -16,7 +16,9 @@ from sfgsearch.config._toml import show_value
 from sfgsearch.errors import ConfigError
 
 
-def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Path, key: str) -> dict[str, Any]:
+def check_options(
+    part: Callable[..., Any], options: Mapping[str, Any], file: Path, key: str, besides: Iterable[str] = ()
+) -> dict[str, Any]:
     """Check options against the keyword-only parameters of a function.
 
     Args:
@@ -24,6 +26,7 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
         options: What the study file says.
         file: The study file.
         key: The section that the options stand in.
+        besides: Keys that the section has besides options, for the error's message.
 
     Returns:
         All options, defaults included, converted to the annotated types.
@@ -41,7 +44,7 @@ def check_options(part: Callable[..., Any], options: Mapping[str, Any], file: Pa
     try:
         checked = model.model_validate_json(json.dumps(dict(options), default=str))  # a list is a tuple there
     except ValidationError as error:
-        raise first_error(error, model, options, file, key) from None
+        raise first_error(error, model, options, file, key, besides) from None
     return {name: getattr(checked, name) for name in fields}
 
 
@@ -52,7 +55,12 @@ def path_option(load: Callable[..., Any]) -> inspect.Parameter | None:
 
 
 def first_error(
-    error: ValidationError, model: type[BaseModel], raw: Mapping[str, Any], file: Path, prefix: str = ""
+    error: ValidationError,
+    model: type[BaseModel],
+    raw: Mapping[str, Any],
+    file: Path,
+    prefix: str = "",
+    besides: Iterable[str] = (),
 ) -> ConfigError:
     """Turn a validation error into the one line that a user reads.
 
@@ -62,13 +70,14 @@ def first_error(
         raw: What was validated.
         file: The study file.
         prefix: Path of the section that the model describes.
+        besides: Keys that the section has besides those of the model.
     """
     details = error.errors(include_url=False)
     worst = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
     location = _location(worst, raw)
     same = [detail for detail in details if _location(detail, raw) == location]
     if worst["type"] == "extra_forbidden":
-        message = _unknown(str(worst["loc"][-1]), _allowed_keys(model, worst["loc"][:-1]))
+        message = _unknown(str(worst["loc"][-1]), [*_allowed_keys(model, worst["loc"][:-1]), *besides])
     elif worst["type"] == "missing":
         message = "is required"
     else:  # the branches of a union fail side by side

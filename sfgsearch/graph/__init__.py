@@ -1,7 +1,7 @@
 """Networks as graphs of filters: what can be allocated in any module, and three ways to execute an allocation."""
 
 from sfgsearch.graph._analyse import analyse
-from sfgsearch.graph._analysis import BACKBONE, Analysis, ChannelSpace, Layer, Norm, name_in_backbone
+from sfgsearch.graph._analysis import BACKBONE, TRUNK, Analysis, ChannelSpace, Layer, Norm, name_in_backbone
 from sfgsearch.graph._compact import GroupedLayer, compact
 from sfgsearch.graph._dense import DenseNetwork, bake
 from sfgsearch.graph._kinds import BATCH_NORMS, CONVOLUTIONS
@@ -18,6 +18,7 @@ __all__ = [
     "BACKBONE",
     "BATCH_NORMS",
     "CONVOLUTIONS",
+    "TRUNK",
     "Analysis",
     "ChannelSpace",
     "Copies",

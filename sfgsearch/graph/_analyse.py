@@ -36,12 +36,11 @@ def analyse(
         any_size: Whether the graph should fit images of other sizes, too, if it can.
         per_stream: Whether parts in a :class:`PerStream` are every stream's own, instead of the plain network's.
         is_allocated: Whether the filters that a weight writes may be allocated, by its name in the backbone; others
-            are shared for good.
+            are shared for good, and so is what they read.
 
     Raises:
         BackboneError: If the network cannot be traced, has an operation that filters cannot be followed through, or
-            one task's prediction reaches that of another; if nothing is left to allocate; or if filters that are
-            shared for good read some that are allocated.
+            one task's prediction reaches that of another; or if nothing is left to allocate.
     """
     found = trace(network, example, tasks, any_size=any_size)
     run = Propagation(found, network, example, per_stream)
@@ -87,23 +86,24 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
     return fixed
 
 
-def _shared_classes(run: Propagation, fixed: Mapping[int, int], is_allocated: Callable[[str], bool]) -> list[int]:
-    """Return the classes of filters that are shared for good: some layer that writes them may not be allocated."""
-    roots = {
-        layer.weight: {*map(run.ids.find, torch.unique(layer.writes).long().tolist())} - fixed.keys()
-        for layer in run.layers.values()
-    }
-    left = [name for name in roots if not is_allocated(name_in_backbone(name))]
-    shared = set[int]().union(*(roots[name] for name in left))
-    allocated = set[int]().union(*roots.values()) - shared
-    for layer in run.layers.values():
-        reads = {*map(run.ids.find, torch.unique(layer.reads).long().tolist())}
-        per_channel = layer.reads.shape == layer.writes.shape and bool((layer.reads == layer.writes).all())
-        if roots[layer.weight] & shared and reads & allocated and not per_channel:
-            raise BackboneError(
-                f"{name_in_backbone(layer.weight)} stays shared, and reads filters that are allocated; allocate it, too"
-            )
-    return list(shared)
+def _shared_classes(run: Propagation, fixed: Mapping[int, int], is_allocated: Callable[[str], bool]) -> set[int]:
+    """Return the classes of filters that are shared for good.
+
+    Some layer that writes them may not be allocated, or is read by a filter that is shared for good: what is shared
+    reads nothing else.
+    """
+    writes, reads = (
+        {
+            layer.weight: {*map(run.ids.find, torch.unique(rows).long().tolist())} - fixed.keys() - {run.ids.find(0)}
+            for layer in run.layers.values()
+            for rows in [getattr(layer, side)]
+        }
+        for side in ("writes", "reads")
+    )
+    shared = set[int]().union(*(roots for name, roots in writes.items() if not is_allocated(name_in_backbone(name))))
+    while more := set[int]().union(*(reads[name] for name, roots in writes.items() if roots & shared)) - shared:
+        shared |= more
+    return shared
 
 
 class _Table:

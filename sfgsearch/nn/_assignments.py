@@ -91,8 +91,8 @@ def filter_scores(analysis: Analysis, network: nn.Module) -> Tensor:
     """Return the L1 norms of the weights in the backbone that read each filter, or else write it, shape (F,)."""
     read, written = torch.zeros(2, 1 + analysis.num_filters + len(analysis.heads)).unbind()
     for layer in analysis.layers:
-        weight = parameter_of(network, layer.weight).detach().abs().float().cpu().flatten(2).sum(2)
-        parts = weight.view(len(layer.writes), -1, weight.shape[1])
+        weight = parameter_of(network, layer.weight).detach().abs().float().cpu()
+        parts = weight.view(len(layer.writes), -1, weight.shape[1], weight[0, 0].numel()).sum(3)
         by_first, by_second = parts.sum(2), parts.sum(1)
         writes, reads = (by_second, by_first) if layer.transposed else (by_first, by_second)
         written.index_add_(0, layer.writes.flatten(), writes.flatten())

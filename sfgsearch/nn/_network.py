@@ -203,7 +203,7 @@ class NetworkSpec:
         known = [name_in_backbone(f"{BACKBONE}.{path}") for path in paths_in(network.backbone)]
         check_paths("allocate", self.allocate or (), known)
         any_size = any(head.resize for head in network.heads.values())
-        return analyse(
+        analysis = analyse(
             network,
             example,
             self.task_names,
@@ -211,6 +211,11 @@ class NetworkSpec:
             per_stream=per_stream,
             is_allocated=self._is_allocated,
         )
+        allocated = [name_in_backbone(weight) for space in analysis.spaces for weight in space.layers]
+        for module in self.allocate or ():
+            if not any(is_within(weight, [module]) for weight in allocated):
+                raise BackboneError(f"allocate: all filters in {module!r} stay shared, since shared ones read them")
+        return analysis
 
     def _is_allocated(self, weight: str) -> bool:
         is_asked = self.allocate is None or is_within(weight, self.allocate)

@@ -8,12 +8,13 @@ import json
 
 import pytest
 import torch
+from method_samples import BACKBONES, METHODS
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.backbones import backbones
 from sfgsearch.errors import BackboneError
-from sfgsearch.methods import FixedAllocation, Randomness, StochasticFilterGroups, manual_methods
+from sfgsearch.methods import Randomness, manual_methods
 from sfgsearch.nn import NetworkSpec, Structure
 
 CPU = torch.device("cpu")
@@ -26,7 +27,6 @@ BACKBONE_OPTIONS = {
     "highresnet": {"width": 1.5, "blocks": 1},
 }
 SIDES = {"vgg11": 16}
-METHOD_OPTIONS = {"constant_probabilities": {"samples": 2}}
 # A node that nobody drew as parent learns nothing in that step, so that all have learned only after many.
 # Policies of residual blocks learn one after another.
 METHOD_STEPS = {"learning_to_branch": 40, "adashare": 5}
@@ -35,28 +35,6 @@ METHOD_BACKBONES = {"adashare": ("resnet", "highresnet")}
 
 # Methods that share filters otherwise than between one task and all: a filter may serve none, or some.
 DESCRIBED_ONLY = {"task_routing", "learned_routing", "adashare", "maximum_roaming", "learning_to_branch"}
-
-
-def searched(spec):
-    """Return what a search could suggest: uneven proportions that change with depth."""
-    num_layers, num_tasks = len(spec.filters), len(spec.tasks)
-    proportions = {}
-    for depth, name in enumerate(spec.filters):
-        shared = 0.6 - 0.4 * depth / num_layers
-        proportions[name] = [(1 - shared) / num_tasks] * num_tasks + [shared]
-    return FixedAllocation(Allocation.from_proportions(spec.filters, spec.task_names, proportions))
-
-
-def shipped(registry):
-    """Return the parts that come with the package; tests register more."""
-    return {name: part for name, part in registry.items() if part.__module__.startswith("sfgsearch.")}
-
-
-METHODS = {
-    **{name: functools.partial(make, **METHOD_OPTIONS.get(name, {})) for name, make in shipped(manual_methods).items()},
-    "searched": searched,
-    "learned": lambda _spec: StochasticFilterGroups(),
-}
 
 
 @functools.cache
@@ -72,7 +50,7 @@ def cases():
     for name in METHODS:
         first, second = METHOD_BACKBONES.get(name, ("vgg_small", "resnet"))
         found += [(name, first, 1), (name, first, 2), (name, first, 3), (name, second, 2)]
-    others = [name for name in shipped(backbones) if name not in ("vgg_small", "resnet")]
+    others = [name for name in BACKBONES if name not in ("vgg_small", "resnet")]
     return found + [(name, other, 2) for other in others for name in ("learned", "searched", "cross_stitch")]
 
 
