@@ -72,13 +72,11 @@ def test_an_address_that_others_reach_is_worth_a_warning(study):
         assert "warning: 0.0.0.0 may be reached from other machines" in end(process, signal.SIGINT)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--port", "99999"], ["--host", "203.0.113.9"]])
-def test_where_it_cannot_listen_is_one_line(study, options):
-    command = [sys.executable, "-m", "sfgsearch", "dashboard", str(study), *options]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert refused.returncode == 2
-    assert options[1] in refused.stderr.splitlines()[-1]
+def test_where_it_cannot_listen_is_one_line(study, options, call):
+    status, _, err = call("dashboard", study, *options)
+    assert status == 2
+    assert options[1] in err.splitlines()[-1]
 
 
 def test_a_study_that_is_not_there_is_one_line(study_file, call):
