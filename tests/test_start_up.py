@@ -21,6 +21,7 @@ WITHOUT = [
     ("import sfgsearch.tasks, sfgsearch.methods, sfgsearch.backbones", ("optuna", "sqlalchemy", *SCIENCE, *DRAWING)),
     ("import sfgsearch.training", ("optuna", "sqlalchemy", *SCIENCE, *DRAWING)),
     ("from sfgsearch import Objective, create_study", ("sklearn", "mlxtend", "torchmetrics", *DRAWING)),
+    ("import sfgsearch.reporting", ("sklearn", "mlxtend")),
 ]
 
 
