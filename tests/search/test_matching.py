@@ -66,8 +66,8 @@ def test_every_backbone_takes_a_width():
 
 def pairs():
     """Return every method on one backbone, and two methods on the others."""
-    yield from (("resnet" if name == "adashare" else "vgg_small", name) for name in METHODS)
-    yield from ((backbone, name) for backbone in OPTIONS if backbone != "vgg_small" for name in ("equal", "nddr"))
+    every = [("resnet" if name == "adashare" else "vgg_small", name) for name in METHODS]
+    return every + [(backbone, name) for backbone in OPTIONS if backbone != "vgg_small" for name in ("equal", "nddr")]
 
 
 @pytest.mark.parametrize(("backbone", "name"), pairs())
