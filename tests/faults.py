@@ -44,7 +44,15 @@ def write_study(folder, trials, epochs=EPOCHS, grace=4.0):
     study = {
         "data": {"name": "digit_pairs", "pairs_per_digit": 1},
         "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
-        "training": {"epochs": epochs, "batch_size": 256, "lr": 0.01, "device": "cpu", "threads": 1},
+        "training": {
+            "epochs": epochs,
+            "batch_size": 540,
+            "lr": 0.01,
+            "device": "cpu",
+            "threads": 1,
+            "calibration_batches": 1,
+            "monte_carlo_samples": 2,
+        },
         "quota": {"learned": learned, "searched": trials - manual - learned - refined, "refined": refined},
         "manual": {"methods": METHODS[:manual]},
         "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},

@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 import tomlkit
 
-from sfgsearch import Objective, create_study, load_config
-from sfgsearch.search import missing_finalists, records_of, retrain_finalists
+import sfgsearch
 
 TINY: dict[str, Any] = {
     "data": {"name": "digit_pairs", "pairs_per_digit": 1},
     "backbone": {"name": "vgg_small", "plan": [4, "pool", 6]},
-    "training": {"epochs": 2, "batch_size": 256, "lr": 0.01, "device": "cpu", "threads": 1},
+    "training": {
+        "epochs": 2,
+        "batch_size": 540,
+        "lr": 0.01,
+        "device": "cpu",
+        "threads": 1,
+        "calibration_batches": 1,
+        "monte_carlo_samples": 2,
+    },
     "quota": {"learned": 2, "searched": 2},
     "manual": {"options": {"constant_probabilities": {"samples": 2}}},
     "learned": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "kl_weight": [0.1, 1.0]},
@@ -54,7 +61,7 @@ def study(study_file):
     """Return the configuration of the tiny study with changed sections."""
 
     def read(**sections: Any):
-        return load_config(study_file(**sections))
+        return sfgsearch.load_config(study_file(**sections))
 
     return read
 
@@ -65,6 +72,12 @@ def trained_study(tmp_path_factory):
 
     The file asks for one finalist of each sort per trial, of seed 1, and for a learned one that is learned again.
     """
+    from sfgsearch.search import (
+        missing_finalists,
+        records_of,
+        retrain_finalists,
+    )  # slow, and not needed to hand out tests
+
     changes = {
         "manual": {"methods": ["equal", "constant_probabilities"]},
         "quota": {"learned": 1, "searched": 1},
@@ -73,9 +86,9 @@ def trained_study(tmp_path_factory):
         "review": None,
     }
     path = write_study(tmp_path_factory.mktemp("trained"), **changes)
-    config = load_config(path)
-    objective = Objective(config)
-    created = create_study(config, objective=objective)
+    config = sfgsearch.load_config(path)
+    objective = sfgsearch.Objective(config)
+    created = sfgsearch.create_study(config, objective=objective)
     created.optimize(objective, n_trials=4)
     retrain_finalists(objective, records_of(created), missing_finalists(created, config), study=created)
     return path

@@ -56,7 +56,7 @@ def experiment(tmp_path_factory):
 )
 def test_memory_that_ran_out_is_recognised_with_the_batch_size(experiment, error):
     reason = explain_failure(error, experiment)
-    assert reason.startswith("out of memory on cpu with batch size 256; lower training.batch_size (")
+    assert reason.startswith("out of memory on cpu with batch size 540; lower training.batch_size (")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ WITHOUT = [
     ("import sfgsearch.tasks, sfgsearch.methods, sfgsearch.backbones", ("optuna", "sqlalchemy", *SCIENCE, *DRAWING)),
     ("import sfgsearch.training", ("optuna", "sqlalchemy", *SCIENCE, *DRAWING)),
     ("from sfgsearch import Objective, create_study", ("sklearn", "mlxtend", "torchmetrics", *DRAWING)),
+    ("import sfgsearch.reporting", ("sklearn", "mlxtend")),
 ]
 
 
@@ -33,7 +34,10 @@ def run_without(unimportable, code, *arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize(("code", "unimportable"), WITHOUT, ids=[code for code, _ in WITHOUT])
+@pytest.mark.parametrize(
+    ("code", "unimportable"),
+    [pytest.param(*case, id=case[0], marks=() if "torch" in case[1] else pytest.mark.slow) for case in WITHOUT],
+)
 def test_a_part_loads_what_it_needs_only(code, unimportable):
     run_without(unimportable, code)
 
@@ -78,6 +82,7 @@ print(study.trials[0].state.name)
 """
 
 
+@pytest.mark.slow
 def test_a_broken_torchvision_breaks_nothing(study_file, tmp_path):
     """As one that pip installed for another torch."""
     site = tmp_path / "site"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -127,6 +129,10 @@ def as_map(features: Any, ndim: int) -> Tensor:
     return last[(..., *[None] * (ndim - 2))] if last.ndim == 2 else last
 
 
+_analyses: deque[tuple[tuple[object, ...], Analysis]] = deque(maxlen=16)
+"""The last analyses, which take seconds: a study, its objective and the rebuilding of its networks ask for the same."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """Everything about a network but its allocation; equal for all methods of a study.
@@ -161,12 +167,30 @@ class NetworkSpec:
 
     @cached_property
     def analysis(self) -> Analysis:
-        """The analysis of the network: all that can be allocated.
+        """The analysis of the network: all that can be allocated; that of an equal specification, if it is cached.
 
         Raises:
             BackboneError: If the backbone does not fit the image shape, or filters cannot be followed through it.
         """
-        return self._analyse(per_stream=True)
+        structure = self._structure
+        known = next((analysis for other, analysis in tuple(_analyses) if other == structure), None)
+        if known is not None:
+            return known
+        analysis = self._analyse(per_stream=True)
+        if structure is not None:
+            _analyses.append((structure, analysis))
+        return analysis
+
+    @property
+    def _structure(self) -> tuple[object, ...] | None:
+        """What the structure of the network depends on; None unless all options of its backbone are plain values."""
+        if not isinstance(self.backbone, partial) or self.backbone.args:
+            return None
+        try:
+            options = json.dumps(self.backbone.keywords, sort_keys=True)
+        except TypeError:
+            return None
+        return self.backbone.func, options, self.tasks, self.image_shape, self.allocate, self.keep_shared
 
     @cached_property
     def plain_analysis(self) -> Analysis:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from faulty_study import TRIALS_FAIL, sections
@@ -210,16 +211,25 @@ def states(path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_continues(study_file, call):
+def test_a_killed_run_continues(study_file, call, tmp_path):
     """The trial that was running when the process died goes on; what was recorded stays."""
-    path = study_file(**{**SMALL, "training": {"epochs": 12}})
+    pause = tmp_path / "pause"
+    pause.write_text("2")
+    path = study_file(
+        **SMALL,
+        study={"imports": [str(Path(__file__).parents[1] / "slow_digits.py")]},
+        data={"name": "slow_digits", "pairs_per_digit": None, "pause": str(pause)},
+        comparison={"seeds": 1, "as_learned": False},
+    )
     command = [sys.executable, "-m", "sfgsearch", "run", str(path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not {"COMPLETE", "RUNNING"} <= states(path) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.5)
+            assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     assert {"COMPLETE", "RUNNING"} <= states(path)
+    pause.unlink()
     assert call("run", path)[0] == 0
     trials = load_study(load_config(path)).trials
     finished = [trial for trial in trials if trial.state.name == "COMPLETE"]

@@ -46,7 +46,7 @@ def study(tmp_path_factory):
 def end(process, number):
     """Send a signal, check that the server ends well, and return what it wrote to standard error."""
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     return errors
 
@@ -76,7 +76,7 @@ def test_an_address_that_others_reach_is_worth_a_warning(study):
 @pytest.mark.parametrize("options", [["--port", "99999"], ["--host", "203.0.113.9"]])
 def test_where_it_cannot_listen_is_one_line(study, options):
     command = [sys.executable, "-m", "sfgsearch", "dashboard", str(study), *options]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert refused.returncode == 2
     assert options[1] in refused.stderr.splitlines()[-1]
 

@@ -166,6 +166,7 @@ print(*names)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "script"), [(".pt2", PT2), (".onnx", ONNX)])
 def test_files_run_in_a_fresh_process_without_sfgsearch(trained_study, call, tmp_path, suffix, script):
     output, expected = tmp_path / f"net{suffix}", tmp_path / "expected.safetensors"

@@ -292,7 +292,7 @@ def test_a_moved_copy_is_the_same(tmp_path):
 @pytest.mark.parametrize("measure", [lambda split: split.identity(["a"]), lambda split: identify(split.images)])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
 def test_digests_and_the_search_for_copies_are_fast(measure, shape):
-    number = 40_000_000 // int(np.prod(shape))
+    number = 10_000_000 // int(np.prod(shape))
     split = InMemory(torch.randint(0, 256, (number, *shape), dtype=torch.uint8), {"a": torch.arange(number)})
     begin = time.process_time()
     measure(split)

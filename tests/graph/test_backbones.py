@@ -24,8 +24,8 @@ TASKS = {
     "dense": (Segmentation("organs", num_classes=3, hidden=4), DenseRegression("ct"), Classification("sex")),
 }
 CASES = [
-    *((name, dimensions, "batch", 2, "dense") for name in SMALL for dimensions in (2, 3)),
-    *((name, 2, "batch", 3, "whole") for name in SMALL),
+    *((name, 2, "batch", 2, "dense") for name in SMALL),
+    *((name, 2 if name == "vgg11" else 3, "batch", 3, "whole") for name in SMALL),
     *(("vgg_small", 2, "batch", num_tasks, "whole") for num_tasks in (1, 2)),
     *(("resnet", dimensions, norm, 3, "dense") for dimensions, norm in ((3, "instance"), (2, "none"))),
     ("highresnet", 2, "instance", 2, "whole"),
@@ -68,9 +68,8 @@ def test_vgg_has_a_space_per_convolution():
     assert list(spec_of("vgg11", 2, "batch", 2, "whole").filters) == [f"conv{index}" for index in range(1, 9)]
 
 
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_the_trunk_of_a_resnet_is_16_filters_in_32_in_64(dimensions):
-    spec = NetworkSpec(backbones["resnet"], TASKS["whole"][:2], (1, *[8] * dimensions))
+def test_the_trunk_of_a_resnet_is_16_filters_in_32_in_64():
+    spec = NetworkSpec(backbones["resnet"], TASKS["whole"][:2], (1, 8, 8))
     filters = spec.filters
     inner = [f"stage{stage}_block{block}.conv1" for stage in (1, 2, 3) for block in (1, 2, 3)]
     trunk = {"stem": 16, "stage2_block1.conv2": 16, "stage3_block1.conv2": 32}
@@ -82,10 +81,7 @@ def test_the_trunk_of_a_resnet_is_16_filters_in_32_in_64(dimensions):
     assert spaces["stem"].layers[-1] == "backbone.stage3_block3.conv2.weight"
     assert len(spaces["stage3_block1.conv2"].layers) == 3
     assert spec.analysis.notes() == []
-
-
-def test_names_of_spaces_are_in_depth_order():
-    names = list(NetworkSpec(backbones["resnet"], TASKS["whole"][:2], (1, 8, 8)).filters)
+    names = list(filters)  # in depth order
     assert names[:3] == ["stem", "stage1_block1.conv1", "stage1_block2.conv1"]
     assert names[-2:] == ["stage3_block2.conv1", "stage3_block3.conv1"]
 

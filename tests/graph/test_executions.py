@@ -15,8 +15,8 @@ from executions import (
 from sfgsearch.graph import DenseNetwork, StreamsNetwork, compact
 
 CASES = [
-    *((name, num_tasks, off) for name in NAMES for num_tasks, off in ((3, 0.0), (2, 0.3))),
-    *((name, 1, 0.0) for name in ("plain", "residual", "attention")),
+    *((name, 3, 0.3) for name in NAMES),
+    *((name, num_tasks, 0.0) for name in ("plain", "residual", "attention") for num_tasks in (1, 2)),
 ]
 
 

@@ -13,6 +13,8 @@ from torch.nn.utils import parametrizations
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph import analyse
 
+pytestmark = pytest.mark.slow
+
 
 class Written(nn.Module):
     """A module with a forward of its own."""

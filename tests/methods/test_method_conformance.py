@@ -45,11 +45,11 @@ def spec_of(backbone, tasks):
 
 
 def cases():
-    """Return every method on its first backbone for T = 1, 2, 3 and on its second, and three methods on the others."""
+    """Return every method for T = 1, 2, 3, with T = 2 on a second backbone, and three methods on the others."""
     found = []
     for name in METHODS:
         first, second = METHOD_BACKBONES.get(name, ("vgg_small", "resnet"))
-        found += [(name, first, 1), (name, first, 2), (name, first, 3), (name, second, 2)]
+        found += [(name, first, 1), (name, first, 3), (name, second, 2)]
     others = [name for name in BACKBONES if name not in ("vgg_small", "resnet")]
     return found + [(name, other, 2) for other in others for name in ("learned", "searched", "cross_stitch")]
 

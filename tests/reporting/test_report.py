@@ -164,7 +164,7 @@ def test_the_settings_are_a_study_file_again(study, tmp_path):
     again = load_config(path)
     assert again.study.seed == 7
     assert again.model_dump(exclude={"study"}) == config.model_dump(exclude={"study"})
-    assert tomllib.loads(text)["training"]["batch_size"] == 256
+    assert tomllib.loads(text)["training"]["batch_size"] == 540
     assert command(config) == "sfgsearch run tiny.toml"
     assert command(config.with_overrides(trials=5)).endswith(" --trials 5")
 

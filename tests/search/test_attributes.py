@@ -21,7 +21,7 @@ TASKS = (
 HEADLINE = {"tissue/dice", "lesion/dice", "dose/mae", "dose/psnr"}
 SECTIONS = {
     "data": {"name": "three_dense_tasks", "pairs_per_digit": None},
-    "backbone": {"name": "highresnet", "plan": None, "width": 0.5, "blocks": 1},
+    "backbone": {"plan": [5, 6]},
     "manual": {"methods": ["equal"], "options": None},
     "quota": {"learned": 1, "searched": 1},
     "execution": {"retries": 1},

@@ -1,11 +1,13 @@
 """Finalists: selected on validation data, retrained, tested once."""
 
+import shutil
 from dataclasses import replace
 
 import optuna
 import pytest
+from study_fixtures import write_study
 
-from sfgsearch import Objective, create_study
+from sfgsearch import Objective, create_study, load_config
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import ComparisonSection
 from sfgsearch.methods import StochasticFilterGroups
@@ -71,19 +73,35 @@ def test_a_second_run_of_a_manual_method_does_not_cost_it_its_rank():
     assert [record.trial for record in chosen] == [4]
 
 
+SECTIONS = {
+    "manual": {"methods": ["equal", "constant_probabilities"]},
+    "quota": {"learned": 1, "searched": 1},
+    "training": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """Train all trials of a study, once for all tests of this file, and return its file."""
+    path = write_study(tmp_path_factory.mktemp("searched"), **SECTIONS)
+    objective = Objective(load_config(path))
+    create_study(objective.config, objective=objective).optimize(objective, n_trials=4)
+    return path
+
+
 @pytest.fixture
-def finished(study):
-    config = study(manual={"methods": ["equal", "constant_probabilities"]}, quota={"learned": 1, "searched": 1})
-    objective, created = Objective(config), create_study(config)
-    created.optimize(objective, n_trials=4)
-    return objective, created
+def finished(searched, tmp_path):
+    """Return the objective and a copy of the study."""
+    path = shutil.copytree(searched.parent, tmp_path / "copy") / searched.name
+    objective = Objective(load_config(path))
+    return objective, create_study(objective.config, objective=objective)
 
 
 def missing(objective, created):
     return missing_finalists(created, objective.config)
 
 
-def test_finalists_are_retrained_tested_and_continued(finished):
+def test_finalists_are_retrained_tested_and_continued(finished, study):
     objective, created = finished
     records, wanted = records_of(created), missing(*finished)
     assert [(finalist.name, finalist.seed) for finalist in wanted][:2] == [("learned-2", 1), ("learned-2", 1)]
@@ -95,6 +113,11 @@ def test_finalists_are_retrained_tested_and_continued(finished):
     assert [record.role for record in done].count("relearned") == 2  # the learned one, over both seeds
     assert len(done) == 8 + 2
     assert all(set(finalist.metrics) == {"validation", "test"} for finalist in done)
+    fewer = study(**{**SECTIONS, "manual": {"methods": ["equal"]}}, comparison={"seeds": 1, "searched": 0})
+    left = {(record.name, record.seed) for record in current_finalists(created, fewer)}
+    assert left == {("learned-2", 1), ("equal", 1)}, "others leave the comparison when the file asks for them no longer"
+    assert {record.role for record in current_finalists(created, fewer)} == {"finalist", "relearned"}
+    assert missing_finalists(created, fewer) == []
 
 
 def test_a_learned_finalist_is_the_compact_network_of_its_trial(finished):
@@ -126,20 +149,8 @@ def test_a_learned_finalist_is_learned_again_with_the_settings_of_its_trial(fini
 
 
 def test_learning_again_can_be_left_out(finished, study):
-    sections = {"manual": {"methods": ["equal", "constant_probabilities"]}, "quota": {"learned": 1, "searched": 1}}
-    config = study(**sections, comparison={"as_learned": False})
+    config = study(**SECTIONS, comparison={"as_learned": False})
     assert {finalist.role for finalist in missing_finalists(finished[1], config)} == {"finalist"}
-
-
-def test_finalists_that_the_file_no_longer_asks_for_leave_the_comparison(finished, study):
-    objective, created = finished
-    retrain_finalists(objective, records_of(created), missing(*finished))
-    sections = {"manual": {"methods": ["equal"]}, "quota": {"learned": 1, "searched": 1}}
-    fewer = study(**sections, comparison={"seeds": 1, "searched": 0})
-    left = {(record.name, record.seed) for record in current_finalists(created, fewer)}
-    assert left == {("learned-2", 1), ("equal", 1)}
-    assert {record.role for record in current_finalists(created, fewer)} == {"finalist", "relearned"}
-    assert missing_finalists(created, fewer) == []
 
 
 def test_a_record_whose_trial_is_not_complete_is_no_candidate(finished):

@@ -10,9 +10,9 @@ from epoch_hook import EpochHook
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import FixedTrial, TrialState
 from safetensors.torch import load_file
-from study_fixtures import DIVERGING
+from study_fixtures import DIVERGING, write_study
 
-from sfgsearch import Objective, create_study
+from sfgsearch import Objective, create_study, load_config
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import ConfigError, StudyError
 from sfgsearch.search import enqueue_missing, records_of
@@ -49,8 +49,17 @@ def run(study):
     return run
 
 
-def test_every_kind_is_trained_and_recorded(run):
-    created = run()
+@pytest.fixture(scope="module")
+def tiny_study(tmp_path_factory):
+    """Run the tiny study to the end of its queue, once for all that only read it; return its configuration, too."""
+    config = load_config(write_study(tmp_path_factory.mktemp("trained")))
+    created = create_study(config)
+    created.optimize(Objective(config), n_trials=len(created.trials))
+    return config, created
+
+
+def test_every_kind_is_trained_and_recorded(tiny_study):
+    _, created = tiny_study
     assert {trial.state for trial in created.trials} == {TrialState.COMPLETE}
     records = records_of(created).all("trial")
     assert [record.trial for record in records] == list(range(8))
@@ -69,21 +78,20 @@ def test_every_kind_is_trained_and_recorded(run):
         assert record.scores["validation"] == created.trials[record.trial].value
 
 
-def test_learned_records_carry_probabilities_and_others_none(run):
-    created = run()
+def test_learned_records_carry_probabilities_and_others_none(tiny_study):
+    _, created = tiny_study
     for record in records_of(created).all("trial"):
         has_probabilities = record.kind == "learned" or record.name == "constant_probabilities"
         assert all((layer.mean_probs is not None) == has_probabilities for layer in record.allocation.layers)
         assert (record.probabilities_artifact is not None) == has_probabilities
 
 
-def test_artifacts_hold_every_filter_and_every_epoch(run, tmp_path):
-    created = run(manual={"methods": []}, quota={"learned": 1, "searched": 0})
-    (record,) = records_of(created).all("trial")
-    store = FileSystemArtifactStore(tmp_path / "tiny" / "artifacts")
-    ids = {
-        meta.filename: meta.artifact_id for meta in get_all_artifact_meta(created.trials[0], storage=created._storage)
-    }
+def test_artifacts_hold_every_filter_and_every_epoch(tiny_study, tmp_path):
+    config, created = tiny_study
+    record = next(record for record in records_of(created).all("trial") if record.kind == "learned")
+    store = FileSystemArtifactStore(config.folder / "artifacts")
+    files = get_all_artifact_meta(created.trials[record.trial], storage=created._storage)
+    ids = {meta.filename: meta.artifact_id for meta in files}
     assert ids["probabilities.safetensors"] == record.probabilities_artifact
     for name, artifact in ids.items():
         download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(tmp_path / name))
@@ -95,25 +103,23 @@ def test_artifacts_hold_every_filter_and_every_epoch(run, tmp_path):
     assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1]
 
 
-def test_trial_attributes_are_few_and_short(run):
-    created = run(n_trials=1)
+def test_trial_attributes_are_few_and_short(tiny_study):
+    _, created = tiny_study
     attributes = created.trials[0].user_attrs
     assert len(attributes) <= 20
     assert all(len(str(value)) < 40 for value in attributes.values()), "a long one would widen the dashboard's pages"
 
 
-def test_a_trial_keeps_its_allocation_out_of_sight_of_the_dashboard(run):
-    created = run(n_trials=1)
+def test_a_trial_keeps_its_allocation_out_of_sight_of_the_dashboard(tiny_study):
+    _, created = tiny_study
     assert created.trials[0].system_attrs["sfgsearch:allocation"]["version"] == 1
     assert allocation_of(created.trials[0]) == records_of(created).all("trial")[0].allocation
     assert repairs_of(created.trials[0]) is None
     assert allocation_of(optuna.trial.create_trial(value=1.0)) is None
 
 
-def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
-    first, second = (create_study(study(), storage=f"sqlite:///{tmp_path / name}.db") for name in ("first", "second"))
-    for created in (first, second):
-        created.optimize(Objective(study()), n_trials=8)
+def test_the_same_seed_gives_the_same_numbers(tiny_study, run):
+    (_, first), second = tiny_study, run()
     assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
     assert [trial.value for trial in first.trials] == [trial.value for trial in second.trials]
     for one, other in zip(records_of(first).all(), records_of(second).all(), strict=True):
@@ -121,12 +127,10 @@ def test_the_same_seed_gives_the_same_numbers(study, tmp_path):
         assert one.allocation.to_json() == other.allocation.to_json()
 
 
-def test_another_seed_gives_other_numbers(study, tmp_path):
+def test_another_seed_gives_other_numbers(tiny_study, study, tmp_path):
     created = create_study(study().with_overrides(seed=5), storage=f"sqlite:///{tmp_path / 'other'}.db")
     created.optimize(Objective(study().with_overrides(seed=5)), n_trials=1)
-    base = create_study(study(), storage=f"sqlite:///{tmp_path / 'base'}.db")
-    base.optimize(Objective(study()), n_trials=1)
-    assert created.trials[0].value != base.trials[0].value
+    assert created.trials[0].value != tiny_study[1].trials[0].value
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_with_its_reason(run):
@@ -155,7 +159,7 @@ def test_a_trial_that_runs_out_of_memory_says_with_which_batch_size(study, monke
     monkeypatch.setattr(type(objective.experiment), "train", run_out)
     created.optimize(objective, n_trials=2, catch=(Exception,))
     assert [trial.state for trial in created.trials] == [TrialState.FAIL] * 2
-    reason = "out of memory on cpu with batch size 256; lower training.batch_size (CUDA out of memory)"
+    reason = "out of memory on cpu with batch size 540; lower training.batch_size (CUDA out of memory)"
     assert created.trials[0].user_attrs["failure"] == reason
     assert enqueue_missing(created, config) == 2
 

@@ -69,6 +69,7 @@ def trained(created):
     }
 
 
+@pytest.mark.slow
 def test_workers_take_them_last_whoever_waits_and_as_in_the_undisturbed_twin(begin, monkeypatch):
     """A learned trial that fails at first comes again after the refined ones, which wait for it nevertheless."""
     created, objective = begin()
@@ -149,8 +150,7 @@ def test_a_study_of_ones_own_refines_what_is_complete(study):
     assert plain.trials[2].user_attrs["start"] == "1"
 
 
-@pytest.mark.parametrize("tasks", [1, 5])
-@pytest.mark.parametrize("space", ["layers", "curve"])
+@pytest.mark.parametrize(("tasks", "space"), [(1, "curve"), (5, "layers")])
 def test_any_number_of_tasks_is_searched_and_refined(study, tmp_path, tasks, space):
     """Questions about noise: is it above this value, and above that?"""
     images = np.random.default_rng(0).random((30, 8, 8))

@@ -12,10 +12,11 @@ from sfgsearch.search import records_of
 METHODS = ["equal", "single_task", "constant_probabilities"]
 
 
-def test_sixteen_processes_that_start_together_make_one_study(postgres, study_file):
+@pytest.mark.slow
+def test_processes_that_start_together_make_one_study(postgres, study_file):
     url = postgres()
     path = study_file(manual={"methods": METHODS}, quota={"learned": 3, "searched": 2})
-    assert storage_processes.run_at_once(16, storage_processes.create_study_of, str(path), url) == [0] * 16
+    assert storage_processes.run_at_once(6, storage_processes.create_study_of, str(path), url) == [0] * 6
     storage = optuna.storages.RDBStorage(url)
     (summary,) = optuna.get_all_study_summaries(storage)
     assert summary.study_name == "tiny"

@@ -8,9 +8,9 @@ from sfgsearch.errors import StudyError
 from sfgsearch.storage import engine_options, is_outage, open_storage
 
 
-def test_sixteen_processes_open_an_empty_database_at_once(postgres):
+def test_processes_open_an_empty_database_at_once(postgres):
     url = postgres()
-    assert storage_processes.run_at_once(16, storage_processes.open_empty, url) == [0] * 16
+    assert storage_processes.run_at_once(8, storage_processes.open_empty, url) == [0] * 8
     engine = create_engine(url)
     assert inspect(engine).has_table("trials")
     with engine.connect() as connection:

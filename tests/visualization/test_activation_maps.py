@@ -65,7 +65,7 @@ def test_narrow_layers_show_what_they_have(tiny):
     assert Counter(one.layer for one in found.high) == dict(zip(list(spec.filters)[1:], (1, 2), strict=True))
 
 
-@pytest.mark.parametrize(("num_tasks", "images"), [(1, 3), (2, 2), (3, 1), (12, 3), (40, 2), (100, 4)])
+@pytest.mark.parametrize(("num_tasks", "images"), [(1, 3), (3, 1), (12, 3), (100, 4)])
 def test_the_brightest_spot_of_every_row_is_drawn(tiny, num_tasks, images):
     spec = tiny.spec(num_tasks)
     found = activation_maps(tiny.grouped(spec), tiny.images(spec, batch=images))

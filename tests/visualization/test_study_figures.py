@@ -18,7 +18,6 @@ from sfgsearch.visualization._style import KINDS, group_colours
 from sfgsearch.visualization.data import best_allocations
 
 ERRORS = {"learned": [0.1, 0.2], "searched": [0.3, 0.34], "manual": [0.2, 0.4]}
-SIZES = [(1, 4), (2, 4), (3, 30), (5, 30)]
 
 
 def draw_all(library, made):
@@ -32,8 +31,9 @@ def draw_all(library, made):
     }
 
 
-@pytest.mark.parametrize(("tasks", "layers"), SIZES)
-@pytest.mark.parametrize("is_complete", [True, False])
+@pytest.mark.parametrize(
+    ("tasks", "layers", "is_complete"), [(1, 4, True), (2, 4, False), (3, 30, True), (5, 30, True), (5, 30, False)]
+)
 def test_every_figure_is_drawn(tasks, layers, is_complete):
     made = make_study(ERRORS if is_complete else {}, tasks=tasks, layers=layers, trials=12, relearned=0.02)
     for name, figure in draw_all(visualization, made).items():

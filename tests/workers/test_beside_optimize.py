@@ -29,7 +29,7 @@ def wait_for(condition):
 
 
 def test_workers_leave_a_trial_alone_that_optimize_trains(postgres, tmp_path):
-    path, url = write_study(tmp_path, 2, epochs=12, grace=1.0), postgres()
+    path, url = write_study(tmp_path, 2, epochs=6, grace=1.0), postgres()
     pause_file(path).write_text("0.5")
     study, config = prepare(path, url)
     process = start_slow_worker(path, url, optimize_one_trial)
@@ -40,11 +40,11 @@ def test_workers_leave_a_trial_alone_that_optimize_trains(postgres, tmp_path):
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     assert {job.claims for job in records_of(study).jobs.all().values()} == {1}
     first = [entry["epoch"] for entry in read_journal(config) if entry["trial"] == 0]
-    assert first == list(range(12)), "trained by one process, once"
+    assert first == list(range(6)), "trained by one process, once"
 
 
 def test_workers_take_over_what_a_dead_optimize_left(postgres, tmp_path):
-    path, url = write_study(tmp_path, 1, epochs=12, grace=1.0), postgres()
+    path, url = write_study(tmp_path, 1, epochs=6, grace=1.0), postgres()
     pause_file(path).write_text("0.5")
     study, config = prepare(path, url)
     process = start_slow_worker(path, url, optimize_one_trial)

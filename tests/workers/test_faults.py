@@ -42,7 +42,7 @@ from sfgsearch.workers import LocalWorkers, Worker, WorkerListener, WorkerOrder
 
 pytestmark = pytest.mark.slow
 
-TRIALS = 9
+TRIALS = 6
 
 
 @pytest.mark.parametrize("database", ["postgres", "mariadb"])
@@ -50,8 +50,8 @@ def test_killed_workers_and_a_restart_leave_no_trace_in_the_results(request, tmp
     server = request.getfixturevalue(database)
     path, url = write_study(tmp_path, TRIALS), server()
     pause_file(path).write_text("0.3")
-    happened = under_fire(path, url, workers=3, kills=6, every=1.0, restart=server.restart)
-    assert (happened["status"], happened["kills"], happened["restarts"]) == (0, 6, 1)
+    happened = under_fire(path, url, workers=3, kills=4, every=1.0, restart=server.restart)
+    assert (happened["status"], happened["kills"], happened["restarts"]) == (0, 4, 1)
     config = load_config(path).with_overrides(storage=url)
     study = create_study(config)
     found = findings(study, config)

@@ -255,7 +255,7 @@ def test_memory_that_runs_out_fails_the_trial_and_not_the_worker(begin, monkeypa
     monkeypatch.setattr(FixedAllocation, "build", hungry)
     assert worker().run() == 0
     assert [trial.state for trial in created.trials] == [TrialState.FAIL] * 2, "tried again once"
-    assert "out of memory on cpu with batch size 256" in created.trials[0].user_attrs["failure"]
+    assert "out of memory on cpu with batch size 540" in created.trials[0].user_attrs["failure"]
     assert created.trials[1].user_attrs["retry_of"] == 0
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from sfgsearch.records import Strategy
@@ -138,6 +137,8 @@ def _word(value: Any) -> str:
 
 def _importances(judged: list[tuple[FrozenTrial, float]], prefix: str, names: list[str]) -> dict[str, float]:
     """Return the importances in a study of these trials alone, where all else would be a matter of the kind."""
+    from optuna.importance import get_param_importances  # takes a second to load: it brings scikit-learn
+
     params = [prefix + name for name in names]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # of a study that nobody sees
