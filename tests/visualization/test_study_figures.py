@@ -115,8 +115,9 @@ def test_allocations_show_every_groups_part_in_the_groups_colour():
         assert trace.marker.color == colours[trace.name]
     assert figure.layout.yaxis.ticktext == tuple(f"conv{index + 1}" for index in range(20))
     assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1], "the first layer is on top"
-    low = visualization.plot_best_allocations(made.study, made.comparison, size=CARD)
-    assert len(low.layout.yaxis.ticktext) < 20, "names that would overlap are left out"
+    large = make_study(ERRORS, tasks=3, layers=30)
+    low = visualization.plot_best_allocations(large.study, large.comparison, size=CARD)
+    assert len(low.layout.yaxis.ticktext) == len(low.data[0].x) == 10, "large networks are shown by stage"
     panel = twins.plot_best_allocations(made.study, made.comparison).axes[0]
     for bars, trace in zip(panel.collections, figure.data[:4], strict=True):
         np.testing.assert_allclose([np.ptp(path.vertices[:, 0]) for path in bars.get_paths()], trace.x, rtol=1e-4)
