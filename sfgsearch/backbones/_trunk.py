@@ -16,7 +16,7 @@ from sfgsearch.backbones._features import Place, last_map, leave_out_unread, wat
 from sfgsearch.backbones._weights import load_weights
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph import TRUNK
-from sfgsearch.nn._paths import check_paths, is_within, paths_in
+from sfgsearch.nn._paths import is_within, matching, paths_in
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the colours of ImageNet, for images from 0 to 1, as torchvision and timm have them."""
@@ -94,7 +94,7 @@ class TrunkBuilder:
     Args:
         build: The registered function.
         pretrained: A file of weights, or whether the function loads weights of its own.
-        freeze: Modules that keep their weights.
+        freeze: Modules that keep their weights, as :func:`~sfgsearch.nn._paths.matching` reads them.
         input_norm: What images are normalised with: mean and standard deviation by channel, ``"imagenet"``, ``"none"``,
             or ``"auto"`` for what weights of the library's own were trained with.
         cut: The module whose output is the features; the last map by default.
@@ -126,20 +126,17 @@ class TrunkBuilder:
             load_weights(network, starts)
         parameter = next(network.parameters(), torch.zeros(0))
         example = torch.rand(2, *image_shape, device=parameter.device)
-        for key, paths in (("features", self.features), ("cut", (self.cut,) if self.cut else ())):
-            check_paths(key, paths, paths_in(network))
         if image_shape not in self._places:
             self._places[image_shape] = self._find_places(network, example)
         places = self._places[image_shape]
         leave_out_unread(network, places, example)
-        check_paths("freeze", self.freeze, paths_in(network))
-        return Trunk(network, places, self._normalisation(network, image_shape[0]), self.freeze)
+        frozen = matching("freeze", self.freeze, paths_in(network))
+        return Trunk(network, places, self._normalisation(network, image_shape[0]), frozen)
 
     def _find_places(self, network: nn.Module, example: Tensor) -> tuple[Place, ...]:
-        if self.features:
-            return tuple(map(Place, self.features))
-        if self.cut:
-            return (Place(self.cut),)
+        option, paths = ("features", self.features) if self.features else ("cut", (self.cut,) if self.cut else ())
+        if paths:
+            return tuple(map(Place, matching(option, paths, paths_in(network))))
         return last_map(network, example) if self.is_whole else ()
 
     def _normalisation(self, network: nn.Module, channels: int) -> Normalisation | None:

@@ -27,9 +27,15 @@ from sfgsearch.search._queue import FAILURE
 @click.command()
 @study_file
 @click.option("--trial", "number", type=Whole(0), metavar="N", required=True, help="The trial's number.")
+@click.option(
+    "--layers",
+    "path",
+    metavar="PATH",
+    help="Show the layers of a stage or module one by one, or of all; without it, large networks are shown by stage.",
+)
 @storage_option
 @json_option
-def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> None:
+def show(study_file: Path, number: int, path: str | None, storage: str | None, as_json: bool) -> None:
     """Show one trial: allocation by layer, probabilities, metrics and parameters."""
     with existing_study(read_study(study_file, storage=storage)) as study:
         trial, record = find_trial(study, number)
@@ -38,7 +44,7 @@ def show(study_file: Path, number: int, storage: str | None, as_json: bool) -> N
         click.echo(to_json(description))
         return
     console = result_console()
-    print_tables(console, trial_tables(description, record))
+    print_tables(console, trial_tables(description, record, "" if path == "all" else path))
     if description["repairs"]:
         console.print(f"repaired: {description['repairs']}", markup=False, highlight=False, soft_wrap=True)
 

@@ -21,6 +21,7 @@ from sfgsearch.config._sections import BackboneSection
 from sfgsearch.config._validation import check_options
 from sfgsearch.data import MultiTaskData
 from sfgsearch.errors import ConfigError, RegistryError, SFGSearchError
+from sfgsearch.graph import verify
 from sfgsearch.nn import NetworkSpec, TaskLike
 
 _WHOLE = ("monai", "torchvision")
@@ -111,7 +112,8 @@ def _own_line(backbone: Callable[..., object], error: BaseException) -> str:
 
 
 def _try_out(spec: NetworkSpec) -> None:
-    """Analyse the plain network, and run two images through it as in training: norms may find space too small."""
+    """Analyse and verify the plain network, and run two images through it as in training: space may be too small."""
+    network, images = spec.build(), torch.zeros(2, *spec.image_shape)
     with torch.no_grad():
-        spec.build().train()(torch.zeros(2, *spec.image_shape))
-    _ = spec.analysis  # computed once, here, where what it raises is blamed on the backbone
+        network.train()(images)
+    verify(network, spec.analysis, images, spec.task_names)  # the analysis is kept, and blamed on the backbone here

@@ -17,11 +17,15 @@ from sfgsearch.errors import ExportError
 from sfgsearch.export._description import FILE, KEY, WEIGHTS_DIGEST, NetworkDescription
 from sfgsearch.export._program import INPUT, Predict, trace
 from sfgsearch.export._rebuild import load_network
-from sfgsearch.graph import quiet
+from sfgsearch.graph import align_reads, quiet
 from sfgsearch.nn import plain_state
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+
+_BLOCK = 4
+"""Channels of which ONNX Runtime wants a multiple to run a convolution in blocks, which is up to twice as fast."""
 
 
 class Format(ABC):
@@ -91,7 +95,7 @@ class OnnxFormat(Format):
             raise ExportError(
                 f"a task is called {INPUT!r}, which is the name of the input in ONNX files; write a .pt2 file"
             )
-        program = trace(network, tuple(description["image_shape"]))
+        program = trace(align_reads(network, _BLOCK), tuple(description["image_shape"]))
         axes = {0: "batch"}
         if program.free_space:
             axes |= {axis + 1: f"size_{axis}" for axis in range(1, len(description["image_shape"]))}

@@ -68,7 +68,7 @@ def _fixed_classes(run: Propagation, reach: Mapping[fx.Node, frozenset[int]]) ->
     reached: dict[int, set[int]] = {}
     for layer in run.layers.values():
         for identity in torch.unique(layer.writes).long().tolist():
-            reached.setdefault(find(identity), set()).update(reach[layer.node])
+            reached.setdefault(find(identity), set()).update(reach[layer.nodes[0]])
     num_tasks = len(run.outputs)
     fixed = {root: min(tasks) for root, tasks in reached.items() if len(tasks) == 1 and num_tasks > 1}
     for task, shadow in enumerate(run.outputs):
@@ -156,7 +156,8 @@ class _Table:
         )
 
     def _layer(self, layer: FoundLayer) -> Layer:
-        return Layer(layer.weight, self.rows(layer.writes), self.rows(layer.reads), layer.transposed, layer.node)
+        writes, reads = self.rows(layer.writes), self.rows(layer.reads)
+        return Layer(layer.weight, writes, reads, layer.transposed, tuple(layer.nodes), tuple(layer.chain))
 
     def _channel_spaces(self, layers: Mapping[str, Layer]) -> tuple[ChannelSpace, ...]:
         found: list[ChannelSpace] = []

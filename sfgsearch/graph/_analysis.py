@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, fx, nn
 
-from sfgsearch.graph._nodes import operation
+from sfgsearch.graph._nodes import operation, owner
 from sfgsearch.graph._propagation import StreamPart
 from sfgsearch.graph._trace import Trace
 
@@ -35,14 +35,16 @@ class Layer:
         writes: Rows of the table of gates that it writes, int64 of shape (G, K / G) for G convolution groups.
         reads: Rows that it reads, shape (G, C / G); 0 where every group may read.
         transposed: Whether the weight's first dimension is what it reads.
-        node: The first operation with it.
+        nodes: The operations with it, in the order in which they run.
+        chain: What computes its kernel from the weight; empty where the weight is the kernel.
     """
 
     weight: str
     writes: Tensor
     reads: Tensor
     transposed: bool
-    node: fx.Node
+    nodes: tuple[fx.Node, ...]
+    chain: tuple[fx.Node, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Layer:
         """Return itself: it never changes, and its node is linked to all others."""
@@ -55,14 +57,19 @@ class Layer:
         return bool(self.reads.any()) and not (self.reads.shape[1] == 1 and (per_channel or len(self.reads) > 1))
 
     @property
+    def node(self) -> fx.Node:
+        """The first operation with it."""
+        return self.nodes[0]
+
+    @property
     def dim(self) -> int:
         """The dimension of the channels in what it reads: the last one of linear layers, the second of convolutions."""
         return -1 if operation(self.node) == "linear" else 1
 
     @property
     def module(self) -> str:
-        """The path of the module that has the weight."""
-        return self.weight.rpartition(".")[0]
+        """The path of the module that has the weight, or that computes the kernel and reads it."""
+        return owner(self.node) if self.chain else self.weight.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -160,13 +167,17 @@ class Analysis:
         return tuple(layer for layer in self.layers if layer.is_masked)
 
     @cached_property
-    def _by_weight(self) -> dict[str, Layer | Norm]:
-        return {**{layer.weight: layer for layer in self.masked}, **{norm.weight: norm for norm in self.norms}}
+    def _by_node(self) -> dict[fx.Node, Layer]:
+        return {node: layer for layer in self.masked for node in layer.nodes}
+
+    @cached_property
+    def _norms(self) -> dict[str, Norm]:
+        return {norm.weight: norm for norm in self.norms}
 
     def reader(self, node: fx.Node) -> Layer | Norm | None:
-        """Return the masked layer, or the norm over several channels, whose weight an operation reads."""
+        """Return the masked layer that an operation runs, or the norm over several channels whose scale it reads."""
         names = (self.trace.state.get(other.name, "") for other in node.all_input_nodes)
-        return next((self._by_weight[name] for name in names if name in self._by_weight), None)
+        return self._by_node.get(node) or next((self._norms[name] for name in names if name in self._norms), None)
 
     @cached_property
     def readers(self) -> dict[str, Layer]:

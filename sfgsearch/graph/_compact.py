@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from sfgsearch.graph._analysis import Analysis, Layer
 from sfgsearch.graph._dense import bake
+from sfgsearch.graph._kernels import kernel_of
 from sfgsearch.graph._kinds import CONVOLUTIONS, TRANSPOSED
+from sfgsearch.graph._masking import MaskedKernel
 from sfgsearch.graph._masks import Masks, hard_gates
 from sfgsearch.graph._nodes import operation, owner
 
@@ -36,7 +38,7 @@ class GroupedLayer(nn.Module):
         super().__init__()
         self._dim = -1 if isinstance(plain, nn.Linear) else 1
         is_transposed = isinstance(plain, TRANSPOSED)
-        width = cast(Tensor, plain.weight).shape[1 if is_transposed else 0]
+        width, self._inputs = cast(Tensor, plain.weight).shape[:2][:: -1 if is_transposed else 1]
         self.parts = nn.ModuleList(_narrowed(plain, filters, channels, is_transposed) for filters, channels in parts)
         self._runs = [_run(channels) for _, channels in parts]
         for index, (_, channels) in enumerate(parts):
@@ -63,6 +65,56 @@ class GroupedLayer(nn.Module):
         joined = torch.cat(responses, self._dim) if len(responses) > 1 else responses[0]
         return joined if self.order is None else joined.index_select(self._dim, self.order)
 
+    def aligned(self, multiple: int) -> GroupedLayer:
+        """Return the layer with every part reading a multiple of so many channels, where there are such.
+
+        The weights of those that are added, the nearest ones, are zero. Engines run such convolutions in blocks.
+        """
+        found = copy.copy(self)
+        found._modules, found._buffers, found._runs = dict(self._modules), dict(self._buffers), list(self._runs)
+        found.parts = nn.ModuleList(self.parts)
+        for index, part in enumerate(self.parts):
+            channels: Tensor = getattr(self, f"channels{index}")
+            wider = _widened(channels, multiple, self._inputs)
+            found.parts[index] = _padded(cast(Any, part), channels, wider)
+            found._runs[index] = _run(wider)
+            found.register_buffer(f"channels{index}", wider, persistent=False)
+        return found
+
+
+def align_reads(network: nn.Module, multiple: int) -> nn.Module:
+    """Return a copy of a network whose grouped layers read multiples of so many channels; see there."""
+    found = copy.deepcopy(network)
+    for path, module in list(found.named_modules()):
+        if isinstance(module, GroupedLayer):
+            found.set_submodule(path, module.aligned(multiple))
+    return found
+
+
+def _widened(channels: Tensor, multiple: int, width: int) -> Tensor:
+    """Return channels and the nearest ones of so many that make their number a multiple, in order."""
+    others = torch.ones(width, dtype=torch.bool)
+    others[channels] = False
+    spare = others.nonzero().flatten()
+    missing = -len(channels) % multiple
+    if len(spare) < missing:
+        return channels
+    distances = (spare[:, None] - channels).abs().min(1).values
+    return torch.cat([channels, spare[distances.argsort(stable=True)[:missing]]]).sort().values
+
+
+def _padded(part: Any, channels: Tensor, wider: Tensor) -> nn.Module:
+    """Return a part that reads more channels, with zeros for those that it did not read."""
+    dim = 0 if isinstance(part, TRANSPOSED) else 1
+    padded: Any = copy.copy(part)
+    padded._parameters = dict(part._parameters)
+    shape = list(part.weight.shape)
+    shape[dim] = len(wider)
+    weight = part.weight.detach()
+    padded.weight = nn.Parameter(weight.new_zeros(shape).index_copy(dim, torch.searchsorted(wider, channels), weight))
+    setattr(padded, "in_features" if isinstance(part, nn.Linear) else "in_channels", len(wider))
+    return cast(nn.Module, padded)
+
 
 def _run(channels: Tensor) -> tuple[int, int] | None:
     """Return the first of channels that are neighbours, and their number; None if they are not."""
@@ -88,6 +140,17 @@ def _narrowed(plain: nn.Module, filters: Tensor, channels: Tensor, is_transposed
     return cast(nn.Module, part)
 
 
+def _with_kernel(layer: nn.Module, kernel: Tensor) -> nn.Module:
+    """Return torch's own layer with a kernel that another one computes; the same layer if it is of no such kind."""
+    kind = next((kind for kind in (*CONVOLUTIONS, nn.Linear) if isinstance(layer, kind)), None)
+    if kind is None:
+        return layer
+    plain: nn.Module = kind.__new__(kind)
+    own = {"_modules": {}, "_buffers": {}, "_parameters": {"weight": nn.Parameter(kernel), "bias": layer.bias}}
+    plain.__dict__.update({**layer.__dict__, **own})  # keeps stride, padding and the like
+    return plain
+
+
 @torch.no_grad()
 def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Module:
     """Return a plain network that computes what the network of groups computes under an assignment.
@@ -104,11 +167,15 @@ def compact(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Mo
     used = used_rows(analysis, groups)
     plain = bake(network, analysis, assignment.cpu())
     computed: dict[str, list[str]] = {}
+    chained = {node for layer in analysis.layers for node in layer.chain}
     for node in analysis.trace.operations:
-        if isinstance(node.meta.get("val"), Tensor):
+        if node not in chained and isinstance(node.meta.get("val"), Tensor):
             computed.setdefault(owner(node), []).append(operation(node))
     for layer in analysis.layers:
         module = plain.get_submodule(layer.module)
+        if layer.chain:
+            computing = module.layer if isinstance(module, MaskedKernel) else module
+            module = _with_kernel(computing, kernel_of(analysis.trace, network, layer.chain))
         if not _can_be_split(module, layer, computed.get(layer.module, [])):
             continue
         parts = _parts(layer, groups, used, analysis.num_tasks)
@@ -128,9 +195,11 @@ def _can_be_split(module: nn.Module, layer: Layer, computed: Sequence[str]) -> b
         layer: The layer.
         computed: The operations in the module's own forward: none, where another module only reads its weight.
     """
-    is_plain = isinstance(module, (*CONVOLUTIONS, nn.Linear)) and layer.weight == f"{layer.module}.weight"
+    is_plain = isinstance(module, (*CONVOLUTIONS, nn.Linear))
+    is_own = bool(layer.chain) or layer.weight == f"{layer.module}.weight"
     is_one = len(layer.writes) == 1 and not (layer.reads.shape == layer.writes.shape == (1, 1))
-    return is_plain and is_one and bool(computed) and {operation(layer.node), *_PADS}.issuperset(computed)
+    beside = () if layer.chain else _PADS  # a plain layer of the kernel does not pad as the one that computes it
+    return is_plain and is_own and is_one and bool(computed) and {operation(layer.node), *beside}.issuperset(computed)
 
 
 def _parts(layer: Layer, groups: Tensor, used: Tensor, num_tasks: int) -> list[tuple[Tensor, Tensor]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from sfgsearch.graph._analysis import Analysis
+from sfgsearch.graph._masking import MaskedKernel, call_masked
 from sfgsearch.graph._masks import Masks, apply_mask, hard_gates, parameter_of, readable, with_fixed
 from sfgsearch.graph._norms import GroupedNorm, NormsByGroup
 
@@ -30,6 +30,7 @@ class DenseNetwork(nn.Module):
     def __init__(self, network: nn.Module, analysis: Analysis) -> None:
         super().__init__()
         self.network, self._norms = network, analysis.norms
+        self._computed = {layer.weight for layer in analysis.masked if layer.chain}
         self.masks = Masks(analysis)
         self._fixed: list[str] | None = None
 
@@ -54,9 +55,8 @@ class DenseNetwork(nn.Module):
                 the masks. Those that were fixed if None.
         """
         masks = self._fixed_masks() if gates is None else self.masks(gates)
-        weights = {name: apply_mask(parameter_of(self.network, name), mask) for name, mask in masks.items()}
         with self._normalising(self._gates if gates is None else gates):
-            return functional_call(self.network, weights, (images,))
+            return call_masked(self.network, masks, self._computed, (images,))
 
     def _fixed_masks(self) -> dict[str, Tensor]:
         return {name: getattr(self, f"_mask{index}") for index, name in enumerate(self._fixed or ())}
@@ -86,9 +86,15 @@ def bake(network: nn.Module, analysis: Analysis, assignment: Tensor) -> nn.Modul
     gates = hard_gates(assignment, analysis.num_tasks).to(next(network.parameters()))
     baked = copy.deepcopy(network)
     masks = Masks(analysis).to(gates.device)
+    layers = {layer.weight: layer for layer in analysis.masked}
     for name, mask in masks(gates).items():
-        weight = baked.get_parameter(name)
-        weight.copy_(apply_mask(weight, mask))
+        layer = layers[name]
+        if not layer.chain:
+            weight = baked.get_parameter(name)
+            weight.copy_(apply_mask(weight, mask))
+        elif not bool((mask == 1).all()):
+            inner = name.removeprefix(f"{layer.module}.")
+            baked.set_submodule(layer.module, MaskedKernel(baked.get_submodule(layer.module), inner, mask))
     table = with_fixed(gates, masks.head_gates)
     for norm in analysis.norms:
         path = norm.weight.rpartition(".")[0]

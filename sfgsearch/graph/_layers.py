@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,16 +25,16 @@ class FoundLayer:
         writes: Ids that it writes, shape (G, K / G) for G convolution groups.
         reads: Ids that it reads, shape (G, C / G).
         transposed: Whether its weight's first dimension is what it reads.
-        node: The operation, the first of several.
-        nodes: All of them.
+        nodes: The operations, in the order in which they run.
+        chain: What computes its kernel from the weight; empty where the weight is the kernel.
     """
 
     weight: str
     writes: Tensor
     reads: Tensor
     transposed: bool
-    node: fx.Node
-    nodes: list[fx.Node]
+    nodes: list[fx.Node] = field(default_factory=list)
+    chain: list[fx.Node] = field(default_factory=list)
 
 
 @dataclass
@@ -122,17 +122,22 @@ def _write(run: Propagation, node: fx.Node, weight: Any, reads: Tensor, width: i
     """Return the ids that a layer writes, shape (K,), and note what it reads."""
     groups = len(reads)
     depthwise = reads.shape[1] == 1 and groups > 1
-    if weight not in run.parameters:
+    kernel = run.kernels.get(weight)
+    if kernel is None and weight not in run.parameters:
         return _apply_fixed(run, node, weight, reads, width)
-    name = run.parameters[weight]
+    name = kernel.weight if kernel else run.parameters[weight]
     if name not in run.layers:
         writes = reads.expand(-1, width // groups).clone() if depthwise else reads.new_zeros(groups, width // groups)
+        if kernel:
+            rows = run.ids.column(run.of(weight), 0, origin(node)).view(groups, -1)
+            writes = run.ids.tie(writes, rows, origin(node)).clone()
         writes[writes == 0] = run.ids.fresh(int((writes == 0).sum()))
-        run.layers[name] = FoundLayer(name, writes, reads, transposed, node, [])
+        run.layers[name] = FoundLayer(name, writes, reads, transposed)
     found = run.layers[name]
     if found.reads.shape != reads.shape or found.transposed != transposed:
         raise BackboneError(f"{origin(node)} uses {name} a second time with other channels; give it a weight")
     found.nodes.append(node)
+    found.chain.extend(kernel.chain if kernel else ())
     # Where one use reads the image and the other a filter, the mask is the filter's.
     found.reads = run.ids.tie(found.reads, reads, f"{origin(node)}, used twice,")
     if depthwise:  # a filter belongs to the channel that it reads
@@ -147,7 +152,12 @@ def _apply_fixed(run: Propagation, node: fx.Node, weight: Any, reads: Tensor, wi
         return torch.zeros(width, dtype=torch.float64)
     if run.shadows[weight] is None and (is_constant or not is_of_image) and width == reads.numel() == len(reads):
         return reads.flatten()
-    raise BackboneError(
-        f"the weight of {origin(node)} is no parameter, so it cannot be masked; make it one, and remove weight or "
-        "spectral normalisation (torch.nn.utils.parametrize.remove_parametrizations)"
+    raise no_parameter(node)
+
+
+def no_parameter(node: fx.Node) -> BackboneError:
+    """Return the error of a layer whose weight no mask can be applied to."""
+    return BackboneError(
+        f"the weight of {origin(node)} is no parameter, nor computed from one filter by filter, so it cannot be "
+        "masked; make it one, and remove spectral normalisation (torch.nn.utils.parametrize.remove_parametrizations)"
     )

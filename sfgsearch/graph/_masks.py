@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -139,14 +140,13 @@ class ExpectedCost(nn.Module):
 
 def layer_macs(analysis: Analysis) -> dict[str, int]:
     """Return the multiply-adds of every weight that writes filters, for one image of the plain network."""
-    names = [layer.weight for layer in analysis.layers]
-    found = dict.fromkeys(names, 0)
-    for node in analysis.trace.operations:
-        for weight in node.all_input_nodes:
-            name = analysis.trace.state.get(weight.name)
-            if name in found:
-                found[name] += math.prod(map(int, weight.meta["val"].shape)) * _applications(node)
-    return found
+    return {layer.weight: sum(map(_macs, layer.nodes)) for layer in analysis.layers}
+
+
+def _macs(node: fx.Node) -> int:
+    """Return the multiply-adds of an operation with a weight."""
+    weight: Any = node.args[1]
+    return math.prod(map(int, weight.meta["val"].shape)) * _applications(node)
 
 
 def _applications(node: fx.Node) -> int:

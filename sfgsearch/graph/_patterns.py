@@ -145,9 +145,7 @@ def residual_blocks(analysis: Analysis) -> tuple[ResidualBlock, ...]:
 
 def _runs_layer(analysis: Analysis, node: fx.Node) -> bool:
     """Return whether a node is a convolution or linear layer with a weight of its own."""
-    state = analysis.trace.state
-    names = {state.get(other.name) for other in node.all_input_nodes}
-    return any(layer.weight in names for layer in analysis.layers)
+    return any(node in layer.nodes for layer in analysis.layers)
 
 
 def _name(path: str, taken: dict[str, ResidualBlock]) -> str:

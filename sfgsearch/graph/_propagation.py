@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._ids import FilterIds
-from sfgsearch.graph._layers import FoundLayer, FoundNorm
+from sfgsearch.graph._ids import FilterIds, spread
+from sfgsearch.graph._kernels import Kernel, computed_kernels
+from sfgsearch.graph._layers import FoundLayer, FoundNorm, no_parameter
 from sfgsearch.graph._nodes import call, operation, origin, owners
 from sfgsearch.graph._rules import CONSTANT, CONVOLUTIONS, Shadow, find_rule
 from sfgsearch.graph._trace import Trace
@@ -72,6 +73,7 @@ class Propagation:
         values: Values of the nodes that are still to be read.
         shadows: Their shadows.
         parameters: The names of parameters by placeholder.
+        kernels: Kernels that are computed from parameters, by node.
         learned: Nodes that parameters alone determine.
     """
 
@@ -99,6 +101,11 @@ class Propagation:
         names = {node: self.trace.state.get(node.name, "") for node in self.values}
         self.parameters = {node: name for node, name in names.items() if name in parameters}
         self.learned = set(self.parameters)
+        self.kernels = computed_kernels(self.trace, self.parameters)
+        self._chained = {node: kernel for kernel in self.kernels.values() for node in kernel.chain}
+        for source in {kernel.source for kernel in self.kernels.values()}:
+            shape = self.values[source].shape
+            self.shadows[source] = spread(self.ids.fresh(shape[0]), 0, shape)
         for node in self.trace.operations:
             self._run(node)
             for other in self.trace.last_uses.get(node, ()):
@@ -129,6 +136,8 @@ class Propagation:
         if rule is None and self._reads_only_images(node, value):
             self.shadows[node] = torch.zeros(value.shape, dtype=torch.float64)
             return
+        if rule is None and node in self._chained:
+            raise no_parameter(self._reader_of(self._chained[node]))
         if rule is None:
             raise BackboneError(
                 f"filters cannot be followed through {origin(node)}; write that part with convolutions, linear layers, "
@@ -138,6 +147,10 @@ class Propagation:
         if isinstance(shadow, Tensor) and shadow.shape != value.shape:
             shadow = shadow.expand(value.shape).clone()
         self.shadows[node] = shadow
+
+    def _reader_of(self, kernel: Kernel) -> fx.Node:
+        """Return the layer that reads a computed kernel."""
+        return next(user for user in kernel.chain[-1].users if user not in kernel.chain)
 
     def _note_part(self, path: str, node: fx.Node) -> None:
         """Note what a part reads that every stream has of its own."""
@@ -156,7 +169,9 @@ class Propagation:
 
     def _check_uses(self) -> None:
         """Check that weights under a mask, and scales of norms by group, are read as such only."""
-        known = {name: found.nodes for table in (self.layers, self.norms) for name, found in table.items()}
+        known = {name: [*found.nodes] for table in (self.layers, self.norms) for name, found in table.items()}
+        for name, layer in self.layers.items():
+            known[name] += layer.chain
         for node, name in self.parameters.items():
             others = [user for user in node.users if user not in known.get(name, node.users)]
             if others:

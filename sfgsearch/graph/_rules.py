@@ -144,6 +144,13 @@ def _attention(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     return combined
 
 
+def _weight_norm(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
+    """Tie what has one norm: a slice along the dimension that is given, or all."""
+    dim: Any = node.args[2] if len(node.args) > 2 else 0
+    shadow = run.of(node.args[0])
+    return run.ids.tie_over(shadow, [other for other in range(shadow.ndim) if other != dim], origin(node))
+
+
 def _gated(run: Propagation, node: fx.Node, _value: Tensor) -> Tensor:
     """Tie the two halves of a gated linear unit."""
     dim: Any = node.args[1] if len(node.args) > 1 else -1
@@ -164,6 +171,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
     "linear": linear,
     "glu": _gated,
+    "_weight_norm": _weight_norm,
     "layer_norm": layer_norm,
     "rms_norm": layer_norm,
     "group_norm": group_norm,

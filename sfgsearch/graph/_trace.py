@@ -14,11 +14,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from sfgsearch.errors import BackboneError
-from sfgsearch.graph._nodes import WRAPPED, call, only_checks, origin
+from sfgsearch.graph._checks import (
+    check_modules,
+    check_reads,
+    check_runs,
+    check_sizes,
+    check_values,
+    in_order,
+    reason_of,
+)
+from sfgsearch.graph._inline import inline_precise_parts
+from sfgsearch.graph._nodes import WRAPPED, call, only_checks
 from sfgsearch.graph._writes import replace_writes
-
-_GREATER = 3
-"""How many pixels a side other images have more: no multiple of what networks reduce space by."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,21 @@ class Trace:
             else:
                 yield node, images
 
-    @torch.no_grad()
-    def run(self, module: nn.Module, images: Tensor) -> list[Tensor]:
-        """Return what the graph computes with the module's parameters and buffers, as in evaluation."""
+    def values(self, module: nn.Module, images: Tensor) -> Iterator[tuple[fx.Node, Any]]:
+        """Yield what the graph computes with the module's parameters and buffers, as in evaluation, node by node."""
         values: dict[fx.Node, Any] = dict(self.inputs(module, images))
         for node in self.operations:
             values[node] = call(node, values)
+            yield node, values[node]
             for other in self.last_uses.get(node, ()):
                 del values[other]
-        return [values[output] for output in self.outputs]
+
+    @torch.no_grad()
+    def run(self, module: nn.Module, images: Tensor) -> list[Tensor]:
+        """Return the graph's predictions, in order."""
+        outputs = set(self.outputs)
+        found = {node: value for node, value in self.values(module, images) if node in outputs}
+        return [found[output] for output in self.outputs]
 
 
 class _Ordered(nn.Module):
@@ -91,10 +104,7 @@ class _Ordered(nn.Module):
         self.network, self._tasks = network, tasks
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network(images)
-        if isinstance(outputs, Mapping):
-            return tuple(outputs[task] for task in self._tasks or outputs)
-        return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+        return in_order(self.network(images), self._tasks)
 
 
 def trace(network: nn.Module, example: Tensor, tasks: Sequence[str] | None = None, *, any_size: bool = False) -> Trace:
@@ -126,11 +136,11 @@ def _traced(network: nn.Module, example: Tensor, tasks: Sequence[str] | None, fr
         program = _export(module, example, free)
         _drop_caches(network)
         found = _found(program, network)
-        _check_modules(found)
-        _check_reads(found, network)
-        _check_values(found, module, example)
+        check_modules(found)
+        check_reads(found, network)
+        check_values(found, network, example, tasks)
         if len(free) > 1:
-            _check_sizes(found, module, example)
+            check_sizes(found, network, example, tasks)
     return found
 
 
@@ -146,26 +156,11 @@ def _export(module: nn.Module, example: Tensor, free: Sequence[int]) -> torch.ex
             sizes = dict.fromkeys(free, torch.export.Dim.AUTO)
             return torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # whatever the module's own code raises
-        _check_runs(module, example)
+        check_runs(module, example)
         raise BackboneError(
-            f"torch.export cannot trace the network: {_reason(error)}; its forward must not depend on the values of "
+            f"torch.export cannot trace the network: {reason_of(error)}; its forward must not depend on the values of "
             "images"
         ) from error
-
-
-def _check_runs(module: nn.Module, example: Tensor) -> None:
-    """Check that the network runs at all."""
-    try:
-        with torch.no_grad():
-            module(example)
-    except BackboneError:
-        raise
-    except Exception as error:
-        raise BackboneError(f"the network fails for images of {tuple(example.shape)}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:
@@ -177,6 +172,7 @@ def _found(program: torch.export.ExportedProgram, network: nn.Module) -> Trace:
         for placeholder, name in names.items()
     }
     constants = signature.inputs_to_lifted_tensor_constants
+    inline_precise_parts(program.graph_module)
     replace_writes(program.graph, state)
     nodes = tuple(program.graph.nodes)
     return Trace(nodes, state, {key: program.constants[name] for key, name in constants.items()}, _last_uses(nodes))
@@ -233,65 +229,3 @@ def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
         if node.op == "call_function" and fresh:
             found[node] = tuple(fresh)
     return found
-
-
-def _check_modules(found: Trace) -> None:
-    for node in found.nodes:
-        if node.op == "get_attr" or (node.op == "call_function" and "HigherOrder" in type(node.target).__name__):
-            raise BackboneError(
-                f"{origin(node)} runs a part of the network on its own terms (autocast, no_grad or control flow inside "
-                "forward), which filters cannot be followed through; move that out of forward"
-            )
-
-
-def _check_reads(found: Trace, module: nn.Module) -> None:
-    """Check that every parameter is read."""
-    read = {found.state[node.name] for node in found.nodes if node.name in found.state and node.users}
-    unread = [name for name, _ in module.named_parameters() if name not in read]
-    if unread:
-        raise BackboneError(
-            f"no prediction depends on {', '.join(unread[:3])}{' and more' if unread[3:] else ''}, as far as the "
-            "network's evaluation shows; remove what is not used, such as auxiliary heads"
-        )
-
-
-def _check_values(found: Trace, module: _Ordered, example: Tensor) -> None:
-    """Check the graph on other images than those it was found with, and another number of them."""
-    generator = torch.Generator(example.device).manual_seed(0)
-    images = torch.randn(example[:1].shape, generator=generator, device=example.device, dtype=example.dtype)
-    images = torch.cat([images, images.flip(-1), example])
-    try:
-        computed = found.run(module.network, images)
-    except RuntimeError:  # the graph is for one batch size only
-        images = images[: len(example)]
-        computed = found.run(module.network, images)
-    with torch.no_grad():
-        _check_same(module(images), computed)
-
-
-@torch.no_grad()
-def _check_sizes(found: Trace, module: _Ordered, example: Tensor) -> None:
-    """Check the graph on images of another size, the first one that the network takes."""
-    space = example.shape[2:]
-    for sides in ([side + _GREATER for side in space], [2 * side for side in space]):
-        images = example.new_ones(len(example), example.shape[1], *sides).cumsum(-1).cos()
-        try:
-            expected = module(images)
-        except Exception:  # it may need sides of a certain multiple
-            continue
-        try:
-            computed = found.run(module.network, images)
-        except RuntimeError as error:
-            raise BackboneError(f"the network's graph is for one size of images only: {_reason(error)}") from error
-        _check_same(expected, computed)
-        return
-
-
-def _check_same(expected: Sequence[Tensor], computed: Sequence[Tensor]) -> None:
-    for one, other in zip(expected, computed, strict=True):
-        tolerance = 1e-9 if one.dtype == torch.float64 else 1e-3
-        if one.shape != other.shape or not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True):
-            raise BackboneError(
-                "the network's graph does not compute what the network computes: its forward depends on chance or on "
-                "the values of images"
-            )

@@ -21,7 +21,7 @@ class Complexity(NamedTuple):
     """Size and cost of a network.
 
     Args:
-        parameters: Trainable numbers.
+        parameters: Numbers that are learned, or that were and are frozen.
         macs: Multiply-adds of convolutions, linear layers and attention for one image; norms do not count.
     """
 
@@ -41,7 +41,7 @@ def complexity(network: nn.Module, image_shape: tuple[int, ...]) -> Complexity:
     image = torch.empty(1, *image_shape, device="meta")
     with evaluating(network), _WithoutNorms(), FlopCounterMode(display=False) as counter:
         functional_call(network, shapes, (image,), tie_weights=False)
-    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return Complexity(parameters, (counter.get_total_flops() - _flops_of_norms(network, counter)) // 2)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph import BACKBONE, Analysis, LockstepNetwork, Reading, analyse, evaluating, name_in_backbone
-from sfgsearch.nn._paths import check_paths, is_within, paths_in
+from sfgsearch.nn._paths import is_within, matching, paths_in
 
 
 class Head(nn.Module):
@@ -201,25 +201,22 @@ class NetworkSpec:
         example = torch.rand(2, *self.image_shape, generator=torch.Generator().manual_seed(0))
         network = self.build()
         known = [name_in_backbone(f"{BACKBONE}.{path}") for path in paths_in(network.backbone)]
-        check_paths("allocate", self.allocate or (), known)
+        asked = {pattern: matching("allocate", [pattern], known) for pattern in self.allocate or ()}
+        shared = matching("freeze", self.keep_shared, known)
+
+        def is_allocated(weight: str) -> bool:
+            is_asked = self.allocate is None or any(is_within(weight, modules) for modules in asked.values())
+            return is_asked and not is_within(weight, shared)
+
         any_size = any(head.resize for head in network.heads.values())
         analysis = analyse(
-            network,
-            example,
-            self.task_names,
-            any_size=any_size,
-            per_stream=per_stream,
-            is_allocated=self._is_allocated,
+            network, example, self.task_names, any_size=any_size, per_stream=per_stream, is_allocated=is_allocated
         )
         allocated = [name_in_backbone(weight) for space in analysis.spaces for weight in space.layers]
-        for module in self.allocate or ():
-            if not any(is_within(weight, [module]) for weight in allocated):
-                raise BackboneError(f"allocate: all filters in {module!r} stay shared, since shared ones read them")
+        for pattern, modules in asked.items():
+            if not any(is_within(weight, modules) for weight in allocated):
+                raise BackboneError(f"allocate: all filters in {pattern!r} stay shared, since shared ones read them")
         return analysis
-
-    def _is_allocated(self, weight: str) -> bool:
-        is_asked = self.allocate is None or is_within(weight, self.allocate)
-        return is_asked and not is_within(weight, self.keep_shared)
 
     @property
     def filters(self) -> dict[str, int]:

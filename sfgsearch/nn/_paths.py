@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Iterable, Sequence
 
 from torch import nn
@@ -23,14 +24,21 @@ def paths_in(network: nn.Module) -> list[str]:
     return [*modules, *(name for name, _ in network.named_parameters(remove_duplicate=False))]
 
 
-def check_paths(option: str, paths: Iterable[str], known: Sequence[str]) -> None:
-    """Check that a network has the modules or parameters that an option names.
+def matching(option: str, patterns: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths in a network that patterns such as ``"layer4"`` or ``"layer*.bn*"`` match.
+
+    Args:
+        option: The option that the patterns are of, for the error's message.
+        patterns: Paths, in which ``*`` stands for any characters.
+        known: All paths in the network.
 
     Raises:
-        BackboneError: If it lacks one.
+        BackboneError: If a pattern matches none.
     """
-    for path in paths:
-        if path not in known:
-            close = difflib.get_close_matches(path, known, n=1)
+    found = {pattern: fnmatch.filter(known, pattern) for pattern in patterns}
+    for pattern, paths in found.items():
+        if not paths:
+            close = difflib.get_close_matches(pattern, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known[:_SHOWN])} and more"
-            raise BackboneError(f"{option}: the network has no {path!r}; {hint}")
+            raise BackboneError(f"{option}: the network has no {pattern!r}; {hint}")
+    return tuple(dict.fromkeys(path for paths in found.values() for path in paths))

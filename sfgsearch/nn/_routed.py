@@ -9,13 +9,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from sfgsearch.allocation import Allocation, LayerAllocation, group_names
 from sfgsearch.errors import AllocationError
 from sfgsearch.functional import gumbel_softmax
-from sfgsearch.graph import BATCH_NORMS, Analysis, Layer, NormsByGroup, apply_mask, parameter_of
+from sfgsearch.graph import BATCH_NORMS, Analysis, Layer, NormsByGroup, call_masked, parameter_of
 from sfgsearch.nn._assignments import rows_by_space
 from sfgsearch.nn._groups import GateSampling
 from sfgsearch.nn._network import MultiTaskNetwork, NetworkSpec
@@ -55,6 +54,7 @@ class RoutedNetwork(nn.Module):
     def __init__(self, network: MultiTaskNetwork, analysis: Analysis, masks: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.network, self.analysis, self._layers = network, analysis, analysis.masked
+        self._computed = {layer.weight for layer in self._layers if layer.chain}
         self.register_buffer("masks", self._joined(masks))
         self._paths = [
             path for path, module in network.backbone.named_modules(prefix="backbone") if isinstance(module, _NORMS)
@@ -92,15 +92,14 @@ class RoutedNetwork(nn.Module):
 
     def _predict(self, task: int, name: str, images: Tensor, mask: Tensor) -> Tensor:
         held, state = self._held(mask), self._norm_state(task)
-        tables = {}
+        tables, masks = {}, {layer.weight: _mask(layer, held[layer.weight]) for layer in self._layers}
         for norm in self.analysis.norms:
             scale = state.get(norm.weight, parameter_of(self.network, norm.weight))
             channels = held[norm.weight][:, None]
             tables[id(scale)] = torch.ones_like(channels), channels
-        for layer in self._layers:
-            state[layer.weight] = apply_mask(parameter_of(self.network, layer.weight), _mask(layer, held[layer.weight]))
         with NormsByGroup(tables) if tables else nullcontext():
-            predictions: dict[str, Tensor] = functional_call(self.network, state, (images, (name,)))
+            arguments = images, (name,)
+            predictions: dict[str, Tensor] = call_masked(self.network, masks, self._computed, arguments, state)
         return predictions[name]
 
     def _held(self, mask: Tensor) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sfgsearch._choices import SPLIT_NAMES
 from sfgsearch.allocation import Allocation
@@ -14,6 +15,7 @@ from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.data import DataIdentity
 from sfgsearch.reporting._table import Column, Table, text
+from sfgsearch.visualization._stages import by_stage, stages_of
 
 
 def report_tables(
@@ -35,8 +37,7 @@ def report_tables(
         yield tests_table(comparison)
     if comparison.rows:
         yield _hypervolumes(comparison)
-    if allocations:
-        yield _allocations(allocations)
+    yield from _allocations(allocations)
     if data is not None:
         yield _labels(data)
     yield _trials(comparison, status)
@@ -110,17 +111,25 @@ def _hypervolumes(comparison: Comparison) -> Table:
     )
 
 
-def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> Table:
-    groups = allocations[0][1].groups
-    layers = max((allocation.layers for _, allocation in allocations), key=len)  # some methods leave some out
-    counts = [
-        {layer.name: " / ".join(map(str, layer.counts)) for layer in allocation.layers} for _, allocation in allocations
-    ]
+def _allocations(allocations: Sequence[tuple[str, Allocation]]) -> Iterator[Table]:
+    if not allocations:
+        return
+    longest = max((allocation for _, allocation in allocations), key=lambda one: len(one.layers))
+    names = [layer.name for layer in longest.layers]  # some methods leave some out
+    stages = list(stages_of(names))
+    if len(stages) < len(names):
+        yield _counts("stage", stages, [(name, by_stage(one, names)) for name, one in allocations])
+    yield replace(_counts("layer", names, allocations), is_detail=len(stages) < len(names))
+
+
+def _counts(rows: str, names: Sequence[str], allocations: Sequence[tuple[str, Allocation]]) -> Table:
+    """Return the filters of allocations by layer or stage."""
+    counts = [{layer.name: " / ".join(map(str, layer.counts)) for layer in one.layers} for _, one in allocations]
     return Table(
-        "Filters of the best of each kind by layer",
-        [text("layer"), *(Column(name) for name, _ in allocations)],
-        [(layer.name, *(of_kind.get(layer.name, "") for of_kind in counts)) for layer in layers],
-        note=f"Filters of {' / '.join(groups)}.",
+        f"Filters of the best of each kind by {rows}",
+        [text(rows), *(Column(name) for name, _ in allocations)],
+        [(name, *(of_kind.get(name, "") for of_kind in counts)) for name in names],
+        note=f"Filters of {' / '.join(allocations[0][1].groups)}.",
     )
 
 

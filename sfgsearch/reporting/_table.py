@@ -69,6 +69,7 @@ class Table:
             terminal begins with them.
         is_grouped: Whether rows of equal first cells belong together: terminals show that cell once, and a rule after
             each group.
+        is_detail: Whether pages show it folded up.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Table:
     note: str = ""
     keys: int = 1
     is_grouped: bool = False
+    is_detail: bool = False
 
     def to_rich(self, console: Console) -> list[RichTable]:
         """Return the table for a terminal, in several parts if it would not fit.

@@ -10,6 +10,7 @@ from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
 from sfgsearch.training import EpochReport
+from sfgsearch.visualization._stages import by_stage
 
 FILES: Mapping[str, str] = {
     "allocation.png": "filters of every group by layer",
@@ -21,7 +22,7 @@ FILES: Mapping[str, str] = {
 }
 """Captions of the files of a trial, by name."""
 
-_MOST_LAYERS = 12
+_MOST_LAYERS, _MOST_REPAIRS = 12, 5
 _PROPORTIONS = ("searched.", "refined.")
 """Beginnings of the names of parameters that the allocation tells better."""
 
@@ -49,7 +50,9 @@ def trial_note(
         NoteLine("Sharing", _sharing(record)),
     ]
     if repairs:
-        lines.append(NoteLine("Repairs", "; ".join(repairs)))
+        more = len(repairs) - _MOST_REPAIRS
+        shown = [*repairs[:_MOST_REPAIRS], *([f"{more} more, which sfgsearch show has"] if more > 0 else [])]
+        lines.append(NoteLine("Repairs", "; ".join(shown)))
     return [*lines, NoteLine("Artifacts", _artifacts(files)), NoteLine("Caveat", _caveat(record))]
 
 
@@ -83,9 +86,14 @@ def _parameters(params: Mapping[str, Any]) -> str:
     shown = [
         f"{name.split('.', 1)[-1]} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in sorted(params.items())
-        if name != "kind" and (name.startswith(_DESCRIBED) or not name.startswith(_PROPORTIONS))
+        if name != "kind" and not is_proportion(name)
     ]
     return f": {', '.join(shown)}" if shown else ""
+
+
+def is_proportion(name: str) -> bool:
+    """Return whether a parameter is a part of a layer's filters, which the allocation tells better."""
+    return name.startswith(_PROPORTIONS) and not name.startswith(_DESCRIBED)
 
 
 def _scores(record: ArchitectureRecord) -> str:
@@ -108,11 +116,14 @@ def _size(record: ArchitectureRecord) -> str:
 
 
 def _sharing(record: ArchitectureRecord) -> str:
-    layers, parts = record.allocation.layers, shared_parts(record.allocation)
-    sentence = sharing_sentence("It", record.allocation)
-    if not 2 < len(layers) <= _MOST_LAYERS:
+    sentence, staged = sharing_sentence("It", record.allocation), by_stage(record.allocation)
+    parts = [f"{100 * part:.0f}" for part in shared_parts(staged)]
+    if len(parts) < len(record.allocation.layers):
+        named = (f"{stage.name} {part}" for stage, part in zip(staged.layers, parts, strict=True))
+        return f"{sentence} Shared part by stage: {', '.join(named)} %."
+    if not 2 < len(parts) <= _MOST_LAYERS:
         return sentence
-    return f"{sentence} Shared part by depth: {', '.join(f'{100 * part:.0f}' for part in parts)} %."
+    return f"{sentence} Shared part by depth: {', '.join(parts)} %."
 
 
 def _artifacts(files: Sequence[str]) -> str:

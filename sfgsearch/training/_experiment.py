@@ -168,7 +168,7 @@ class Experiment:
         predictor = WithUncertainty(ensemble, self.data.tasks).eval()
         metrics = {split: self.evaluate(predictor, split) for split in splits}
         scores = {split: self._score(values, split) for split, values in metrics.items()}
-        parameters = sum(weight.numel() for weight in system.network.parameters() if weight.requires_grad)
+        parameters = sum(weight.numel() for weight in system.network.parameters())
         return MonteCarlo(samples, metrics, scores, parameters, complexity(ensemble, self.spec.image_shape).macs)
 
     def _report(self, system: System, epoch: int, losses: StepLosses) -> EpochReport:

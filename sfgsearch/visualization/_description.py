@@ -264,14 +264,13 @@ def saying(title: str, text: str, size: FigureSize = PAGE) -> Figure:
     )
 
 
-def row_axis(names: Sequence[str], *, step: int = 1, has_labels: bool = True, has_grid: bool = False) -> Axis:
-    """Return a vertical axis of rows from the top, every one or fewer of which are named.
+def row_axis(names: Sequence[str], *, has_labels: bool = True, has_grid: bool = False) -> Axis:
+    """Return a vertical axis of rows from the top.
 
     Args:
         names: The names of the rows.
-        step: One for every row, two for every other one, and so on.
         has_labels: Whether they are shown.
         has_grid: Whether a thin line marks every row.
     """
-    ticks = tuple((float(index), shortened(names[index])) for index in range(0, len(names), step))
+    ticks = tuple((float(index), shortened(name)) for index, name in enumerate(names))
     return Axis((len(names) - 0.5, -0.5), ticks=ticks, has_grid=has_grid, has_labels=has_labels)

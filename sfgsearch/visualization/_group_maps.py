@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sfgsearch.visualization._description import Axis, Figure, Heat, Panel, Text, row_axis
+from sfgsearch.visualization._description import Axis, Figure, Heat, Panel, Text
 from sfgsearch.visualization._layout import BOLD_LETTER, PAGE, Frame, Rect, label_width, shortened
+from sfgsearch.visualization._stages import layer_axis, rows_height, stage_borders, stages_of
 from sfgsearch.visualization._style import group_colours
 
 _MOST_IN_A_ROW, _COLUMNS = 4, 3
@@ -43,8 +44,9 @@ def group_maps(
     """
     found: NDArray[np.float64] = np.asarray(values, dtype=float)
     columns = len(groups) if len(groups) <= _MOST_IN_A_ROW else _COLUMNS
-    heights = [float(len(layers) * (_ROOMY if len(layers) <= _FEW else _TIGHT))] * -(-len(groups) // columns)
-    frame = Frame(PAGE, left=label_width(layers), top=26, foot=46, gap=18)
+    height = rows_height(len(layers), _ROOMY, _TIGHT, _FEW)
+    heights = [height] * -(-len(groups) // columns)
+    frame = Frame(PAGE, left=label_width(stages_of(layers)), top=26, foot=46, gap=18)
     rects, colours = frame.rects(columns, heights), group_colours(groups[:-1])
     letters = int((frame.width(columns) + frame.gap) // BOLD_LETTER)
     rows = (-0.5, len(layers) - 0.5)
@@ -52,8 +54,8 @@ def group_maps(
         Panel(
             rects[index],
             replace(x, has_grid=False),
-            row_axis(layers, has_labels=index % columns == 0),
-            (Heat(found[index], x.span, rows, colour, layers),),
+            layer_axis(layers, height, has_labels=index % columns == 0),
+            (Heat(found[index], x.span, rows, colour, layers), *stage_borders(layers, *x.span)),
             (shortened(group, letters),),
             colour,
             "box",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.tasks import task_from_dict
 from sfgsearch.training import EpochReport
+from sfgsearch.visualization._stages import layers_below, selected
 
 Probabilities = Mapping[str, NDArray[np.floating[Any]]]
 """Group probabilities (K, T+1) of all filters, by layer in depth order."""
@@ -52,6 +53,27 @@ class TrialReview:
     def title(self) -> str:
         """The beginning of the titles of its figures."""
         return f"Trial {self.number}" if self.name == f"trial {self.number}" else f"Trial {self.number}, {self.name}"
+
+    def part(self, path: str) -> TrialReview:
+        """Return the same trial with the layers of one module alone, such as ``"layer3"``, for figures in detail.
+
+        Raises:
+            StudyError: If there is none.
+        """
+        known = self.allocation or self.probabilities or (self.history[-1].mean_probs if self.history else {})
+        names = [layer.name for layer in known.layers] if isinstance(known, Allocation) else list(known)
+        chosen = dict.fromkeys(layers_below(names, path))
+        return replace(
+            self,
+            allocation=self.allocation and selected(self.allocation, chosen),
+            probabilities={name: self.probabilities[name] for name in chosen if name in self.probabilities},
+            history=[
+                replace(
+                    report, mean_probs={name: report.mean_probs[name] for name in chosen if name in report.mean_probs}
+                )
+                for report in self.history
+            ],
+        )
 
     @classmethod
     def load(cls, study: Config | optuna.Study, number: int, *, artifacts: Path | None = None) -> TrialReview:

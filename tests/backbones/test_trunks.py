@@ -176,14 +176,15 @@ def test_weights_for_colours_fit_images_of_other_channels(tmp_path, channels):
 
 
 def test_frozen_parts_keep_weights_and_statistics_and_the_others_do_not(images):
-    trunk = build(freeze=("stem", "stage1.0.weight"))
+    trunk = build(freeze=("stem", "stage1.0.weight", "stage?.1"))
     before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
     trunk.train()
     optimiser = torch.optim.Adam(trunk.parameters(), lr=0.1)
     trunk(images).square().sum().backward()
     optimiser.step()
     changed = {name for name, tensor in trunk.state_dict().items() if not torch.equal(tensor, before[name])}
-    frozen = {name for name in before if name.startswith("trunk.stem.") or name == "trunk.stage1.0.weight"}
+    starts = ("trunk.stem.", "trunk.stage1.0.weight", "trunk.stage1.1.", "trunk.stage2.1.")
+    frozen = {name for name in before if name.startswith(starts)}
     assert changed == set(before) - frozen
 
 
@@ -238,6 +239,8 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path, name, content
 def test_only_what_may_be_allocated_is():
     make = TrunkBuilder(classifier, is_whole=True)
     assert list(NetworkSpec(make, TASKS, SHAPE, allocate=("stage2",)).filters) == ["stage2.0"]
+    norms_only = NetworkSpec(make, TASKS, SHAPE, keep_shared=("*.1",))
+    assert list(norms_only.filters) == ["stem.0", "stage1.0", "stage2.0"]
     assert NetworkSpec(make, TASKS, SHAPE, keep_shared=("stem",)).filters == {"stage1.0": 8, "stage2.0": 12}
 
 

@@ -43,6 +43,28 @@ class SamePadded(nn.Conv2d):
         return functional.conv2d(functional.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
 
 
+class Standardised(nn.Conv2d):
+    """A convolution with weight standardisation by hand."""
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) * (variance + 1e-5).rsqrt(), self.bias)
+
+
+class StandardisedByNorm(nn.Conv2d):
+    """A convolution with scaled weight standardisation by a batch norm, as timm has it, that pads by itself."""
+
+    def __init__(self, inputs, outputs, size=3, **options):
+        super().__init__(inputs, outputs, size, **options)
+        self.gain = nn.Parameter(torch.ones(outputs, 1, 1, 1))
+
+    def forward(self, x):
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        gain = (self.gain * 0.3).view(-1)
+        weight = functional.batch_norm(rows, None, None, weight=gain, training=True, momentum=0.0)
+        return functional.conv2d(functional.pad(x, [1, 1, 1, 1]), weight.reshape_as(self.weight), self.bias)
+
+
 class Scaled(nn.Conv2d):
     """A convolution with one more parameter."""
 
@@ -252,6 +274,26 @@ EXACT = {
         out=lambda: conv(5, 8),
     ),
     "blur": between(lambda _, x: functional.conv2d(x, ONE.expand(8, 1, 3, 3), padding=1, groups=8)),
+    **{
+        f"standardised_{name}": between(lambda m, x: m.out(m.inner(x).relu()), inner=make)
+        for name, make in (
+            ("by_hand", lambda: Standardised(8, 8, 3, padding=1)),
+            ("by_a_norm", lambda: StandardisedByNorm(8, 8)),
+            ("in_groups", lambda: Standardised(8, 8, 3, padding=1, groups=2)),
+            ("depthwise", lambda: Standardised(8, 8, 3, padding=1, groups=8)),
+            ("weight_norm", lambda: parametrizations.weight_norm(nn.Conv2d(8, 8, 3, padding=1))),
+        )
+    },
+    "autocast_disabled": between(lambda m, x: precise(m, x), inner=lambda: conv(8, 8)),
+    "standardised_linear": between(
+        lambda m, x: first(m.inner(last(x))), inner=lambda: parametrizations.weight_norm(nn.Linear(8, 8))
+    ),
+    "standardised_image": whole(
+        lambda m, x: m.out(m.stem(x)),
+        stem=lambda: parametrizations.weight_norm(stem()),
+        out=lambda: Standardised(8, 8, 3),
+    ),
+    "standardised_twice": between(lambda m, x: m.inner(m.inner(x).relu()), inner=lambda: Standardised(8, 8, 1)),
     "matrix": between(lambda m, x: as_map(tokens(x) @ m.matrix), matrix=lambda: nn.Parameter(torch.ones(8, 8))),
 }
 
@@ -317,6 +359,14 @@ def with_autocast(module, images):
     return module.out(x.to(images.dtype))
 
 
+def precise(module, x):
+    with torch.autocast("cpu", enabled=False):
+        y = module.inner(x) * 2
+        with torch.autocast("cpu", enabled=False):
+            z = y.relu()
+    return y + z
+
+
 def weight_in_two_shapes(module, x):
     weight = module.inner.weight
     return functional.conv2d(functional.conv2d(x, weight, groups=2)[:, :4], weight)
@@ -339,19 +389,13 @@ REFUSED = {
         between(lambda _, x: torch.fft.rfft2(x).abs()),
         r"filters cannot be followed through body \(fft_rfft2\); write that part with",
     ),
-    **{
-        name: (
-            between(lambda m, x: m.inner(x), inner=lambda make=make: make(nn.Conv2d(8, 8, 1))),
-            r"the weight of body.inner \(conv2d\) is no parameter, .* remove weight or spectral normalisation",
-        )
-        for name, make in (
-            ("weight_norm", parametrizations.weight_norm),
-            ("spectral_norm", parametrizations.spectral_norm),
-        )
-    },
-    "weight_norm_of_the_image": (
-        whole(lambda m, x: m.out(m.stem(x)), stem=lambda: parametrizations.weight_norm(stem())),
-        r"the weight of body.stem \(conv2d\) is no parameter, .* remove weight or spectral normalisation",
+    "spectral_norm": (
+        between(lambda m, x: m.inner(x), inner=lambda: parametrizations.spectral_norm(nn.Conv2d(8, 8, 1))),
+        r"the weight of body.inner \(conv2d\) is no parameter, .* remove spectral normalisation",
+    ),
+    "weight_normalised_elsewhere": (
+        between(lambda m, x: m.inner(x) * m.inner.weight.mean(), inner=lambda: Standardised(8, 8, 1)),
+        r"body \(mean\) reads body.inner.weight otherwise than the layer that has it",
     ),
     "dynamic_convolution": (
         between(

@@ -148,10 +148,10 @@ def test_streams_convolve_the_image_once(tiny):
     assert complexity(network, spec.image_shape).macs == IMAGE_CHANNELS * 4 * KERNEL * SIDE**2 + heads
 
 
-def test_frozen_numbers_are_no_parameters():
+def test_frozen_weights_count():
     network = torch.nn.Conv2d(2, 3, 1)
     network.bias.requires_grad_(False)
-    assert complexity(network, (2, 4, 4)) == (6, 6 * 16)
+    assert complexity(network, (2, 4, 4)) == (9, 6 * 16)
 
 
 def test_counting_leaves_the_network_as_it_is(tiny):

@@ -110,6 +110,16 @@ def test_names_stay_text(report, tmp_path):
     assert EVIL in "".join(Page(source).text)
 
 
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_layers_of_large_networks_are_folded_up(report, tmp_path, suffix):
+    file, *_ = write_report(report(layers=30), tmp_path / f"report{suffix}")
+    shown, _, folded = file.read_text().partition("<details>")
+    assert "Filters of the best of each kind by stage" in shown
+    assert "Filters of the best of each kind by layer" in folded.partition("</details>")[0]
+    file, *_ = write_report(report(layers=20), tmp_path / f"small{suffix}")
+    assert "<details>" not in file.read_text()
+
+
 def test_markdown_has_its_pictures_beside_it(report, tmp_path):
     file, *pictures = write_report(report(), tmp_path / "my report.md")
     text = file.read_text()

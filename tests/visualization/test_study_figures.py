@@ -104,7 +104,7 @@ def test_the_pareto_figure_shows_trials_finalists_and_front():
 
 
 def test_allocations_show_every_groups_part_in_the_groups_colour():
-    made = make_study(ERRORS, tasks=3, layers=30)
+    made = make_study(ERRORS, tasks=3, layers=20)
     figure = visualization.plot_best_allocations(made.study, made.comparison)
     allocation = made.study.trials[3].system_attrs["sfgsearch:allocation"]
     colours = group_colours(["task_0", "task_1", "task_2"])
@@ -113,10 +113,10 @@ def test_allocations_show_every_groups_part_in_the_groups_colour():
         counts = [layer["counts"][index] for layer in allocation["layers"]]
         assert trace.x == pytest.approx([100 * count / 8 for count in counts])
         assert trace.marker.color == colours[trace.name]
-    assert figure.layout.yaxis.ticktext == tuple(f"conv{index + 1}" for index in range(30))
+    assert figure.layout.yaxis.ticktext == tuple(f"conv{index + 1}" for index in range(20))
     assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1], "the first layer is on top"
     low = visualization.plot_best_allocations(made.study, made.comparison, size=CARD)
-    assert len(low.layout.yaxis.ticktext) < 30, "names that would overlap are left out"
+    assert len(low.layout.yaxis.ticktext) < 20, "names that would overlap are left out"
     panel = twins.plot_best_allocations(made.study, made.comparison).axes[0]
     for bars, trace in zip(panel.collections, figure.data[:4], strict=True):
         np.testing.assert_allclose([np.ptp(path.vertices[:, 0]) for path in bars.get_paths()], trace.x, rtol=1e-4)

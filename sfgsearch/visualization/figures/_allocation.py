@@ -7,8 +7,17 @@ from itertools import accumulate, pairwise
 
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import StudyError
-from sfgsearch.visualization._description import Axis, Bars, Figure, Panel, Text, row_axis
+from sfgsearch.visualization._description import Axis, Bars, Figure, Panel, Text
 from sfgsearch.visualization._layout import PAGE, Frame, label_width
+from sfgsearch.visualization._stages import (
+    LABEL,
+    by_stage,
+    layer_axis,
+    rows_height,
+    stage_borders,
+    stage_rows,
+    stages_of,
+)
 from sfgsearch.visualization._style import group_colours, trial_title
 from sfgsearch.visualization._trial_review import TrialReview
 
@@ -24,7 +33,8 @@ _DIGIT = 7
 def allocation_figure(trial: TrialReview | Allocation) -> Figure:
     """Plot every group's part of the filters, layer by layer, the first layer on top.
 
-    Bars name counts where there is room; the filters of every layer stand on the right.
+    Bars name counts where there is room; the filters of every layer stand on the right. Networks of more than 20 layers
+    have thin rows, and names and filters of their stages: modules such as ``layer3``.
 
     Args:
         trial: A trial, or an allocation.
@@ -34,14 +44,16 @@ def allocation_figure(trial: TrialReview | Allocation) -> Figure:
     """
     allocation = _allocation_of(trial)
     names = [layer.name for layer in allocation.layers]
-    frame = Frame(PAGE, allocation.groups, left=label_width(names), right=_RIGHT, top=20, foot=46)
-    heights = [float(len(names) * (_ROOMY if len(names) <= FEW else _TIGHT))]
+    frame = Frame(PAGE, allocation.groups, left=label_width(stages_of(names)), right=_RIGHT, top=20, foot=46)
+    heights = [rows_height(len(names), _ROOMY, _TIGHT, FEW)]
     (rect,) = frame.rects(1, heights)
-    sums = [Text(100, row, str(layer.num_filters), (8, 0), "left") for row, layer in enumerate(allocation.layers)]
+    filters = {stage.name: stage.num_filters for stage in by_stage(allocation).layers}
+    rows = stage_rows(names, rect.height)
+    sums = [Text(100, row, str(filters[stage]), (8, 0), "left") for stage, row in rows.items()]
     above = Text(1, 1, "filters", (8, 4), "left", "bottom", is_relative=True)
     x = Axis((0.0, 100.0), "part of the layer's filters, %", tuple((25.0 * part, str(25 * part)) for part in range(5)))
-    bars = share_bars(allocation, range(len(names)), width=rect.width)
-    panel = Panel(rect, x, row_axis(names), (*bars, *sums, above))
+    bars = share_bars(allocation, range(len(names)), width=rect.width * (rect.height >= LABEL * len(names)))
+    panel = Panel(rect, x, layer_axis(names, rect.height), (*bars, *stage_borders(names, 0, 100), *sums, above))
     return Figure(trial_title(trial, "filters of every group by layer"), (panel,), frame.height(heights))
 
 

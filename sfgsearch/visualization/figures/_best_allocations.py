@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -13,8 +12,9 @@ from sfgsearch.comparison import Comparison
 from sfgsearch.comparison._formats import thousands
 from sfgsearch.records import STRATEGIES
 from sfgsearch.search._attributes import allocation_of
-from sfgsearch.visualization._description import Axis, Figure, Panel, row_axis, saying
+from sfgsearch.visualization._description import Axis, Figure, Panel, saying
 from sfgsearch.visualization._layout import LINE, PAGE, FigureSize, Frame, Rect, label_width
+from sfgsearch.visualization._stages import by_stage, layer_axis, rows_height, stage_borders, stages_of
 from sfgsearch.visualization._style import study_title
 from sfgsearch.visualization._trials import error_of, kind_of, name_of
 from sfgsearch.visualization.figures._allocation import FEW, share_bars
@@ -22,9 +22,6 @@ from sfgsearch.visualization.figures._allocation import FEW, share_bars
 _PERCENT = ((0.0, "0"), (50.0, "50"), (100.0, "100"))
 _ROOMY, _TIGHT = 34, 19
 """Pixels of a row where there are few and where there are many."""
-
-_LABEL = 13
-"""Pixels that the name of a row needs."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,12 @@ def best_allocations_figure(
 ) -> Figure:
     """Plot how the best of each kind shares its filters, layer by layer, the first layer on top.
 
+    Networks of more than 20 layers have thin rows, and names of their stages.
+
     Args:
         study: The study, in any storage.
         comparison: Its finalists, whose best are taken; without it the best trials.
-        size: Where it is shown; where that is low, some layers go without their names.
+        size: Where it is shown; where that is low, rows are stages, and some go without their names.
     """
     best = best_allocations(study, comparison)
     title = study_title(study.study_name, "how the best of each kind shares its filters")
@@ -104,13 +103,15 @@ def best_allocations_figure(
         return saying(title, "No trial is complete yet", size)
     # Tasks may skip layers of their own; the longest allocation has all of them.
     layers = [layer.name for layer in max((one.allocation.layers for one in best), key=len)]
+    if size.is_tight:
+        best = [replace(one, allocation=by_stage(one.allocation, layers)) for one in best]
+        layers = list(stages_of(layers))
     legend = best[0].allocation.groups
-    frame = Frame(size, legend, left=label_width(layers), top=4 * LINE + 14, foot=44)
-    wanted = [max(len(layers) * (_ROOMY if len(layers) <= FEW else _TIGHT), 120.0)]
-    step = math.ceil(_LABEL * len(layers) / frame.heights(wanted)[0])
+    frame = Frame(size, legend, left=label_width(stages_of(layers)), top=4 * LINE + 14, foot=44)
+    wanted = [max(rows_height(len(layers), _ROOMY, _TIGHT, FEW), 120.0)]
     rects = frame.rects(len(best), wanted)
     panels = tuple(
-        _panel(one, rect, layers, row_axis(layers, step=step, has_labels=not index))
+        _panel(one, rect, layers, layer_axis(layers, rect.height, has_labels=not index))
         for index, (one, rect) in enumerate(zip(best, rects, strict=True))
     )
     return Figure(title, panels, frame.height(wanted), size)
@@ -119,4 +120,6 @@ def best_allocations_figure(
 def _panel(best: BestAllocation, rect: Rect, layers: Sequence[str], y: Axis) -> Panel:
     rows = [layers.index(layer.name) for layer in best.allocation.layers]
     x = Axis((0.0, 100.0), "filters, %", _PERCENT)
-    return Panel(rect, x, y, tuple(share_bars(best.allocation, rows)), (best.kind, *best.caption))
+    return Panel(
+        rect, x, y, (*share_bars(best.allocation, rows), *stage_borders(layers, 0, 100)), (best.kind, *best.caption)
+    )

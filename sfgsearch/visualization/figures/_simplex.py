@@ -29,6 +29,7 @@ from sfgsearch.visualization._description import (
 )
 from sfgsearch.visualization._group_maps import group_maps
 from sfgsearch.visualization._layout import BOLD_LETTER, LINE, PAGE, Frame, Rect, shortened
+from sfgsearch.visualization._stages import stages_of
 from sfgsearch.visualization._style import group_colours, trial_title
 from sfgsearch.visualization._trial_review import TrialReview
 from sfgsearch.visualization.figures._probabilities import NO_PROBABILITIES
@@ -50,6 +51,9 @@ _FLAT, _SIDE, _CELLS = 0.6, 200.0, 36
 _COLUMNS = ((3, 3), (4, 4), (6, 3), (8, 4), (15, 5))
 _MOST_COLUMNS, _EDGE = 6, 0.07
 """Around a triangle, in units of its side."""
+
+_MOST_POINTS = 512
+"""Points in a triangle: of more filters so many are drawn, at equal distances; the density is that of all."""
 
 _OUTLINE, _DENSITY = "#999999", "#a8a8a8"
 _TRIANGLES_NOTE = (
@@ -73,11 +77,18 @@ class LayerSimplex:
         name: The layer.
         probs: Their probabilities, shape (K, T+1), of those that may be off given that they are not.
         off: How many are probably off.
+        layers: Layers and their numbers of filters, where it is a stage of several.
     """
 
     name: str
     probs: Floats
     off: int = 0
+    layers: tuple[tuple[str, int], ...] = ()
+
+    def filters(self) -> list[str]:
+        """Return what every filter is called."""
+        layers = self.layers or ((self.name, len(self.probs)),)
+        return [f"{layer}, filter {index}" for layer, number in layers for index in range(number)]
 
     @property
     def entropy(self) -> float:
@@ -102,7 +113,8 @@ def simplex_figure(trial: TrialReview | Mapping[str, ArrayLike], *, tasks: Seque
     """Plot where the filters of every layer lie on the simplex of group probabilities.
 
     One task: a histogram per layer. Two tasks: a triangle per layer, with a point per filter and their density. More: a
-    map per group, of layers against probability.
+    map per group, of layers against probability. Histograms and triangles of networks of more than 20 layers are those
+    of stages: modules such as ``layer3``.
 
     Args:
         trial: A trial, or probabilities (K, T+1) by layer in depth order.
@@ -117,10 +129,21 @@ def simplex_figure(trial: TrialReview | Mapping[str, ArrayLike], *, tasks: Seque
     named = trial.tasks if isinstance(trial, TrialReview) else tasks or [f"task {one + 1}" for one in range(number)]
     groups = (*named, SHARED)
     if number <= 2:
-        return _panels(title, groups, layers)
+        return _panels(title, groups, _stages(layers))
     values = [[histogram(layer.probs[:, group]) for layer in layers] for group in range(number + 1)]
     names, x = [layer.name for layer in layers], Axis((0.0, 1.0), "probability")
     return group_maps(title, values, x, groups=groups, layers=names, quantity="part of a layer's filters", percent=True)
+
+
+def _stages(layers: Sequence[LayerSimplex]) -> list[LayerSimplex]:
+    """Return the filters of stages; of small networks those of layers, as they are."""
+    by_name = {layer.name: layer for layer in layers}
+    found = []
+    for stage, names in stages_of(list(by_name)).items():
+        members = [by_name[name] for name in names]
+        probs, off = np.concatenate([layer.probs for layer in members]), sum(layer.off for layer in members)
+        found.append(LayerSimplex(stage, probs, off, tuple((layer.name, len(layer.probs)) for layer in members)))
+    return found
 
 
 def _panels(title: str, groups: tuple[str, ...], layers: Sequence[LayerSimplex]) -> Figure:
@@ -154,12 +177,13 @@ def _triangle_marks(groups: Sequence[str], layer: LayerSimplex) -> Iterator[Mark
     yield Line(*outside, "#ffffff", width=0.5, fill="#ffffff")
     x, y = CORNERS[[0, 1, 2, 0]].T.tolist()
     yield Line(x, y, _OUTLINE, width=1)
-    points, preferred = in_triangle(layer.probs), layer.probs.argmax(1)
+    points, preferred, names = in_triangle(layer.probs), layer.probs.argmax(1), layer.filters()
+    drawn = np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).round().astype(int)
     for group, (name, colour) in enumerate(group_colours(groups[:-1]).items()):
         corner = CORNERS[group] + 0.07 * (CORNERS[group] - CORNERS.mean(0))
         yield Points([corner[0]], [corner[1]], Marker(colour, "square"), name)
-        mine = np.flatnonzero(preferred == group)
-        hover = [f"{layer.name}, filter {one}: {_written(groups, layer.probs[one])}" for one in mine]
+        mine = drawn[preferred[drawn] == group]
+        hover = [f"{names[one]}: {_written(groups, layer.probs[one])}" for one in mine]
         if len(mine):
             x, y = points[mine].T.tolist()
             yield Points(x, y, Marker(colour, size=5, opacity=0.85), name, hover)
