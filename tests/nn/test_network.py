@@ -132,3 +132,19 @@ def test_weights_have_the_variance_for_relu(tiny):
     weight, bias = network.backbone.conv2.weight, network.backbone.conv2.bias
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
     assert not bias.any()
+
+
+def test_equal_specifications_share_an_analysis_and_others_do_not(tiny):
+    def spec(num_tasks=2, shape=(2, 6, 6), allocate=None, plan=(5, "pool", 4)):
+        return NetworkSpec(functools.partial(vgg_small, plan=plan), tiny.tasks(num_tasks), shape, allocate)
+
+    analysis = spec().analysis
+    assert spec().analysis is analysis
+    others = (spec(num_tasks=3), spec(shape=(1, 6, 6)), spec(allocate=("conv2",)), spec(plan=(5, "pool", 7)))
+    assert all(other.analysis is not analysis for other in others)
+    assert [other.filters for other in others] == [
+        {"conv1": 5, "conv2": 4},
+        {"conv1": 5, "conv2": 4},
+        {"conv2": 4},
+        {"conv1": 5, "conv2": 7},
+    ]
