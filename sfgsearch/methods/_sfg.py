@@ -129,8 +129,7 @@ class SFGSystem(GroupedSystem):
 
     def kl(self) -> Tensor:
         """Return the divergence of all filters, which pulls at nothing once gates have settled."""
-        groups = self.network.groups
-        return groups.kl().detach() if groups.is_fixed else groups.kl()
+        return self.network.groups.kl()
 
     def penalty(self) -> Tensor | float:
         """Return the price of the expected multiply-adds, none once gates have settled."""

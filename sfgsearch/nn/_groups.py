@@ -156,8 +156,12 @@ class FilterGroups(nn.Module):
         return gates[:, : self.num_tasks + 1]
 
     def kl(self) -> Tensor:
-        """Return KL(Cat(p_k) || Cat(prior)) summed over filters, a scalar in nats."""
-        return categorical_kl(self.logits.log_softmax(-1), self._per_filter(self.log_prior)).sum()
+        """Return KL(Cat(p_k) || Cat(prior)) summed over filters, a scalar in nats.
+
+        While gates stand still it has no gradient: it would pull the most probable groups away from those in training.
+        """
+        divergence = categorical_kl(self.logits.log_softmax(-1), self._per_filter(self.log_prior)).sum()
+        return divergence.detach() if self.is_fixed else divergence
 
     def entropy(self) -> Tensor:
         """Return the entropy of every filter in nats, shape (K,)."""

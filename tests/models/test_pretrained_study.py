@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from sfgsearch import load_config
+from sfgsearch import load_config, load_exported
 from sfgsearch.cli import main
 from sfgsearch.config import build_experiment
 from sfgsearch.data import batches
 from sfgsearch.data._digits import mnist_digits
+from sfgsearch.export import load_network
 from sfgsearch.search import load_study, records_of
 
 timm = pytest.importorskip("timm", reason="needs timm", exc_type=Exception)
@@ -122,26 +123,41 @@ def test_every_kind_gains_from_weights(studies, role):
     assert {name: pretrained[name] < scratch[name] for name in scratch} == dict.fromkeys(scratch, True)
 
 
-def test_finalists_are_taken_home_without_the_package(studies, tmp_path):
-    config = studies["pretrained"]
-    experiment = build_experiment(config)
+@pytest.fixture
+def pictures(studies, tmp_path):
+    """Return some test images, and the file that they are in."""
+    experiment = build_experiment(studies["pretrained"])
     images, _ = next(iter(batches(experiment.data.test, 16, torch.device("cpu"))))
     torch.save(images, tmp_path / "images.pt")
+    return images, tmp_path / "images.pt"
+
+
+def export(config, record, file):
+    """Export a finalist, and return the network that its record rebuilds."""
+    finalist = ["--trial", str(record.trial), "--seed", str(record.seed)]
+    main(["export", str(config.path), *finalist, "--output", str(file)])
+    return load_network(record, config.folder / "artifacts" / record.weights_artifact)
+
+
+@torch.no_grad()
+def test_finalists_are_taken_home_without_the_package(studies, pictures, tmp_path):
+    (images, file), config = pictures, studies["pretrained"]
     for record in records_of(load_study(config)).all("finalist"):
-        exported, told = tmp_path / f"{record.name}.pt2", tmp_path / f"{record.name}.pt"
-        main(
-            [
-                "export",
-                str(config.path),
-                "--trial",
-                str(record.trial),
-                "--seed",
-                str(record.seed),
-                "--output",
-                str(exported),
-            ]
-        )
-        subprocess.run([sys.executable, "-c", RELOAD, exported, tmp_path / "images.pt", told], check=True)
+        network = export(config, record, tmp_path / f"{record.name}.pt2")
+        told = tmp_path / f"{record.name}.pt"
+        subprocess.run([sys.executable, "-c", RELOAD, tmp_path / f"{record.name}.pt2", file, told], check=True)
         predictions = torch.load(told)
-        assert set(predictions) == {"first", "second"}
-        assert all(value.shape == (16, 10) and bool(value.isfinite().all()) for value in predictions.values())
+        for task, expected in network(images).items():
+            torch.testing.assert_close(predictions[task], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
+def test_the_learned_finalist_is_exported_in_other_formats(studies, pictures, tmp_path, suffix):
+    images, config = pictures[0], studies["pretrained"]
+    (record,) = (one for one in records_of(load_study(config)).all("finalist") if one.kind == "learned")
+    network = export(config, record, tmp_path / f"net{suffix}")
+    for task, expected in network(images).items():
+        torch.testing.assert_close(
+            load_exported(tmp_path / f"net{suffix}")(images)[task], expected, rtol=1e-4, atol=1e-4
+        )

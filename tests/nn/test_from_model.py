@@ -181,7 +181,9 @@ def test_thirty_steps_learn_something_and_leave_a_compact_network(execution):
     with torch.no_grad():
         before = float(sum(losses(network, pictures, targets)))
     for step in range(30):
-        network.groups.settled = step >= 20
+        if step == 20:
+            network.settle()
+            settled = network.groups.probs.detach().clone()
         loss = sum(losses(network, pictures, targets)) + network.groups.kl() / len(pictures)
         optimiser.zero_grad()
         loss.backward()
@@ -190,6 +192,7 @@ def test_thirty_steps_learn_something_and_leave_a_compact_network(execution):
         after = float(sum(losses(network, pictures, targets)))
         assert after < 0.6 * before
         assert (network.groups.probs - start).abs().max() > 0.05
+        assert torch.equal(network.groups.probs, settled)  # or it would not be its own network that is derived
         compact = network.eval().compact().eval()
         for name, prediction in network(pictures).items():
             torch.testing.assert_close(compact(pictures)[name], prediction, rtol=1e-4, atol=1e-4)
