@@ -17,6 +17,7 @@ from sfgsearch.data._digits import mnist_digits
 from sfgsearch.export import load_network
 from sfgsearch.search import load_study, records_of
 
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 timm = pytest.importorskip("timm", reason="needs timm", exc_type=Exception)
 pytestmark = pytest.mark.slow
 
@@ -151,13 +152,20 @@ def test_finalists_are_taken_home_without_the_package(studies, pictures, tmp_pat
             torch.testing.assert_close(predictions[task], expected)
 
 
+def read_onnx(file, images):
+    session = onnxruntime.InferenceSession(file)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, map(torch.tensor, session.run(None, {"images": images.numpy()})), strict=True))
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
-def test_the_learned_finalist_is_exported_in_other_formats(studies, pictures, tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "read"), [(".onnx", read_onnx), (".safetensors", lambda file, images: load_exported(file)(images))]
+)
+def test_the_learned_finalist_is_exported_in_other_formats(studies, pictures, tmp_path, suffix, read):
     images, config = pictures[0], studies["pretrained"]
     (record,) = (one for one in records_of(load_study(config)).all("finalist") if one.kind == "learned")
     network = export(config, record, tmp_path / f"net{suffix}")
+    predictions = read(tmp_path / f"net{suffix}", images)
     for task, expected in network(images).items():
-        torch.testing.assert_close(
-            load_exported(tmp_path / f"net{suffix}")(images)[task], expected, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(predictions[task], expected, rtol=1e-3, atol=1e-3)
