@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sfgsearch._choices import (
     Execution,
     FlipAxis,
     InitialFamily,
+    LearningRateSchedule,
+    OptimiserName,
     Padding,
     Precision,
     PriorFamily,
@@ -129,9 +131,15 @@ class TrainingSection(Section):
 
     epochs: bounds.AtLeastOne = 20
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
+    optimiser: OptimiserName = "adam"
     lr: bounds.LearningRate = 1e-3
     backbone_lr: bounds.LearningRate | None = None
-    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    clip: bounds.Weight | None = None
+    lr_schedule: LearningRateSchedule = "cosine"
+    warmup: Annotated[float, Field(ge=0, le=1000)] = 0.0
     length_scale: bounds.LengthScale = 1.0
     calibration_batches: bounds.AtLeastOne = 5
     task_weighting: Weighting = "fitted"
@@ -142,6 +150,16 @@ class TrainingSection(Section):
     cudnn_benchmark: bool = False
     device: bounds.Device = "auto"
     threads: bounds.Threads | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.nesterov and (self.optimiser != "sgd" or not self.momentum):
+            raise ValueError('nesterov is a kind of momentum; set optimiser = "sgd" and momentum, or leave it out')
+        if self.warmup and self.lr_schedule == "one_cycle":
+            raise ValueError('lr_schedule = "one_cycle" warms up by itself; leave warmup out')
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup must be shorter than the training, which has {self.epochs} epochs")
+        return self
 
 
 class QuotaSection(Section):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from sfgsearch._choices import Precision, Weighting
+from sfgsearch._choices import LearningRateSchedule, OptimiserName, Precision, Weighting
 from sfgsearch.errors import SFGSearchError
 
 
@@ -18,9 +18,19 @@ class TrainingSettings:
     Args:
         epochs: Passes over the training split.
         batch_size: Images per step.
-        lr: Initial learning rate of weights (Adam).
+        optimiser: ``"adam"``, ``"adamw"``, or ``"sgd"`` with momentum. What methods learn beside weights at a rate of
+            its own is moved by Adam in any case.
+        lr: Initial learning rate of weights.
         backbone_lr: That of the backbone's weights, usually lower where it is pretrained; ``lr`` if None.
-        lr_schedule: ``"cosine"`` decays it to zero over training, ``"constant"`` keeps it.
+        momentum: That of ``"sgd"``.
+        nesterov: Whether that is Nesterov's.
+        weight_decay: Decay of the weights of convolutions and linear layers, not of norms and biases: decoupled from
+            the gradient in ``"adamw"`` (Loshchilov & Hutter, ICLR 2019), beside the weight prior.
+        clip: Norm to which the gradient of weights is clipped; not at all if None.
+        lr_schedule: ``"cosine"`` decays it to zero over training, ``"step"`` to a tenth at half and again at three
+            quarters, ``"one_cycle"`` raises it for 30 % of the steps before it decays along a cosine (Smith & Topin,
+            2019), ``"constant"`` keeps it.
+        warmup: Epochs over which it rises from zero first; ``"one_cycle"`` rises by itself.
         length_scale: l of the weight prior: L2 regularisation with l^2 / (2 N).
         calibration_batches: Batches from which the statistics of networks are re-estimated that are derived from gates
             that were drawn until just before.
@@ -42,9 +52,15 @@ class TrainingSettings:
 
     epochs: int = 20
     batch_size: int = 64
+    optimiser: OptimiserName = "adam"
     lr: float = 1e-3
     backbone_lr: float | None = None
-    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    clip: float | None = None
+    lr_schedule: LearningRateSchedule = "cosine"
+    warmup: float = 0.0
     length_scale: float = 1.0
     calibration_batches: int = 5
     task_weighting: Weighting = "fitted"

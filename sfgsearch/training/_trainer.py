@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from sfgsearch.methods import Randomness, System
 from sfgsearch.nn import SFGConv, backbone_parameters, plain_state
 from sfgsearch.tasks import select_present
 from sfgsearch.training._checkpoint import Checkpoint
+from sfgsearch.training._optimiser import Optimiser, divide
 from sfgsearch.training._results import StepLosses
 from sfgsearch.training._settings import TrainingSettings
 from sfgsearch.training._weighting import task_weighting
@@ -69,21 +69,18 @@ class Trainer:
         if settings.channels_last:
             convert_conv2d_weight_memory_format(system.network, torch.channels_last)  # and activations follow
         self._weights = _kernels(system.network)
-        self._build_optimiser()
+        self._weighting = task_weighting(settings.task_weighting, data.tasks).to(device)
+        self._optimiser = self._make_optimiser()
 
-    def _build_optimiser(self) -> None:
+    def _make_optimiser(self) -> Optimiser:
         settings = self._settings
-        self._weighting = task_weighting(settings.task_weighting, self._data.tasks).to(self._device)
         groups = self._system.parameter_groups(settings.lr)
         if learned := list(self._weighting.parameters()):
             groups.append({"params": learned, "lr": settings.lr, "scheduled": True})
         if settings.backbone_lr is not None:
-            groups = _with_backbone_lr(groups, self._system.network, settings.backbone_lr)
-        self._optimiser = torch.optim.Adam(groups)
-        scheduled = [group["scheduled"] for group in self._optimiser.param_groups]
+            groups = divide(groups, backbone_parameters(self._system.network), lr=settings.backbone_lr)
         held = round(self._steps * self._system.hold)
-        factors = [_decay(settings, (held, self._steps) if decays else None) for decays in scheduled]
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, factors)
+        return Optimiser(groups, self._weights, settings, self._steps, self._steps_per_epoch, held)
 
     @property
     def is_done(self) -> bool:
@@ -132,10 +129,7 @@ class Trainer:
             self._settings.length_scale,
         )
         objective = objective + self._system.penalty()
-        self._optimiser.zero_grad(set_to_none=True)
-        objective.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
-        self._schedule.step()
+        self._optimiser.step(objective)
         self._sums += torch.cat([objective.detach()[None], task_losses.detach(), present])
         self.step, self._epoch_steps = self.step + 1, self._epoch_steps + 1
 
@@ -179,14 +173,13 @@ class Trainer:
         tensors = {
             **_under("system", self._system.state_dict()),
             **_under("weighting", plain_state(self._weighting)),
-            **_under("optimiser", _optimiser_state(self._optimiser)),
+            **_under("optimiser", self._optimiser.state()),
             **_under("randomness", _generator_states(self._randomness)),
             "order": self._order.clone(),
             "sums": self._sums.cpu().clone(),
         }
-        rates = [float(group["lr"]) for group in self._optimiser.param_groups]
         position = {"epoch": self.epoch, "step": self.step, "epoch_steps": self._epoch_steps}
-        return Checkpoint(tensors, {**position, "learning_rates": rates})
+        return Checkpoint(tensors, {**position, "learning_rates": self._optimiser.learning_rates})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from what was captured of a training of the same system, data, settings and randomness.
@@ -200,8 +193,7 @@ class Trainer:
             self._system.begin_step(self.step - 1, self._steps)  # before the rest: it may draw
         self._system.load_state_dict(_named("system", tensors))
         self._weighting.load_state_dict(_named("weighting", tensors))
-        _restore_optimiser(self._optimiser, _named("optimiser", tensors), state["learning_rates"])
-        self._schedule.last_epoch = self.step
+        self._optimiser.restore(_named("optimiser", tensors), state["learning_rates"], self.step)
         self._sums.copy_(tensors["sums"])
         for name, generator_state in _named("randomness", tensors).items():
             getattr(self._randomness, name).set_state(generator_state)
@@ -213,19 +205,6 @@ class Trainer:
 def _count_steps(num_examples: int, batch_size: int) -> int:
     whole, rest = divmod(num_examples, batch_size)
     return max(whole + (rest > 1), 1)
-
-
-def _decay(settings: TrainingSettings, steps: tuple[int, int] | None) -> Callable[[int], float]:
-    """Return the factor of a learning rate by step.
-
-    Args:
-        settings: Say how it decays.
-        steps: From which step on it decays, and to which one; None for a rate that does not.
-    """
-    if steps is None or settings.lr_schedule == "constant":
-        return lambda _step: 1.0
-    first, last = steps
-    return lambda step: (1 + math.cos(math.pi * max(step - first, 0) / max(last - first, 1))) / 2
 
 
 def _kernels(network: nn.Module) -> list[Tensor]:
@@ -250,40 +229,6 @@ def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _with_backbone_lr(groups: Sequence[dict[str, Any]], network: nn.Module, lr: float) -> list[dict[str, Any]]:
-    """Return parameter groups with those of backbones apart, at a learning rate of their own."""
-    backbones = {id(parameter) for parameter in backbone_parameters(network)}
-    split = []
-    for group in groups:
-        own = [parameter for parameter in group["params"] if id(parameter) not in backbones]
-        trunk = [parameter for parameter in group["params"] if id(parameter) in backbones]
-        split += [{**group, "params": own}] if own else []
-        split += [{**group, "params": trunk, "lr": lr}] if trunk else []
-    return split
-
-
 def _generator_states(randomness: Randomness) -> dict[str, Tensor]:
     """Return the states of all generators, uint8."""
     return {source.name: getattr(randomness, source.name).get_state() for source in fields(randomness)}
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return what an optimiser remembers of every parameter that it has moved, by ``"<index>/<name>"``."""
-    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
-    return {
-        f"{index}/{name}": tensor.detach().cpu().clone()
-        for index, memory in state.items()
-        for name, tensor in memory.items()
-    }
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rates: Sequence[float]) -> None:
-    """Take over what :func:`_optimiser_state` returned, and the learning rates of the parameter groups."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor.clone()
-    groups = optimiser.state_dict()["param_groups"]
-    for group, rate in zip(groups, rates, strict=True):
-        group["lr"] = rate
-    optimiser.load_state_dict({"state": state, "param_groups": groups})

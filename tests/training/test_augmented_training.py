@@ -1,6 +1,7 @@
 """Augmentation in training: its own generator, training batches only."""
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ def test_augmentation_changes_training_reproducibly(experiment):
 def test_evaluation_and_calibration_see_the_images_as_they_are(experiment):
     plain = replace(experiment, augmentation=Augmentation())
     order = torch.Generator().manual_seed(0)
-    expected = batches(experiment.data.train, experiment.settings.batch_size, CPU, order)
+    every = batches(experiment.data.train, experiment.settings.batch_size, CPU, order)
+    expected = islice(every, experiment.settings.calibration_batches)
     for seen, bare, (images, _) in zip(experiment._calibration(), plain._calibration(), expected, strict=True):
         assert torch.equal(seen, images)
         assert torch.equal(bare, images)
