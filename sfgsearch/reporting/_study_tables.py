@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sfgsearch._choices import SPLIT_NAMES
+from sfgsearch._stages import by_stage, stages_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._comparison import Comparison, Spent
 from sfgsearch.comparison._formats import TEST_TITLES, MetricFormat, cells_of_test, class_names, duration, thousands
@@ -15,7 +16,6 @@ from sfgsearch.comparison._paired import CAVEAT
 from sfgsearch.comparison._status import StudyStatus
 from sfgsearch.data import DataIdentity
 from sfgsearch.reporting._table import Column, Table, text
-from sfgsearch.visualization._stages import by_stage, stages_of
 
 
 def report_tables(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sfgsearch._stages import by_stage
 from sfgsearch.comparison._formats import MetricFormat, duration, thousands
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._note import NoteLine
 from sfgsearch.reporting._sharing import shared_parts, sharing_sentence
-from sfgsearch.training import EpochReport
-from sfgsearch.visualization._stages import by_stage
+
+if TYPE_CHECKING:
+    from sfgsearch.training import EpochReport
 
 FILES: Mapping[str, str] = {
     "allocation.png": "filters of every group by layer",

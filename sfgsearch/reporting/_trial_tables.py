@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sfgsearch._stages import by_stage, layers_below, selected
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison._formats import MetricFormat, class_names
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.reporting._table import Column, Table, text
 from sfgsearch.reporting._trial_note import is_proportion
-from sfgsearch.visualization._stages import by_stage, layers_below, selected
 
 _BAR_WIDTH = 12
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sfgsearch._stages import stages_of
 from sfgsearch.visualization._description import Axis, Figure, Heat, Panel, Text
 from sfgsearch.visualization._layout import BOLD_LETTER, PAGE, Frame, Rect, label_width, shortened
-from sfgsearch.visualization._stages import layer_axis, rows_height, stage_borders, stages_of
+from sfgsearch.visualization._stages import layer_axis, rows_height, stage_borders
 from sfgsearch.visualization._style import group_colours
 
 _MOST_IN_A_ROW, _COLUMNS = 4, 3

@@ -13,13 +13,13 @@ import optuna
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
 
+from sfgsearch._stages import layers_below, selected
 from sfgsearch.allocation import Allocation
 from sfgsearch.config import Config
 from sfgsearch.errors import StudyError
 from sfgsearch.records import ArchitectureRecord
 from sfgsearch.tasks import task_from_dict
 from sfgsearch.training import EpochReport
-from sfgsearch.visualization._stages import layers_below, selected
 
 Probabilities = Mapping[str, NDArray[np.floating[Any]]]
 """Group probabilities (K, T+1) of all filters, by layer in depth order."""

@@ -7,10 +7,10 @@ import pytest
 from trial_samples import sample_trial
 
 from sfgsearch import visualization
+from sfgsearch._stages import by_stage, layers_below, stages_of
 from sfgsearch.allocation import Allocation, LayerAllocation
 from sfgsearch.errors import StudyError
 from sfgsearch.visualization import matplotlib as twins
-from sfgsearch.visualization._stages import by_stage, layers_below, stages_of
 
 RESNET = [
     "conv1",

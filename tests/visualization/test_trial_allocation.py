@@ -24,7 +24,7 @@ def test_bars_are_the_shares_of_groups(tasks, layers):
     trial = sample_trial(tasks, layers)
     shares = [[count / layer.num_filters for count in layer.counts] for layer in trial.allocation.layers]
     expected = 100 * np.array(shares).T
-    bars = visualization.plot_allocation(trial).data
+    bars = [trace for trace in visualization.plot_allocation(trial).data if trace.type == "bar"]
     np.testing.assert_allclose([bar.x for bar in bars], expected, rtol=1e-4)
     np.testing.assert_allclose(drawn_by_matplotlib(matplotlib.plot_allocation(trial)), expected, rtol=1e-9)
     assert [bar.name for bar in bars] == [*trial.tasks, "shared"]

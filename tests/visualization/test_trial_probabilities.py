@@ -34,7 +34,7 @@ def test_few_layers_have_a_panel_of_curves_each(tasks):
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5])
 def test_many_layers_become_rows_of_a_map_per_group(tasks):
     trial = sample_trial(tasks, 30)
-    maps = visualization.plot_probabilities(trial).data[: tasks + 1]
+    maps = [trace for trace in visualization.plot_probabilities(trial).data if trace.type == "heatmap"][: tasks + 1]
     values = np.array([one.z for one in maps])
     np.testing.assert_allclose(values.transpose(1, 2, 0), expected(trial), rtol=1e-3)
     assert [one.colorscale[-1][1] for one in maps] == list(group_colours(trial.tasks).values())

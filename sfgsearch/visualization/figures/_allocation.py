@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
+from sfgsearch._stages import by_stage, stages_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.errors import StudyError
 from sfgsearch.visualization._description import Axis, Bars, Figure, Panel, Text
 from sfgsearch.visualization._layout import PAGE, Frame, label_width
-from sfgsearch.visualization._stages import (
-    LABEL,
-    by_stage,
-    layer_axis,
-    rows_height,
-    stage_borders,
-    stage_rows,
-    stages_of,
-)
+from sfgsearch.visualization._stages import LABEL, layer_axis, rows_height, stage_borders, stage_rows
 from sfgsearch.visualization._style import group_colours, trial_title
 from sfgsearch.visualization._trial_review import TrialReview
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import optuna
 
+from sfgsearch._stages import by_stage, stages_of
 from sfgsearch.allocation import Allocation
 from sfgsearch.comparison import Comparison
 from sfgsearch.comparison._formats import thousands
@@ -14,7 +15,7 @@ from sfgsearch.records import STRATEGIES
 from sfgsearch.search._attributes import allocation_of
 from sfgsearch.visualization._description import Axis, Figure, Panel, saying
 from sfgsearch.visualization._layout import LINE, PAGE, FigureSize, Frame, Rect, label_width
-from sfgsearch.visualization._stages import by_stage, layer_axis, rows_height, stage_borders, stages_of
+from sfgsearch.visualization._stages import layer_axis, rows_height, stage_borders
 from sfgsearch.visualization._style import study_title
 from sfgsearch.visualization._trials import error_of, kind_of, name_of
 from sfgsearch.visualization.figures._allocation import FEW, share_bars

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import entr
 
+from sfgsearch._stages import stages_of
 from sfgsearch.allocation import SHARED
 from sfgsearch.visualization._description import (
     UNIT,
@@ -29,7 +30,6 @@ from sfgsearch.visualization._description import (
 )
 from sfgsearch.visualization._group_maps import group_maps
 from sfgsearch.visualization._layout import BOLD_LETTER, LINE, PAGE, Frame, Rect, shortened
-from sfgsearch.visualization._stages import stages_of
 from sfgsearch.visualization._style import group_colours, trial_title
 from sfgsearch.visualization._trial_review import TrialReview
 from sfgsearch.visualization.figures._probabilities import NO_PROBABILITIES
