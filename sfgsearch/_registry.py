@@ -34,14 +34,18 @@ class Registry(Mapping[str, T], Generic[T]):
         self._built_in = dict(built_in or {})
         self._parts: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, *, again: bool = False) -> Callable[[T], T]:
         """Return a decorator that adds a part under ``name``.
+
+        Args:
+            name: What study files call it.
+            again: Whether it may take the place of another one.
 
         Raises:
             RegistryError: If the name is taken.
         """
         self._load(name)
-        if name in self._parts:
+        if name in self._parts and not again:
             raise RegistryError(f"{self._sort} {name!r} is registered already; choose another name")
 
         def add(part: T) -> T:

@@ -17,6 +17,8 @@ from sfgsearch.backbones._weights import adapt_channels
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph import CONVOLUTIONS, evaluating
 
+_COLOURS = 3
+
 
 def _library(name: str, extra: str) -> ModuleType:
     """Import a library.
@@ -70,24 +72,16 @@ def timm(
         features = built(torch.zeros(2, *image_shape, device=next(built.parameters()).device))
     width = built.num_features
     if features.ndim == 4 and features.shape[1] != width and features.shape[-1] == width:
-        return _ChannelsFirst(built)
+        built.register_forward_hook(_channels_first)
     if features.ndim == 3:  # tokens, from which timm's own pooling makes a vector
         del options["global_pool"]
         built = library.create_model(model, pretrained=pretrained, **options, **(arguments or {}))
     return built
 
 
-class _ChannelsFirst(nn.Module):
-    """Returns maps (B, H, W, C) of a model as (B, C, H, W)."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.pretrained_cfg = model, model.pretrained_cfg
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the features of images (B, C, H, W)."""
-        features: Tensor = self.model(images)
-        return features.permute(0, 3, 1, 2)
+def _channels_first(_model: nn.Module, _inputs: Any, features: Tensor) -> Tensor:
+    """Return maps (B, H, W, C) as (B, C, H, W)."""
+    return features.permute(0, 3, 1, 2)
 
 
 @backbones.register("torchvision")
@@ -110,9 +104,11 @@ def torchvision(
     options: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None, **(arguments or {})}
     takes_trunk = "weights_backbone" in inspect.signature(models.get_model_builder(model)).parameters
     built: nn.Module = models.get_model(model, **({"weights_backbone": None} if takes_trunk else {}), **options)
-    if pretrained:
-        transforms = models.get_model_weights(model).DEFAULT.transforms()
-        vars(built)["pretrained_cfg"] = {"mean": transforms.mean, "std": transforms.std}
+    transforms = models.get_model_weights(model).DEFAULT.transforms()
+    known = {key: getattr(transforms, key) for key in ("mean", "std") if hasattr(transforms, key)}
+    vars(built)["pretrained_cfg"] = known
+    if hasattr(built, "transform_input"):  # which depends on weights otherwise, and fails for grey images
+        vars(built)["transform_input"] = image_shape[0] == _COLOURS
     _adapt_first(built, image_shape[0])
     return built
 

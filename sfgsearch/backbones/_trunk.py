@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sfgsearch.backbones._features import Place, last_map, leave_out_unread, watching
+from sfgsearch.backbones._features import FeatureSource, captured, last_map, prune, prune_unread
 from sfgsearch.backbones._weights import load_weights
 from sfgsearch.errors import BackboneError
 from sfgsearch.graph import TRUNK
@@ -32,7 +32,7 @@ class Trunk(nn.Module):
 
     Args:
         network: Maps images (B, C, *space) to anything.
-        places: Where the features are; none for what the network returns.
+        sources: Where the features are; none for what the network returns.
         normalisation: What images are normalised with; None to read them as they are.
         frozen: Paths of modules and parameters that keep their weights, modules also their statistics.
     """
@@ -43,13 +43,13 @@ class Trunk(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        places: Sequence[Place],
+        sources: Sequence[FeatureSource],
         normalisation: Normalisation | None = None,
         frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.trunk, self.places, self.frozen = network, tuple(places), tuple(frozen)
-        self._is_normalising = normalisation is not None
+        self.trunk, self.sources, self.frozen = network, tuple(sources), tuple(frozen)
+        self.normalisation = normalisation
         for name, values in zip(("mean", "std"), normalisation or (), strict=False):
             self.register_buffer(name, torch.tensor(values), persistent=False)
         for name, parameter in network.named_parameters():
@@ -67,14 +67,14 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return the features of images (B, C, *space)."""
-        if self._is_normalising:
+        if self.normalisation is not None:
             shape = (-1, *[1] * (images.ndim - 2))
             images = (images - self.mean.view(shape)) / self.std.view(shape)
-        if not self.places:
+        if not self.sources:
             return self.trunk(images)
-        with watching(self.trunk, self.places) as found:
+        with captured(self.trunk, self.sources) as found:
             self.trunk(images)
-        return _joined([found[place] for place in self.places])
+        return _joined([found[source] for source in self.sources])
 
 
 def _joined(features: Sequence[Any]) -> Any:
@@ -100,6 +100,7 @@ class TrunkBuilder:
         cut: The module whose output is the features; the last map by default.
         features: Modules whose outputs are the features, instead.
         is_whole: Whether the function builds whole models; otherwise, without ``cut``, it returns features.
+        reads_weights: Whether weights are read; without, the network is the same but for its weights.
     """
 
     build: Callable[..., nn.Module]
@@ -109,7 +110,10 @@ class TrunkBuilder:
     cut: str | None = None
     features: tuple[str, ...] = ()
     is_whole: bool = False
-    _places: dict[tuple[int, ...], tuple[Place, ...]] = field(default_factory=dict, compare=False, repr=False)
+    reads_weights: bool = True
+    _found: dict[tuple[int, ...], tuple[tuple[FeatureSource, ...], tuple[str, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __call__(self, image_shape: tuple[int, ...], **options: Any) -> nn.Module:
         """Build a trunk for images (C, *space) with options of the registered function.
@@ -117,27 +121,34 @@ class TrunkBuilder:
         Raises:
             BackboneError: If weights, modules or the normalisation do not fit the network.
         """
-        starts = self.pretrained if torch.get_default_device().type != "meta" else False
-        own = {"pretrained": True} if starts is True else {}
-        if own and "pretrained" not in inspect.signature(self.build).parameters:
+        starts = self.reads_weights and torch.get_default_device().type != "meta"
+        takes_pretrained = "pretrained" in inspect.signature(self.build).parameters
+        if self.pretrained is True and not takes_pretrained:
             raise BackboneError("the backbone has no weights of its own; set pretrained to a file of weights")
+        own = {"pretrained": starts and self.pretrained is True} if takes_pretrained else {}
         network = self.build(image_shape, **options, **own)
-        if isinstance(starts, Path):
-            load_weights(network, starts)
-        parameter = next(network.parameters(), torch.zeros(0))
-        example = torch.rand(2, *image_shape, device=parameter.device)
-        if image_shape not in self._places:
-            self._places[image_shape] = self._find_places(network, example)
-        places = self._places[image_shape]
-        leave_out_unread(network, places, example)
+        if image_shape in self._found:
+            sources, pruned = self._found[image_shape]
+            prune(network, pruned)
+        else:
+            parameter = next(network.parameters(), torch.zeros(0))
+            example = torch.rand(2, *image_shape, device=parameter.device)
+            sources = self._sources(network, example)
+            pruned = prune_unread(network, sources, example) if sources else ()
+            self._found[image_shape] = sources, pruned
+        if starts and isinstance(self.pretrained, Path):
+            load_weights(network, self.pretrained)
         frozen = matching("freeze", self.freeze, paths_in(network))
-        return Trunk(network, places, self._normalisation(network, image_shape[0]), frozen)
+        return Trunk(network, sources, self._normalisation(network, image_shape[0]), frozen)
 
-    def _find_places(self, network: nn.Module, example: Tensor) -> tuple[Place, ...]:
+    def _sources(self, network: nn.Module, example: Tensor) -> tuple[FeatureSource, ...]:
         option, paths = ("features", self.features) if self.features else ("cut", (self.cut,) if self.cut else ())
-        if paths:
-            return tuple(map(Place, matching(option, paths, paths_in(network))))
-        return last_map(network, example) if self.is_whole else ()
+        if not paths:
+            return last_map(network, example) if self.is_whole else ()
+        found = matching(option, paths, [path for path, _ in network.named_modules() if path])
+        if len(found) != len(paths):
+            raise BackboneError(f"{option} names modules one by one, and {', '.join(paths)} are {len(found)}")
+        return tuple(map(FeatureSource, found))
 
     def _normalisation(self, network: nn.Module, channels: int) -> Normalisation | None:
         chosen = self.input_norm

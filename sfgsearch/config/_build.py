@@ -19,7 +19,7 @@ from sfgsearch.data._labels import check_labels, check_stored_images
 from sfgsearch.errors import AllocationError, ConfigError, DataError
 from sfgsearch.graph import check_assignment
 from sfgsearch.methods import FixedAllocation, Method, PriorSettings, manual_methods
-from sfgsearch.nn import NetworkSpec, assignment_rows, deal
+from sfgsearch.nn import NetworkSpec, assignment_rows
 from sfgsearch.tasks import Task, task_to_dict
 from sfgsearch.tasks._classes import balanced_weights
 from sfgsearch.training import Experiment, RelativeError, TrainingSettings, resolve_device
@@ -209,9 +209,10 @@ def _make_method(config: Config, name: str, options: Mapping[str, Any], spec: Ne
 def _make_allocation(config: Config, name: str, spec: NetworkSpec) -> Method:
     with _blame(config, f"manual.allocations.{name}"):
         allocation = _read_allocation(config.manual.allocations[name], spec)
+        method = FixedAllocation(allocation)
         if allocation != Allocation.single_task(spec.filters, spec.task_names):
-            check_assignment(spec.analysis, assignment_rows(spec.analysis, deal(allocation)))
-        return FixedAllocation(allocation)
+            check_assignment(spec.analysis, assignment_rows(spec.analysis, method.assign(spec, spec.build())))
+        return method
 
 
 def _read_allocation(layers: Mapping[str, Sequence[int | float]], spec: NetworkSpec) -> Allocation:

@@ -60,8 +60,7 @@ def _register_backbone(name: str, file: Path) -> None:
     part = getattr(_import(entry, file, "backbone.name"), function, None)
     if not callable(part):
         raise ConfigError(f"{entry!r} has no function {function!r}", file=file, key="backbone.name")
-    if name not in backbones:
-        backbones.register(name)(part)
+    backbones.register(name, again=True)(part)  # studies of two folders may have a file of the same name
 
 
 def _import(entry: str, file: Path, key: str) -> ModuleType:

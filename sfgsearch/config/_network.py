@@ -67,10 +67,10 @@ def specify_network(
         image_shape: (C, *space) of one image.
         folder: Where paths of weights start from; None to leave starting weights out, which others replace.
     """
-    options = {key: value for key, value in options.items() if key != "pretrained"}
     build: Callable[..., Any] = backbones[section.name]
-    starts = section.pretrained if folder else False
-    if section.is_changed or section.name in _WHOLE:
+    starts = section.pretrained
+    options = {key: value for key, value in options.items() if key != "pretrained"}
+    if section.is_changed or section.name in _WHOLE or "pretrained" in inspect.signature(build).parameters:
         build = TrunkBuilder(
             build,
             (folder or Path()) / os.path.expanduser(starts) if isinstance(starts, str) else starts,
@@ -79,6 +79,7 @@ def specify_network(
             section.cut,
             section.features,
             section.name in _WHOLE,
+            reads_weights=folder is not None,
         )
     return NetworkSpec(
         partial(build, **options), tasks, image_shape, section.allocate, section.freeze, bool(section.pretrained)

@@ -51,7 +51,8 @@ def rebuild(record: Rebuildable) -> tuple[NetworkSpec, nn.Module]:
 def _specification(record: Rebuildable) -> NetworkSpec:
     name = str(record.backbone.get("name"))
     if name not in backbones:
-        raise ExportError(f"the backbone {name!r} is not registered; {_REMEDY}")
+        by_name = f"load the study file that names it, or backbones.register({name!r})(function) first"
+        raise ExportError(f"the backbone {name!r} is not registered; {by_name if ':' in name else _REMEDY}")
     for task in record.tasks:
         if str(task.get("type")) not in task_types:
             raise ExportError(f"the task type {task.get('type')!r} is not registered; {_REMEDY}")

@@ -58,6 +58,17 @@ class StreamsNetwork(nn.Module):
             for path in self._outside
         )
 
+    def train(self, mode: bool = True) -> StreamsNetwork:
+        """Set the mode of all parts; the tasks' copies take those of the network's own, which may be frozen."""
+        super().train(mode)
+        paths = [part.path for part in self._analysis.parts] + self._outside
+        for path, copies in zip(paths, (*self.own_parts, *self.own_norms), strict=True):
+            modes = [module.training for module in self.network.get_submodule(path).modules()]
+            for copied in cast("Iterable[nn.Module]", copies):
+                for module, own_mode in zip(copied.modules(), modes, strict=True):
+                    module.training = own_mode
+        return self
+
     @property
     def num_tasks(self) -> int:
         """T."""

@@ -50,9 +50,10 @@ def verify(network: nn.Module, analysis: Analysis, example: Tensor, tasks: Seque
     checked = _varied(network, generator)
     with evaluating(checked), torch.no_grad():
         try:
-            _compare(checked, analysis, images[:1], tasks)
-        except RuntimeError:  # the graph is for one batch size only
-            _compare(checked, analysis, images, tasks)
+            try:
+                _compare(checked, analysis, images[:1], tasks)
+            except RuntimeError:  # the graph is for one batch size only
+                _compare(checked, analysis, images, tasks)
         except BackboneError as error:
             if images.dtype == torch.float64 or not _holds_in_float64(checked, analysis, images, tasks):
                 raise error from error.__cause__

@@ -74,7 +74,7 @@ class FixedAllocation(Method):
             networks = SingleTaskNetworks.of(spec, randomness.weights)
             return FixedSystem(networks.to(device), spec, self.allocation, single_task_structure())
         plain = spec.build(randomness.weights)
-        assignment = self._assignment(spec, plain)
+        assignment = self.assign(spec, plain)
         rows, repairs = assignment_rows(spec.analysis, assignment), list[str]()
         if self.repair:
             rows, repairs = repair_assignment(spec.analysis, rows)
@@ -85,8 +85,13 @@ class FixedAllocation(Method):
         network = AssignedNetwork(plain, spec.analysis, assignment, spec.task_names).to(device)
         return AssignedSystem(network, spec, tuple(repairs))
 
-    def _assignment(self, spec: NetworkSpec, plain: nn.Module) -> dict[str, torch.Tensor]:
-        """Return the group of every filter: as given, or dealt."""
+    def assign(self, spec: NetworkSpec, plain: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the group of every filter, by channel space: as given, or dealt.
+
+        Args:
+            spec: The network.
+            plain: The plain network, with the weights that it starts from.
+        """
         if self.assignments is not None:
             return {name: torch.tensor(groups) for name, groups in self.assignments.items()}
         if spec.is_pretrained:

@@ -25,8 +25,8 @@ from sfgsearch.nn._network import (
     NetworkSpec,
     SingleTaskNetworks,
     TaskLike,
-    backbone_parameters,
 )
+from sfgsearch.nn._parameters import backbone_parameters
 from sfgsearch.nn._policies import (
     BlockGate,
     DrawnPolicy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol, cast
@@ -183,7 +183,7 @@ class NetworkSpec:
 
     @property
     def _structure(self) -> tuple[object, ...] | None:
-        """What the structure of the network depends on; None unless all options of its backbone are plain values."""
+        """All that the network's structure depends on; None unless all options of its backbone are plain values."""
         if not isinstance(self.backbone, partial) or self.backbone.args:
             return None
         try:
@@ -244,15 +244,6 @@ class NetworkSpec:
             device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
             example = torch.zeros(2, *self.image_shape, device=device)
             return MultiTaskNetwork.of(backbone, self.tasks if tasks is None else tasks, example)
-
-
-def backbone_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the parameters of all backbones in a network, of whatever method."""
-    for module in network.modules():
-        if isinstance(module, MultiTaskNetwork):
-            yield from module.backbone.parameters()
-        elif isinstance(module, LockstepNetwork):
-            yield from module.copies.parameters()
 
 
 class SingleTaskNetworks(nn.Module):

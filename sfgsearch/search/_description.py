@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from torch import nn
 
 from sfgsearch._faults import explain_os_error, first_line, is_out_of_memory
+from sfgsearch.backbones import Trunk
 from sfgsearch.config import Config
 from sfgsearch.errors import SFGSearchError
+from sfgsearch.nn import NetworkSpec
 from sfgsearch.records import ArchitectureRecord, MonteCarloRecord
 from sfgsearch.records._store import Kind, Role
 from sfgsearch.search._artifacts import StoredWeights
@@ -44,10 +48,9 @@ def describe_training(
         artifact: The artifact id of its probabilities.
         weights: Where its weights are.
     """
-    options = getattr(experiment.spec.backbone, "keywords", {})
     return ArchitectureRecord(
         **training._asdict(),
-        backbone={"name": config.backbone.name, **config.backbone.settings, **options},
+        backbone=_describe_backbone(config, experiment.spec, trained.system.network),
         image_shape=experiment.spec.image_shape,
         tasks=[task_to_dict(task) for task in trained.tasks],
         structure=trained.system.structure().to_dict(),
@@ -66,6 +69,16 @@ def describe_training(
         data_digest=experiment.data.identity.digest,
         monte_carlo=_monte_carlo_record(trained.monte_carlo),
     )
+
+
+def _describe_backbone(config: Config, spec: NetworkSpec, network: nn.Module) -> dict[str, Any]:
+    """Return what rebuilds the backbone without its starting weights: how these have images normalised, for one."""
+    options = getattr(spec.backbone, "keywords", {})
+    settings = config.backbone.settings
+    trunk = next((module for module in network.modules() if isinstance(module, Trunk)), None)
+    if trunk:
+        settings["input_norm"] = "none" if trunk.normalisation is None else list(map(list, trunk.normalisation))
+    return {"name": config.backbone.name, **settings, **options}
 
 
 def units_of(tasks: Iterable[Task]) -> dict[str, str]:

@@ -78,6 +78,12 @@ class PlainObjective:
 
     def _check_width(self) -> None:
         """Check that finalists can be scaled to equal multiply-adds."""
+        if self.experiment.spec.is_pretrained:
+            raise ConfigError(
+                'starting weights fix the width, so multiply-adds cannot be matched; set comparison.match = "none"',
+                file=self.config.path,
+                key="comparison.match",
+            )
         if width_of(self.experiment.spec) is None:
             raise ConfigError(
                 f'the backbone {self.config.backbone.name!r} takes no option "width", a float that scales its filters, '

@@ -33,6 +33,14 @@ class Classifier(nn.Module):
         return self.fc(self.pool(self.stage2(self.stage1(self.stem(images)))).flatten(1))
 
 
+class Inplace(Classifier):
+    """A model that writes into what its first layer returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True))
+
+
 class Grouped(Classifier):
     """A model whose last features are in one module with its classifier."""
 
@@ -123,11 +131,36 @@ def test_images_are_normalised(images, norm):
         "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         "auto": ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1)),
     }.get(norm, norm)
-    trunk = randomised(build(input_norm=norm, pretrained=True))
+    trunk = build(input_norm=norm, pretrained=True)
+    for module in trunk.children():
+        randomised(module)
     shift, scale = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-    trunk.mean, trunk.std = shift.flatten(), scale.flatten()
     x = (images - shift) / scale
     torch.testing.assert_close(trunk(images), trunk.trunk.stage2(trunk.trunk.stage1(trunk.trunk.stem(x))))
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+def test_weights_need_not_fit_what_is_left_out(images, tmp_path, classes):
+    model = randomised(Classifier(classes=classes or 3))
+    state = {name: value for name, value in model.state_dict().items() if classes or not name.startswith("fc.")}
+    torch.save(state, tmp_path / "weights.pt")
+    trunk = build(pretrained=tmp_path / "weights.pt")
+    torch.testing.assert_close(trunk(images), model.stage2(model.stage1(model.stem(images))))
+
+
+@torch.no_grad()
+def test_features_are_those_before_what_writes_into_them(images):
+    trunk = build(lambda _: Inplace(), cut="stem.0")
+    assert torch.equal(trunk(images), trunk.trunk.stem[0](images))
+    assert trunk(images).min().item() < 0
+
+
+def test_frozen_numbers_of_a_model_of_ones_own_are_no_obstacle(images):
+    model = Classifier()
+    model.stem.requires_grad_(False)
+    trunk = build(lambda _: model)
+    assert trunk(images).shape == (2, 12, 2, 2)
+    assert not any(parameter.requires_grad for parameter in trunk.trunk.stem.parameters())
 
 
 def test_networks_that_start_from_nothing_read_images_as_they_are():
@@ -193,6 +226,8 @@ def test_frozen_parts_keep_weights_and_statistics_and_the_others_do_not(images):
     [
         ({"cut": "stage3"}, "cut: the network has no 'stage3'; did you mean 'stage2'?"),
         ({"features": ("stem", "xyz")}, "features: the network has no 'xyz'; it has stem, stem.0"),
+        ({"cut": "stage*"}, "cut names modules one by one, and stage* are 8"),
+        ({"cut": "stem.0.weight"}, "cut: the network has no 'stem.0.weight'; did you mean 'stem"),
         ({"cut": "auxiliary"}, "the network does not run auxiliary, or that returns no tensor"),
         ({"freeze": ("stages",)}, "freeze: the network has no 'stages'; did you mean 'stage"),
         ({"input_norm": ((0.5,), (0.5,))}, "input_norm has 1 means and 1 standard deviations for images of 3"),
@@ -225,7 +260,7 @@ STATE = Classifier().state_dict()
         ("a.pt", Classifier, "cannot be read as a dict of tensors"),
         ("a.pt", [1, 2], "hold no tensors by name"),
         ("a.pt", {"epoch": 3}, "hold no tensors by name"),
-        ("a.pt", {"weight": torch.zeros(3)}, "lack 22 of the network's 22, such as stem.0.weight"),
+        ("a.pt", {"weight": torch.zeros(3)}, "lack 18 of the network's 18, such as stem.0.weight"),
         ("a.pt", {**STATE, "stage1.0.weight": torch.zeros(8, 9, 3, 3)}, "stage1.0.weight has shape (8, 9, 3, 3) there"),
         ("a.pt", {**STATE, "stem.0.weight": torch.zeros(8, 5, 3, 3)}, "stem.0.weight has shape (8, 5, 3, 3) there"),
     ],

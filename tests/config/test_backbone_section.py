@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import torch
+from study_fixtures import write_study
 
 from sfgsearch import load_config
+from sfgsearch.backbones import vgg_small
 from sfgsearch.cli import main
 from sfgsearch.config import build_experiment
 from sfgsearch.errors import ConfigError
@@ -24,6 +26,14 @@ def net(image_shape, *, filters: int = 6):
         nn.Conv2d(filters, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU(),
         nn.Conv2d(filters, 8, 3, padding=1), nn.ReLU(),
     )
+
+
+
+def known(image_shape, *, pretrained: bool = False):
+    model = net(image_shape)
+    if pretrained:
+        model.pretrained_cfg = {"mean": (0.25,), "std": (0.5,)}
+    return model
 
 
 number = 3
@@ -123,6 +133,37 @@ def test_a_study_from_weights_is_trained_exported_and_rebuilt_without_the_file(s
         frozen = [value for name, value in network.state_dict().items() if name.endswith("trunk.0.weight")]
         assert frozen
         assert all(torch.equal(value, state["0.weight"]) for value in frozen)
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_network_is_rebuilt_with_the_normalisation_of_its_weights(study_file):
+    section = {"name": "nets.py:known", "plan": None, "pretrained": True}
+    path = study_file(backbone=section, quota={"learned": 0, "searched": 0}, manual={"methods": ["hard_sharing"]})
+    main(["run", str(path)])
+    config = load_config(path)
+    for record in records_of(load_study(config)).all():
+        backbone = load_network(record, config.folder / "artifacts" / record.weights_artifact).backbone
+        images = torch.rand(2, *record.image_shape)
+        assert torch.equal(backbone(images), backbone.trunk((images - 0.25) / 0.5))
+
+
+def test_widths_are_not_matched_where_weights_fix_them(study_file, nets, capsys):
+    section = {"name": "vgg_small", "plan": [4, 4], "pretrained": "weights.pt"}
+    build_experiment(load_config(study_file(backbone={**section, "pretrained": None})))
+    torch.save(vgg_small((1, 10, 10), plan=(4, 4)).state_dict(), nets / "weights.pt")
+    with pytest.raises(SystemExit):
+        main(["run", str(study_file(backbone=section, comparison={"match": "macs"}))])
+    assert "starting weights fix the width, so multiply-adds cannot be matched" in capsys.readouterr().err
+
+
+def test_files_of_the_same_name_in_two_folders_are_two_backbones(tmp_path):
+    found = []
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "nets.py").write_text(MODULE.replace("filters: int = 6", f"filters: int = {5 + number}"))
+        path = write_study(tmp_path / folder, backbone={"name": "nets.py:net", "plan": None})
+        found.append(build_experiment(load_config(path)).spec.filters["0"])
+    assert found == [5, 6]
 
 
 def test_a_study_does_not_go_on_with_other_weights(study_file, nets, pretrained, capsys):

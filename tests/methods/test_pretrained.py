@@ -7,7 +7,7 @@ import torch
 from method_samples import METHODS
 
 from sfgsearch.allocation import Allocation
-from sfgsearch.backbones import TrunkBuilder, resnet, vgg_small
+from sfgsearch.backbones import TrunkBuilder, highresnet, resnet, vgg_small
 from sfgsearch.data import InMemory, MultiTaskData
 from sfgsearch.methods import FixedAllocation, Randomness
 from sfgsearch.nn import NetworkSpec, backbone_parameters, deal, deal_by_weight
@@ -18,6 +18,8 @@ MAKES = {
     "vgg_small": functools.partial(vgg_small, plan=(12, "pool", 16, 12)),
     "resnet": functools.partial(resnet, depth=8, width=0.75),
 }
+BESIDE = {"ordered_heads", "groups", "logits", "reading"}
+"""Names of modules and parameters that are no part of a backbone."""
 FROZEN = {"vgg_small": ("conv1", "norm1"), "resnet": ("stem", "norm")}
 
 
@@ -72,8 +74,9 @@ def test_every_method_starts_from_the_weights(method, specify, weights):
     spec = specify(method)
     system = METHODS[method](spec).build(spec, Randomness.from_seed(3, CPU), CPU)
     known = list(torch.load(weights[make_of(method)]).values())
-    parameters = list(backbone_parameters(system.network))
+    parameters = [p for name, p in system.network.named_parameters() if not BESIDE.intersection(name.split("."))]
     assert len(parameters) >= len(list(spec.build().backbone.parameters()))
+    assert len(set(map(id, backbone_parameters(system.network)))) == len(parameters)
     for parameter in parameters:
         assert any(torch.equal(parameter, tensor) for tensor in known if tensor.shape == parameter.shape)
 
@@ -103,11 +106,20 @@ def test_backbones_learn_at_their_own_rate(method, specify, experiment):
     spec = specify(method)
     fresh = METHODS[method](spec).build(spec, Randomness.from_seed(0, CPU), CPU).network
     network = experiment(spec, backbone_lr=1e-12).train(METHODS[method](spec), 0).system.network
-    pairs = zip(network.parameters(), fresh.parameters(), strict=True)
-    moved = {id(now): float((now - before).detach().abs().max()) for now, before in pairs}
-    trunk = {id(parameter) for parameter in backbone_parameters(network)}
-    assert max(moved[key] for key in trunk) < 1e-9
-    assert max(moved[key] for key in moved.keys() - trunk) > 1e-4
+    pairs = zip(network.named_parameters(), fresh.parameters(), strict=True)
+    moved = {name: float((now - before).detach().abs().max()) for (name, now), before in pairs}
+    others = {name for name in moved if BESIDE.intersection(name.split("."))}
+    assert max(moved[name] for name in moved.keys() - others) < 1e-9
+    assert max(moved[name] for name in others) > 1e-4
+
+
+def test_frozen_norms_of_streams_stay_in_evaluation(tiny):
+    make = functools.partial(TrunkBuilder(highresnet, freeze=("*",)), width=0.25, blocks=1, per_stream=True)
+    spec = NetworkSpec(make, tiny.tasks(2), (2, 8, 8))
+    network = METHODS["constant_probabilities"](spec).build(spec, Randomness.from_seed(0, CPU), CPU).network.train()
+    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert len(norms) > 3
+    assert not [name for name, norm in norms if norm.training and "ordered_heads" not in name]
 
 
 def test_filters_that_are_read_most_are_shared(specify):
