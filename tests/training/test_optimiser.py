@@ -55,7 +55,7 @@ def train(net, settings, gates=None, stop=None):
         ({"optimiser": "sgd", "nesterov": True}, lambda groups: torch.optim.SGD(groups, momentum=0.9, nesterov=True)),
         ({"optimiser": "sgd", "clip": 0.05}, lambda groups: torch.optim.SGD(groups, momentum=0.9)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_weights_move_as_torch_moves_them(changes, make):
     settings = replace(TrainingSettings(lr=0.01, lr_schedule="constant"), **changes)
