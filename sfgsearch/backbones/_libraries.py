@@ -144,11 +144,9 @@ def monai(image_shape: tuple[int, ...], *, model: str, arguments: dict[str, Any]
     takes = inspect.signature(known[model]).parameters
     shape = {"spatial_dims": len(image_shape) - 1, "in_channels": image_shape[0], "img_size": image_shape[1:]}
     options = {**{name: value for name, value in shape.items() if name in takes}, **(arguments or {})}
-    lacking = [
-        name
-        for name, parameter in takes.items()
-        if parameter.default is parameter.empty and parameter.kind not in (2, 4) and name not in options
-    ]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [n for n, one in takes.items() if one.default is one.empty and one.kind not in variadic]
+    lacking = [name for name in required if name not in options]
     if lacking:
         raise BackboneError(f"{model} of MONAI needs {', '.join(lacking)}; give them in backbone.arguments")
     built: nn.Module = known[model](**options)

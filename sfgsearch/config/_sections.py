@@ -96,7 +96,7 @@ class BackboneSection(OpenSection):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the section says besides the name and the options of the registered function, as plain data."""
+        """All keys but the name and the options of the registered function, as plain data, without defaults."""
         keys = type(self).model_fields.keys() - {"name"}
         return self.model_dump(mode="json", include=keys, exclude_defaults=True)
 

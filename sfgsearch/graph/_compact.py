@@ -21,6 +21,11 @@ _PADS = ("pad", "constant_pad_nd")
 """Operations that a convolution may run on its input beside."""
 
 
+_LINEAR = ("in_features", "out_features")
+_CONVOLUTION = "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"
+"""Arguments of layers, by which they keep them."""
+
+
 class GroupedLayer(nn.Module):
     """A convolution or linear layer as one small layer per group.
 
@@ -65,29 +70,25 @@ class GroupedLayer(nn.Module):
         joined = torch.cat(responses, self._dim) if len(responses) > 1 else responses[0]
         return joined if self.order is None else joined.index_select(self._dim, self.order)
 
-    def aligned(self, multiple: int) -> GroupedLayer:
-        """Return the layer with every part reading a multiple of so many channels, where there are such.
+    def align(self, multiple: int) -> None:
+        """Make every part read a multiple of so many channels, where there are such.
 
         The weights of those that are added, the nearest ones, are zero. Engines run such convolutions in blocks.
         """
-        found = copy.copy(self)
-        found._modules, found._buffers, found._runs = dict(self._modules), dict(self._buffers), list(self._runs)
-        found.parts = nn.ModuleList(self.parts)
         for index, part in enumerate(self.parts):
             channels: Tensor = getattr(self, f"channels{index}")
             wider = _widened(channels, multiple, self._inputs)
-            found.parts[index] = _padded(cast(Any, part), channels, wider)
-            found._runs[index] = _run(wider)
-            found.register_buffer(f"channels{index}", wider, persistent=False)
-        return found
+            _pad(part, channels, wider)
+            self._runs[index] = _run(wider)
+            self.register_buffer(f"channels{index}", wider, persistent=False)
 
 
 def align_reads(network: nn.Module, multiple: int) -> nn.Module:
     """Return a copy of a network whose grouped layers read multiples of so many channels; see there."""
     found = copy.deepcopy(network)
-    for path, module in list(found.named_modules()):
+    for module in found.modules():
         if isinstance(module, GroupedLayer):
-            found.set_submodule(path, module.aligned(multiple))
+            module.align(multiple)
     return found
 
 
@@ -103,17 +104,14 @@ def _widened(channels: Tensor, multiple: int, width: int) -> Tensor:
     return torch.cat([channels, spare[distances.argsort(stable=True)[:missing]]]).sort().values
 
 
-def _padded(part: Any, channels: Tensor, wider: Tensor) -> nn.Module:
-    """Return a part that reads more channels, with zeros for those that it did not read."""
+def _pad(part: Any, channels: Tensor, wider: Tensor) -> None:
+    """Make a part read more channels, with zeros for those that it did not read."""
     dim = 0 if isinstance(part, TRANSPOSED) else 1
-    padded: Any = copy.copy(part)
-    padded._parameters = dict(part._parameters)
     shape = list(part.weight.shape)
     shape[dim] = len(wider)
     weight = part.weight.detach()
-    padded.weight = nn.Parameter(weight.new_zeros(shape).index_copy(dim, torch.searchsorted(wider, channels), weight))
-    setattr(padded, "in_features" if isinstance(part, nn.Linear) else "in_channels", len(wider))
-    return cast(nn.Module, padded)
+    part.weight = nn.Parameter(weight.new_zeros(shape).index_copy(dim, torch.searchsorted(wider, channels), weight))
+    setattr(part, "in_features" if isinstance(part, nn.Linear) else "in_channels", len(wider))
 
 
 def _run(channels: Tensor) -> tuple[int, int] | None:
@@ -125,8 +123,7 @@ def _run(channels: Tensor) -> tuple[int, int] | None:
 
 def _narrowed(plain: nn.Module, filters: Tensor, channels: Tensor, is_transposed: bool) -> nn.Module:
     """Return a layer of the same kind with some of the filters and channels."""
-    part: Any = copy.copy(plain)  # keeps stride, padding and the like
-    part._parameters = dict(plain._parameters)
+    part: Any = copy.deepcopy(plain)  # keeps stride, padding and the like
     weight = cast(Tensor, plain.weight).detach()
     selected = weight[channels][:, filters] if is_transposed else weight[filters][:, channels]
     part.weight = nn.Parameter(selected.clone())
@@ -145,10 +142,11 @@ def _with_kernel(layer: nn.Module, kernel: Tensor) -> nn.Module:
     kind = next((kind for kind in (*CONVOLUTIONS, nn.Linear) if isinstance(layer, kind)), None)
     if kind is None:
         return layer
-    plain: nn.Module = kind.__new__(kind)
-    own = {"_modules": {}, "_buffers": {}, "_parameters": {"weight": nn.Parameter(kernel), "bias": layer.bias}}
-    plain.__dict__.update({**layer.__dict__, **own})  # keeps stride, padding and the like
-    return plain
+    names = _LINEAR if kind is nn.Linear else _CONVOLUTION
+    options = {name: getattr(layer, name) for name in names}
+    plain: Any = nn.utils.skip_init(kind, **options, bias=layer.bias is not None)  # type: ignore[no-untyped-call]
+    plain.weight, plain.bias = nn.Parameter(kernel), layer.bias
+    return cast(nn.Module, plain)
 
 
 @torch.no_grad()
