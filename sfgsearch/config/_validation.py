@@ -77,9 +77,8 @@ def first_error(
     location = _location(worst, raw)
     same = [detail for detail in details if _location(detail, raw) == location]
     if worst["type"] == "extra_forbidden":
-        message = _unknown(
-            str(worst["loc"][-1]), list(dict.fromkeys((*_allowed_keys(model, worst["loc"][:-1]), *besides)))
-        )
+        allowed = dict.fromkeys((*_allowed_keys(model, worst["loc"][:-1]), *besides))
+        message = _unknown(str(worst["loc"][-1]), list(allowed))
     elif worst["type"] == "missing":
         message = "is required"
     else:  # the branches of a union fail side by side
